@@ -1,0 +1,141 @@
+import { z } from 'zod'
+import { ConfigError } from './errors.ts'
+
+const milliseconds = (fallback: number) => z.coerce.number().int().positive().default(fallback)
+
+const list = z
+  .string()
+  .default('')
+  .transform((text) =>
+    text
+      .split(',')
+      .map((item) => item.trim())
+      .filter((item) => item !== ''),
+  )
+
+/** `id:base64` pairs; the first key seals, all of them open. Each key is 32 bytes. */
+const encryptionKeys = list.transform((pairs, context) => {
+  const keys = pairs.map((pair) => {
+    const colon = pair.indexOf(':')
+    return { id: pair.slice(0, colon), key: Buffer.from(pair.slice(colon + 1), 'base64') }
+  })
+  const bad = keys.some(({ id, key }) => !/^[A-Za-z0-9_-]{1,32}$/.test(id) || key.length !== 32)
+  const repeated = new Set(keys.map(({ id }) => id)).size !== keys.length
+  if (bad || repeated) {
+    const message = 'must be a comma-separated list of id:base64 with distinct ids and 32-byte keys'
+    context.addIssue({ code: 'custom', message })
+    return z.NEVER
+  }
+  return keys
+})
+
+const Environment = z.object({
+  HOST: z.string().default('127.0.0.1'),
+  PORT: z.coerce.number().int().min(0).max(65_535).default(4000),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  REDIS_URL: z.string().min(1),
+  GATEWAY_CONFIG: z.string().optional(),
+  GATEWAY_MASTER_KEY: z.string().min(8).optional(),
+  GATEWAY_ENCRYPTION_KEYS: encryptionKeys,
+  GATEWAY_ID_SECRET: z.string().min(16, 'must hold at least 16 characters'),
+  GATEWAY_ALLOWED_CIDRS: list,
+  GATEWAY_WEBHOOK_ALLOWED_CIDRS: list,
+  GATEWAY_TEST_RESOLVE: list,
+  GATEWAY_TEST_CA: z.string().optional(),
+  GATEWAY_KEY_PREFIX: z
+    .string()
+    .regex(/^[a-z0-9-]{1,32}$/)
+    .default('byok'),
+  GATEWAY_BODY_BYTES_MAX: milliseconds(10 * 1024 * 1024),
+  GATEWAY_SYNC_HOLD_MS: milliseconds(280_000),
+  GATEWAY_SYNC_DEADLINE_MS: milliseconds(600_000),
+  GATEWAY_ASYNC_DEADLINE_MS: milliseconds(86_400_000),
+  GATEWAY_SYNC_RETENTION_MS: milliseconds(600_000),
+  GATEWAY_RESULT_RETENTION_MS: milliseconds(86_400_000),
+  GATEWAY_IDEMPOTENCY_RETENTION_MS: milliseconds(86_400_000),
+  WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(50_000).default(500),
+  GATEWAY_LOCK_MS: milliseconds(15_000),
+  GATEWAY_STALLED_CHECK_MS: milliseconds(5_000),
+  GATEWAY_LEASE_MS: milliseconds(12_000),
+  GATEWAY_HEARTBEAT_MS: milliseconds(2_000),
+  GATEWAY_SWEEP_MS: milliseconds(200),
+  GATEWAY_DRAIN_MS: milliseconds(30_000),
+  GATEWAY_LIMIT_WINDOW_MS: milliseconds(60_000),
+  GATEWAY_CRASHES_MAX: z.coerce.number().int().min(0).default(3),
+  /** Seconds between the tries of one webhook delivery; the first is normally 0 (api.md 7.7). */
+  GATEWAY_WEBHOOK_SCHEDULE_S: z
+    .string()
+    .default('0,5,30,300,1800,7200,18000,36000,50400,72000,86400')
+    .transform((text) => text.split(',').map(Number))
+    .refine(
+      (waits) => waits.every((wait) => Number.isFinite(wait) && wait >= 0),
+      'must be seconds, comma-separated',
+    ),
+  GATEWAY_WEBHOOK_TIMEOUT_MS: milliseconds(15_000),
+})
+
+/**
+ * All settings of an API or worker process, in groups: a function takes the few values it needs. Milliseconds and
+ * bytes as the names say.
+ * @throws {ConfigError} naming every variable that is wrong and what it must be.
+ */
+export function parseConfig(environment: Record<string, string | undefined>) {
+  const present = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
+  const parsed = Environment.safeParse(present)
+  if (!parsed.success) {
+    const lines = parsed.error.issues.map((issue) => `  ${issue.path.join('.')}: ${issue.message}`)
+    throw new ConfigError(`The environment does not hold what the gateway needs:\n${lines.join('\n')}`)
+  }
+  const env = parsed.data
+  if (env.GATEWAY_ENCRYPTION_KEYS.length === 0) {
+    throw new ConfigError('GATEWAY_ENCRYPTION_KEYS is needed with REDIS_URL: id:base64 of 32 random bytes.')
+  }
+  if (env.GATEWAY_TEST_RESOLVE.length > 0 && env.GATEWAY_ALLOWED_CIDRS.length === 0) {
+    throw new ConfigError(
+      'GATEWAY_TEST_RESOLVE is for tests and is refused unless GATEWAY_ALLOWED_CIDRS is set.',
+    )
+  }
+  return {
+    listen: { host: env.HOST, port: env.PORT, bodyBytesMax: env.GATEWAY_BODY_BYTES_MAX },
+    logLevel: env.LOG_LEVEL,
+    redis: { url: env.REDIS_URL, keyPrefix: env.GATEWAY_KEY_PREFIX },
+    operatorConfigFile: env.GATEWAY_CONFIG ?? null,
+    secrets: {
+      masterKey: env.GATEWAY_MASTER_KEY ?? null,
+      encryptionKeys: env.GATEWAY_ENCRYPTION_KEYS,
+      idSecret: env.GATEWAY_ID_SECRET,
+    },
+    egress: {
+      allowedCidrs: env.GATEWAY_ALLOWED_CIDRS,
+      webhookAllowedCidrs:
+        env.GATEWAY_WEBHOOK_ALLOWED_CIDRS.length > 0
+          ? env.GATEWAY_WEBHOOK_ALLOWED_CIDRS
+          : env.GATEWAY_ALLOWED_CIDRS,
+      /** `host=address:port`: sends a public name to a test server. */
+      testResolve: env.GATEWAY_TEST_RESOLVE,
+      testCaFile: env.GATEWAY_TEST_CA ?? null,
+    },
+    jobs: {
+      syncHoldMs: env.GATEWAY_SYNC_HOLD_MS,
+      syncDeadlineMs: env.GATEWAY_SYNC_DEADLINE_MS,
+      asyncDeadlineMs: env.GATEWAY_ASYNC_DEADLINE_MS,
+      syncRetentionMs: env.GATEWAY_SYNC_RETENTION_MS,
+      resultRetentionMs: env.GATEWAY_RESULT_RETENTION_MS,
+      idempotencyRetentionMs: env.GATEWAY_IDEMPOTENCY_RETENTION_MS,
+    },
+    worker: {
+      concurrency: env.WORKER_CONCURRENCY,
+      lockMs: env.GATEWAY_LOCK_MS,
+      stalledCheckMs: env.GATEWAY_STALLED_CHECK_MS,
+      leaseMs: env.GATEWAY_LEASE_MS,
+      heartbeatMs: env.GATEWAY_HEARTBEAT_MS,
+      sweepMs: env.GATEWAY_SWEEP_MS,
+      drainMs: env.GATEWAY_DRAIN_MS,
+      limitWindowMs: env.GATEWAY_LIMIT_WINDOW_MS,
+      crashesMax: env.GATEWAY_CRASHES_MAX,
+    },
+    webhooks: { scheduleSeconds: env.GATEWAY_WEBHOOK_SCHEDULE_S, timeoutMs: env.GATEWAY_WEBHOOK_TIMEOUT_MS },
+  }
+}
+
+export type Config = ReturnType<typeof parseConfig>

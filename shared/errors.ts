@@ -1,0 +1,122 @@
+/** What a client is told of an error, in OpenAI's shape. Every field is safe to show to the caller. */
+export type ErrorBody = {
+  error: { message: string; type: string; param: string | null; code: string | null }
+}
+
+type ErrorDetails = {
+  /** JSON path of the offending field, such as `user_config.model_list[0].litellm_params.api_base`. */
+  param?: string | null
+  /** Seconds a client should wait before it asks again; sent as `Retry-After`. */
+  retryAfterSeconds?: number
+  /** `x-should-retry`, which the official SDKs obey over the status code. */
+  shouldRetry?: boolean
+  cause?: unknown
+}
+
+/**
+ * Base of every error that reaches a client: a public snake_case `code`, an HTTP status, and a message without
+ * secrets. One subclass per thing that a caller handles differently.
+ */
+export class GatewayError extends Error {
+  readonly status: number
+  readonly type: string
+  readonly code: string
+  readonly param: string | null
+  readonly retryAfterSeconds: number | null
+  readonly shouldRetry: boolean | null
+
+  constructor(status: number, type: string, code: string, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.name = new.target.name
+    this.status = status
+    this.type = type
+    this.code = code
+    this.param = details.param ?? null
+    this.retryAfterSeconds = details.retryAfterSeconds ?? null
+    this.shouldRetry = details.shouldRetry ?? null
+  }
+
+  toBody(): ErrorBody {
+    return { error: { message: this.message, type: this.type, param: this.param, code: this.code } }
+  }
+}
+
+/** 400: the request can't be served as it stands. `param` is the JSON path of the field, the message says what to do. */
+export class InvalidRequestError extends GatewayError {
+  constructor(message: string, param: string | null = null, code = 'invalid_request') {
+    super(400, 'invalid_request_error', code, message, { param, shouldRetry: false })
+  }
+}
+
+/** 401: one and the same text for a missing, malformed, unknown or revoked key, so that nothing can be learned. */
+export class AuthenticationError extends GatewayError {
+  constructor() {
+    super(401, 'authentication_error', 'invalid_api_key', 'Invalid gateway API key.', { shouldRetry: false })
+  }
+}
+
+/** 404: unknown, or somebody else's: the two can't be told apart. */
+export class NotFoundError extends GatewayError {
+  constructor(noun: string) {
+    super(404, 'invalid_request_error', 'not_found', `No such ${noun}.`, { shouldRetry: false })
+  }
+}
+
+/** 410: it was ours and is purged. */
+export class GoneError extends GatewayError {
+  constructor(message: string) {
+    super(410, 'invalid_request_error', 'result_expired', message, { shouldRetry: false })
+  }
+}
+
+/** 413: a body over the limit. */
+export class TooLargeError extends GatewayError {
+  constructor(message: string) {
+    super(413, 'invalid_request_error', 'request_too_large', message, { shouldRetry: false })
+  }
+}
+
+/** 415: something other than JSON. */
+export class UnsupportedMediaTypeError extends GatewayError {
+  constructor(message: string) {
+    super(415, 'invalid_request_error', 'unsupported_media_type', message, { shouldRetry: false })
+  }
+}
+
+/** 422: an idempotency key was used again with another body. */
+export class IdempotencyMismatchError extends GatewayError {
+  constructor() {
+    const message = 'This idempotency key was used before with another request body. Use a new key.'
+    super(422, 'invalid_request_error', 'idempotency_mismatch', message, { shouldRetry: false })
+  }
+}
+
+/** 503: Redis can't be reached, or the process is shutting down. Nothing was stored. */
+export class UnavailableError extends GatewayError {
+  constructor(message = 'The gateway is temporarily unavailable.', cause?: unknown) {
+    super(503, 'server_error', 'unavailable', message, { retryAfterSeconds: 2, shouldRetry: true, cause })
+  }
+}
+
+/** 504: a synchronous call was held as long as allowed; the job goes on under its id. */
+export class SyncWaitExceededError extends GatewayError {
+  constructor(jobId: string) {
+    const message = `The completion is not done yet; it goes on as job ${jobId}. Read it at /v1/jobs/${jobId}.`
+    super(504, 'timeout_error', 'sync_wait_exceeded', message, { shouldRetry: false })
+  }
+}
+
+/** A sealed value that can't be opened: an unknown key id, another record's value, or changed bytes. */
+export class SealError extends GatewayError {
+  constructor(message: string, code = 'seal_open_failed') {
+    super(500, 'server_error', code, message, { shouldRetry: false })
+  }
+}
+
+/** The process can't start with this configuration. The message names the setting and what to do. */
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'ConfigError'
+  }
+}

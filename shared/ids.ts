@@ -1,0 +1,50 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+
+/**
+ * Makes and checks the ids and keyed fingerprints of one installation. All of them hang on `GATEWAY_ID_SECRET`,
+ * which must stay the same for as long as anything is stored.
+ */
+export function createIds(idSecret: string) {
+  /** Keyed HMAC-SHA256 over the parts, base64url, 22 characters (132 bits). Parts can't run into each other. */
+  function fingerprint(purpose: string, ...parts: string[]): string {
+    const hmac = createHmac('sha256', idSecret).update(purpose)
+    for (const part of parts) hmac.update(`\0${Buffer.byteLength(part)}:`).update(part)
+    return hmac.digest('base64url').slice(0, 22)
+  }
+
+  function tag(tenant: string, body: string): string {
+    return createHmac('sha256', idSecret).update(`job\0${tenant}\0${body}`).digest('hex').slice(0, 12)
+  }
+
+  return {
+    fingerprint,
+
+    /**
+     * A job id: `job_`, 12 hex digits of milliseconds (so ids sort by time), 16 random, and 12 of a keyed tag over
+     * tenant and id. The tag tells a purged job (410) from one that never was (404) without keeping a tombstone.
+     */
+    newJobId(tenant: string, nowMs = Date.now()): string {
+      const body = nowMs.toString(16).padStart(12, '0') + randomBytes(8).toString('hex')
+      return `job_${body}${tag(tenant, body)}`
+    },
+
+    /** Whether this installation made this id for this tenant. */
+    isOwnJobId(tenant: string, id: string): boolean {
+      const match = /^job_([0-9a-f]{28})([0-9a-f]{12})$/.exec(id)
+      if (!match?.[1] || !match[2]) return false
+      return timingSafeEqual(Buffer.from(tag(tenant, match[1])), Buffer.from(match[2]))
+    },
+
+    /** The event of a job's end: one for each end, the same however often it is announced. */
+    eventId(jobId: string, type: string): string {
+      return `evt_${fingerprint('event', jobId, type).replaceAll('-', 'A').replaceAll('_', 'B')}`
+    },
+  }
+}
+
+export type Ids = ReturnType<typeof createIds>
+
+/** A request id for one HTTP call, sent as `x-request-id`. */
+export function newRequestId(): string {
+  return `req_${randomBytes(12).toString('hex')}`
+}

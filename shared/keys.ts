@@ -1,0 +1,64 @@
+/**
+ * Every Redis key and channel, spelt here and nowhere else: Lua gets them as arguments.
+ *
+ * Hash tags: all of a job's keys, the owners' lists and the queues of one shard share `{s0}`, so that one script can
+ * touch them in a cluster too. Deployment state lies in its owner's own slot and is never part of a job's script.
+ * No key holds a secret, a model name or a customer's name: ids and keyed fingerprints only.
+ */
+export function createKeys(prefix: string) {
+  const shard = `${prefix}:{s0}`
+  return {
+    /** BullMQ's prefix: its keys are `<prefix>:<queue>:...`. */
+    queuePrefix: shard,
+    job: (id: string) => `${shard}:job:${id}`,
+    idempotency: (fingerprint: string) => `${shard}:idem:${fingerprint}`,
+    /** Sorted set of a tenant's job ids by creation, for lists. */
+    index: (tenant: string) => `${shard}:index:${tenant}`,
+
+    /** Hash job id -> tenant: what is in BullMQ or running. */
+    window: `${shard}:window`,
+    /** Hash tenant -> how many of the window are its own. */
+    busy: `${shard}:busy`,
+    /** Round robin: tenants with waiting jobs; per tenant the owners with waiting jobs; per owner its jobs. */
+    tenants: `${shard}:tenants`,
+    owners: (tenant: string) => `${shard}:owners:${tenant}`,
+    ownersPrefix: `${shard}:owners:`,
+    waiting: (tenant: string, owner: string) => `${shard}:wait:${tenant}:${owner}`,
+    waitingPrefix: `${shard}:wait:`,
+    jobPrefix: `${shard}:job:`,
+    /** String: slots of all live workers, kept by the sweeper. */
+    slots: `${shard}:slots`,
+
+    /** Sorted sets of job ids by milliseconds. */
+    fed: `${shard}:fed`,
+    leases: `${shard}:leases`,
+    parked: `${shard}:parked`,
+    deadlines: `${shard}:deadlines`,
+    announce: `${shard}:announce`,
+
+    /** Sorted set worker id -> last heartbeat; hash worker id -> slots. */
+    workers: `${shard}:workers`,
+    workerSlots: `${shard}:worker-slots`,
+    /** Lease of the one sweeper. */
+    sweeper: `${shard}:sweeper`,
+
+    delivery: (id: string) => `${shard}:delivery:${id}`,
+    /** Sorted set of delivery ids by when the next try is due. */
+    deliveriesDue: `${shard}:deliveries-due`,
+
+    settledChannel: `${shard}:settled`,
+    cancelChannel: `${shard}:cancel`,
+
+    /** Cooldown and usage of one deployment, and the pause of one key, in their owner's slot. */
+    deployment: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:dep:${id}`,
+    requestLog: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:rpm:${id}`,
+    tokenLog: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:tpm:${id}`,
+    credentialPause: (ownerId: string, keyId: string) => `${prefix}:{o-${ownerId}}:key:${keyId}`,
+
+    /** Gateway keys: hash of key hash -> record, and the channel that says they changed. */
+    apiKeys: `${prefix}:{keys}:api-keys`,
+    apiKeysChannel: `${prefix}:{keys}:changed`,
+  }
+}
+
+export type Keys = ReturnType<typeof createKeys>

@@ -1,0 +1,25 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { Redis } from 'ioredis'
+
+export type ScriptArgument = string | number | Buffer
+
+/** Runs one Lua script: keys, then arguments. Bulk replies come as Buffers, integers as numbers, nil as null. */
+export type Script = (keys: readonly string[], args: readonly ScriptArgument[]) => Promise<unknown>
+
+/**
+ * Makes the script of `shared/lua/<name>.lua` callable on a connection, by its hash; Redis is sent the text only when
+ * it does not have it (a restart, a failover, `SCRIPT FLUSH`).
+ */
+export function createScript(redis: Redis, name: string): Script {
+  const text = readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
+  const sha = createHash('sha1').update(text).digest('hex')
+  return async (keys, args) => {
+    try {
+      return await redis.callBuffer('EVALSHA', sha, keys.length, ...keys, ...args)
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error
+      return redis.callBuffer('EVAL', text, keys.length, ...keys, ...args)
+    }
+  }
+}
