@@ -6,5 +6,8 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // Most files wait for processes and timers rather than compute: a few at once keep two cores busy.
+    pool: 'forks',
+    maxWorkers: 3,
   },
 })

@@ -1,0 +1,36 @@
+import { setTimeout as pause } from 'node:timers/promises'
+
+/**
+ * Asks again until `check` gives something truthy, and gives that back. A check that throws counts as "not yet".
+ * @param timeoutMs deadline in milliseconds; then the last error is thrown, or one that says what was waited for.
+ */
+export async function eventually<T>(
+  what: string,
+  check: () => T | Promise<T>,
+  { timeoutMs = 10_000, everyMs = 15 }: { timeoutMs?: number; everyMs?: number } = {},
+): Promise<NonNullable<T>> {
+  const deadline = performance.now() + timeoutMs
+  let last: unknown
+  for (;;) {
+    try {
+      const value = await check()
+      if (value) return value
+      last = value
+    } catch (error) {
+      last = error
+    }
+    if (performance.now() > deadline) throw new Error(describe(what, timeoutMs, last), { cause: last })
+    await pause(everyMs)
+  }
+}
+
+function describe(what: string, timeoutMs: number, last: unknown): string {
+  const seen = last instanceof Error ? last.message : JSON.stringify(last)
+  return `${what}: not so after ${timeoutMs} ms. Last seen: ${seen}`
+}
+
+/** A promise and what settles it: for a reply that is held until the test lets it go. */
+export function gate(): { opened: Promise<void>; open: () => void } {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  return { opened: promise, open: () => resolve() }
+}

@@ -1,0 +1,30 @@
+import type { TestProject } from 'vitest/node'
+import { findRedisServer } from '../../cli/find-redis.ts'
+import { startRedisProcess } from './redis-process.ts'
+
+/**
+ * Gives every test a Redis: the one of `TEST_REDIS_URL` (it must never evict), else one started for this run.
+ * Tests that kill Redis start their own, so they need a server even where the run's Redis is a foreign one.
+ */
+export async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const foreignUrl = process.env.TEST_REDIS_URL
+  const server = await findServer(foreignUrl === undefined)
+  project.provide('redisServer', server)
+  if (foreignUrl) {
+    project.provide('redisUrl', foreignUrl)
+    return async () => {}
+  }
+  if (!server) throw new Error('No redis-server was found.')
+  const redis = await startRedisProcess(server, 'off')
+  project.provide('redisUrl', redis.url)
+  return () => redis.stop()
+}
+
+async function findServer(isNeeded: boolean): Promise<string | null> {
+  try {
+    return await findRedisServer()
+  } catch (error) {
+    if (isNeeded) throw error
+    return null
+  }
+}

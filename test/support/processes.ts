@@ -1,0 +1,58 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+
+/** A child process with its output kept, and an end that can be awaited. */
+export type TestProcess = {
+  readonly pid: number
+  readonly child: ChildProcess
+  /** Everything written to stdout and stderr so far. */
+  output: () => string
+  hasEnded: () => boolean
+  kill: (signal: NodeJS.Signals) => void
+  /** Resolves with the exit code, or the signal's name. Kills and rejects when it takes longer than `timeoutMs`. */
+  ended: (timeoutMs: number) => Promise<number | string>
+}
+
+/** Starts a process with exactly this environment: nothing of the test run's own gets in. */
+export function startProcess(
+  command: string,
+  args: readonly string[],
+  { env, cwd }: { env: Record<string, string>; cwd?: string },
+): TestProcess {
+  const child = spawn(command, args, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  const chunks: Buffer[] = []
+  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
+  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
+  let end: number | string | null = null
+  const closed = new Promise<number | string>((resolve) => {
+    child.once('error', (error) => resolve(error.message))
+    child.once('close', (code, signal) => resolve(code ?? signal ?? 'unknown'))
+  })
+  const noted = closed.then((value) => (end = value))
+  const name = args[0] ?? command
+
+  async function ended(timeoutMs: number): Promise<number | string> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(() => resolve('late'), timeoutMs)
+    })
+    const first = await Promise.race([noted, late])
+    clearTimeout(timer)
+    if (end !== null) return end
+    child.kill('SIGKILL')
+    await noted
+    throw new Error(`${name} did not end within ${timeoutMs} ms (${first}). Its last output:\n${tail()}`)
+  }
+
+  function tail(): string {
+    return Buffer.concat(chunks).toString('utf8').slice(-4000)
+  }
+
+  return {
+    pid: child.pid ?? -1,
+    child,
+    output: () => Buffer.concat(chunks).toString('utf8'),
+    hasEnded: () => end !== null,
+    kill: (signal) => void child.kill(signal),
+    ended,
+  }
+}

@@ -1,0 +1,88 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Redis } from 'ioredis'
+import { eventually } from './eventually.ts'
+import { startProcess, type TestProcess } from './processes.ts'
+
+/** `off` keeps nothing; the others write an append-only file and fsync it after each write, or each second. */
+export type Durability = 'off' | 'everysec' | 'always'
+
+/**
+ * Starts a Redis of its own on a port of 127.0.0.1, with its files in a folder of its own. It can be killed and
+ * started again on the same port and files, as after a power cut.
+ * @param command the redis-server binary or launcher.
+ */
+export async function startRedisProcess(command: string, durability: Durability) {
+  const folder = await mkdtemp(join(tmpdir(), 'byok-test-redis-'))
+  const port = await freePort()
+  const url = `redis://127.0.0.1:${port}`
+  let server: TestProcess = await launch()
+
+  async function launch(): Promise<TestProcess> {
+    const settings = {
+      port: String(port),
+      bind: '127.0.0.1',
+      dir: folder,
+      save: '',
+      'maxmemory-policy': 'noeviction',
+      loglevel: 'warning',
+      appendonly: durability === 'off' ? 'no' : 'yes',
+      appendfsync: durability === 'off' ? 'no' : durability,
+    }
+    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
+    const started = startProcess(command, args, { env: environment() })
+    await eventually(`Redis answers on port ${port}`, async () => {
+      if (started.hasEnded()) throw new Error(`redis-server ended: ${started.output()}`)
+      return answersPing(url)
+    })
+    return started
+  }
+
+  return {
+    url,
+    folder,
+    /** Kills the process at once: nothing is flushed or closed. */
+    async kill() {
+      server.kill('SIGKILL')
+      await server.ended(5000)
+    },
+    async restart() {
+      server = await launch()
+    },
+    async stop() {
+      if (!server.hasEnded()) server.kill('SIGTERM')
+      await server.ended(10_000)
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+export type RedisProcess = Awaited<ReturnType<typeof startRedisProcess>>
+
+/** What a child process needs of this one's environment, and nothing else. */
+export function environment(): Record<string, string> {
+  const names = ['PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH', 'LANG']
+  return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+async function answersPing(url: string): Promise<boolean> {
+  const redis = new Redis(url, { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0 })
+  redis.on('error', () => {})
+  try {
+    await redis.connect()
+    return (await redis.ping()) === 'PONG'
+  } finally {
+    redis.disconnect()
+  }
+}
