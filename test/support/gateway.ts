@@ -1,0 +1,207 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Job } from '../../shared/schemas/job.ts'
+import { eventually } from './eventually.ts'
+import { startProcess, type TestProcess } from './processes.ts'
+import { testRedis } from './redis.ts'
+import { environment } from './redis-process.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const READY_TIMEOUT_MS = 20_000
+const END_TIMEOUT_MS = 15_000
+
+/** Times short enough for a test; a worker that dies is noticed in about two seconds. */
+const SHORT_TIMES = {
+  GATEWAY_LOCK_MS: '2000',
+  GATEWAY_STALLED_CHECK_MS: '600',
+  GATEWAY_LEASE_MS: '1600',
+  GATEWAY_HEARTBEAT_MS: '300',
+  GATEWAY_SWEEP_MS: '50',
+  GATEWAY_DRAIN_MS: '8000',
+  WORKER_CONCURRENCY: '50',
+}
+
+export type GatewayOptions = {
+  /** A Redis of the test's own, else the run's. */
+  redisUrl?: string
+  /** How many worker processes to start with; 1 unless given. */
+  workers?: number
+  /** Text of the operator's `config.yaml`. */
+  config?: string
+  /** Overrides of both processes' environment. */
+  env?: Record<string, string>
+}
+
+/**
+ * Starts the gateway as in production: `node api/main.ts` and `node worker/main.ts` as processes of their own, on a
+ * real Redis under a key prefix of its own. The caller calls `stop`, which fails when a process will not end.
+ */
+export async function startGateway(options: GatewayOptions = {}) {
+  const own = testRedis()
+  const folder = await mkdtemp(join(tmpdir(), 'byok-test-gateway-'))
+  const masterKey = `sk-master-${randomBytes(12).toString('hex')}`
+  const redisUrl = options.redisUrl ?? own.url
+  const env: Record<string, string> = {
+    ...environment(),
+    ...SHORT_TIMES,
+    PORT: '0',
+    REDIS_URL: redisUrl,
+    GATEWAY_KEY_PREFIX: own.prefix,
+    GATEWAY_MASTER_KEY: masterKey,
+    GATEWAY_ENCRYPTION_KEYS: `k1:${randomBytes(32).toString('base64')}`,
+    GATEWAY_ID_SECRET: randomBytes(24).toString('hex'),
+    GATEWAY_ALLOWED_CIDRS: '127.0.0.0/8',
+    ...options.env,
+  }
+  if (options.config !== undefined) {
+    env.GATEWAY_CONFIG = join(folder, 'config.yaml')
+    await writeFile(env.GATEWAY_CONFIG, options.config)
+  }
+
+  const processes: TestProcess[] = []
+  const workers: TestProcess[] = []
+  let api = await launchApi()
+  for (let count = 0; count < (options.workers ?? 1); count += 1) await addWorker()
+
+  function launch(file: string, extra: Record<string, string>): TestProcess {
+    const started = startProcess(process.execPath, [file], { env: { ...env, ...extra }, cwd: ROOT })
+    processes.push(started)
+    return started
+  }
+
+  async function launchApi(extra: Record<string, string> = {}) {
+    const started = launch('api/main.ts', extra)
+    const url = await eventually('the API says where it listens', () => readAddress(started), {
+      timeoutMs: READY_TIMEOUT_MS,
+    })
+    await eventually('the API is ready', async () => (await fetch(`${url}/readyz`)).status === 200, {
+      timeoutMs: READY_TIMEOUT_MS,
+    })
+    return { process: started, url }
+  }
+
+  async function addWorker(extra: Record<string, string> = {}): Promise<TestProcess> {
+    const started = launch('worker/main.ts', extra)
+    workers.push(started)
+    await eventually('the worker says that it takes jobs', () => isReady(started), {
+      timeoutMs: READY_TIMEOUT_MS,
+    })
+    return started
+  }
+
+  const gateway = {
+    get url() {
+      return api.url
+    },
+    get api() {
+      return api.process
+    },
+    workers,
+    masterKey,
+    redisUrl,
+    prefix: own.prefix,
+    env,
+    addWorker,
+    /** All output of all processes, ended ones too. */
+    logs: () => processes.map((one) => one.output()).join('\n'),
+    /** Starts another API process in place of the last one; its address is new. */
+    async replaceApi() {
+      api = await launchApi()
+    },
+
+    /** One HTTP call with the master key unless `key` says otherwise. `body` is sent as JSON. */
+    async call(method: string, path: string, request: CallOptions = {}): Promise<CallResult> {
+      const headers: Record<string, string> = {
+        authorization: `Bearer ${request.key ?? masterKey}`,
+        ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...request.headers,
+      }
+      const body = request.body === undefined ? undefined : JSON.stringify(request.body)
+      const response = await fetch(`${api.url}${path}`, { method, headers, body, signal: request.signal })
+      const text = await response.text()
+      return { status: response.status, headers: response.headers, text, json: parse(text) }
+    },
+
+    /** Submits to `/v1/jobs`: `body` is the completion, the rest are job options. */
+    async submit(body: object, jobOptions: object = {}, key?: string): Promise<Job> {
+      const request = { body: { endpoint: '/v1/chat/completions', body, ...jobOptions }, key }
+      const answer = await gateway.call('POST', '/v1/jobs', request)
+      if (answer.status !== 202) throw new Error(`Submit was answered ${answer.status}: ${answer.text}`)
+      return answer.json as Job
+    },
+
+    async job(id: string, key?: string): Promise<Job> {
+      const answer = await gateway.call('GET', `/v1/jobs/${id}`, { key })
+      if (answer.status !== 200) throw new Error(`Job ${id} was answered ${answer.status}: ${answer.text}`)
+      return answer.json as Job
+    },
+
+    /** The job once it is terminal, by long-poll. */
+    async ended(
+      id: string,
+      { key, timeoutMs = 20_000 }: { key?: string; timeoutMs?: number } = {},
+    ): Promise<Job> {
+      return eventually(
+        `job ${id} ends`,
+        async () => {
+          const { status, json, text } = await gateway.call('GET', `/v1/jobs/${id}?wait=2`, { key })
+          if (status !== 200) throw new Error(`answered ${status}: ${text}`)
+          const job = json as Job
+          if (!TERMINAL.has(job.status)) throw new Error(`still ${job.status}, ${JSON.stringify(job.queue)}`)
+          return job
+        },
+        { timeoutMs },
+      )
+    },
+
+    async stop() {
+      for (const one of processes) if (!one.hasEnded()) one.kill('SIGTERM')
+      const ends = await Promise.allSettled(processes.map((one) => one.ended(END_TIMEOUT_MS)))
+      await own.cleanup()
+      await rm(folder, { recursive: true, force: true })
+      const failed = ends.filter((end) => end.status === 'rejected')
+      if (failed.length > 0)
+        throw new AggregateError(
+          failed.map((end) => end.reason),
+          String(failed[0]?.reason),
+        )
+    },
+  }
+  return gateway
+}
+
+export type Gateway = Awaited<ReturnType<typeof startGateway>>
+
+export type CallOptions = {
+  body?: unknown
+  key?: string
+  headers?: Record<string, string>
+  signal?: AbortSignal
+}
+
+/** `json` is what the text holds, or undefined when it is not JSON. */
+export type CallResult = { status: number; headers: Headers; text: string; json: unknown }
+
+const TERMINAL = new Set(['completed', 'failed', 'cancelled', 'expired'])
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** From a log line of its own: `{"address":"http://127.0.0.1:4000", …}`. */
+function readAddress(api: TestProcess): string | undefined {
+  if (api.hasEnded()) throw new Error(`the API ended: ${api.output()}`)
+  return /"address":"(http:[^"]+)"/.exec(api.output())?.[1]
+}
+
+function isReady(worker: TestProcess): boolean {
+  if (worker.hasEnded()) throw new Error(`the worker ended: ${worker.output()}`)
+  return /"msg":"[^"]*(ready|takes jobs|started)/i.test(worker.output())
+}
