@@ -1,0 +1,45 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { hashApiKey, MASTER_TENANT } from '../../shared/api-keys.ts'
+import { AuthenticationError } from '../../shared/errors.ts'
+import type { KeyCache } from '../key-cache.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Whose gateway key the call came with; everything it reads or writes belongs to this tenant. */
+    tenant: string
+  }
+}
+
+const BEARER = /^Bearer +([\x21-\x7e]{1,512})$/i
+
+/**
+ * Lets a call through only with a working gateway key, and notes whose it is. Missing, malformed, unknown and revoked
+ * keys give one and the same answer.
+ * @param masterKey null: only keys from the store work.
+ */
+export function addAuth(app: FastifyInstance, keyCache: KeyCache, masterKey: string | null): void {
+  const masterHash = masterKey === null ? null : digest(masterKey)
+
+  app.decorateRequest('tenant', '')
+  app.addHook('onRequest', async (request) => {
+    const key = readBearer(request)
+    if (key === null) throw new AuthenticationError()
+    // Digests have one length, and how far two of them agree says nothing about the keys.
+    if (masterHash !== null && timingSafeEqual(digest(key), masterHash)) {
+      request.tenant = MASTER_TENANT
+      return
+    }
+    const found = await keyCache.find(hashApiKey(key))
+    if (!found) throw new AuthenticationError()
+    request.tenant = found.tenant
+  })
+}
+
+function readBearer(request: FastifyRequest): string | null {
+  return BEARER.exec(request.headers.authorization ?? '')?.[1] ?? null
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}

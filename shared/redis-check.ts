@@ -1,0 +1,85 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Redis } from 'ioredis'
+import { ConfigError } from './errors.ts'
+import type { Logger } from './log.ts'
+
+const RETRY_MS = 250
+const LOG_EVERY_MS = 5_000
+
+// ioredis gives these no codes; the texts are its own and Redis's, collected from both sources.
+const OUTAGE_MESSAGES =
+  /^(Connection is closed|Command timed out|Stream isn't writeable|Command aborted|Reached the max retries|Cluster (is|isn't) |None of startup nodes|Failed to refresh slots cache|Node is disconnected|connect ETIMEDOUT|(LOADING|MASTERDOWN|CLUSTERDOWN|READONLY|NOREPLICAS|TRYAGAIN|OOM|MISCONF|BUSY) )/
+const OUTAGE_CODES: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOENT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'NR_CLOSED',
+])
+
+/** Whether an error of a command says that Redis is away, not ready or takes no writes, and not that we did wrong. */
+export function isRedisOutage(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  if ('code' in error && typeof error.code === 'string' && OUTAGE_CODES.has(error.code)) return true
+  if (error.name === 'MaxRetriesPerRequestError' || error.name === 'ClusterAllFailedError') return true
+  return OUTAGE_MESSAGES.test(error.message)
+}
+
+/**
+ * Waits until Redis answers (with a log line every 5 s while it does not), then checks by `INFO`, since managed ones
+ * block `CONFIG`, that it can be trusted with jobs. Missing persistence and a missing `maxmemory` are warnings.
+ * @throws {ConfigError} for a version below 6.2, an eviction policy that drops keys, or a refused login.
+ */
+export async function checkRedis(redis: Redis, log: Logger, signal?: AbortSignal): Promise<void> {
+  const info = parseInfo(await readInfo(redis, log, signal))
+  const version = info.get('redis_version') ?? '0.0.0'
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  if (major < 6 || (major === 6 && minor < 2)) {
+    throw new ConfigError(`Redis is version ${version}; the gateway needs 6.2 or later.`)
+  }
+  const policy = info.get('maxmemory_policy')
+  if (policy !== 'noeviction') {
+    throw new ConfigError(
+      `Redis has maxmemory-policy "${policy ?? 'unknown'}" and would drop jobs when it is full. Set it to noeviction.`,
+    )
+  }
+  if (info.get('aof_enabled') !== '1') {
+    log.warn('Redis has its append-only file off: jobs accepted since its last snapshot are lost if it stops')
+  }
+  if (info.get('maxmemory') === '0') {
+    log.warn(
+      'Redis has no maxmemory: set one, so that it refuses writes before the machine runs out of memory',
+    )
+  }
+}
+
+async function readInfo(redis: Redis, log: Logger, signal?: AbortSignal): Promise<string> {
+  let lastLogMs = 0
+  for (;;) {
+    try {
+      return await redis.info()
+    } catch (error) {
+      const isLogin = error instanceof Error && /^(NOAUTH|WRONGPASS|NOPERM) /.test(error.message)
+      if (isLogin)
+        throw new ConfigError('Redis refuses the login in REDIS_URL, or INFO is not allowed to it.')
+      if (!isRedisOutage(error)) throw error
+    }
+    if (Date.now() - lastLogMs >= LOG_EVERY_MS) {
+      log.warn('Redis does not answer; the process starts as soon as it does')
+      lastLogMs = Date.now()
+    }
+    await sleep(RETRY_MS, undefined, { signal })
+  }
+}
+
+function parseInfo(text: string): Map<string, string> {
+  const pairs = text.split(/\r?\n/).filter((line) => line.includes(':'))
+  return new Map(
+    pairs.map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1).trim()]),
+  )
+}
