@@ -1,0 +1,173 @@
+import { randomBytes } from 'node:crypto'
+import type { Redis } from 'ioredis'
+import { z } from 'zod'
+import { ATTEMPT_FIELDS, attemptField, JobMeta, parseAttempts } from './job-record.ts'
+import type { Keys } from './keys.ts'
+import type { FedJob } from './queues.ts'
+import type { Attempt, QueueState } from './schemas/job.ts'
+import type { CredentialBundle, Plan } from './schemas/plan.ts'
+import { createScript, type ScriptArgument } from './scripts.ts'
+import type { Sealer } from './seal.ts'
+import type { SettleSubject } from './settle.ts'
+
+/** Where a job stands in its plan; kept in the record so that a snooze or a crash goes on where it was. */
+export const Progress = z.object({
+  /** Model group that is being tried, and fallback groups still to try, in order. */
+  group: z.string(),
+  pending: z.array(z.string()),
+  visited: z.array(z.string()),
+  hops: z.number(),
+  /** Retries used in this group. */
+  retries: z.number(),
+  /** Calls that count against `max_attempts`. */
+  counted: z.number(),
+  /** Ids of deployments that failed in this job, and of those that can't be mended within it. */
+  failed: z.array(z.string()),
+  dead: z.array(z.string()),
+  /** Deployment whose limits already hold a place for this job. */
+  slot: z.string().nullable(),
+})
+export type Progress = z.infer<typeof Progress>
+
+/** A job in a worker's hands. */
+export type Claim = {
+  id: string
+  token: string
+  subject: SettleSubject
+  meta: JobMeta
+  plan: Plan
+  /** Null: the operator's, found in this worker's own config.yaml. */
+  bundles: CredentialBundle[] | null
+  body: Record<string, unknown>
+  attempts: Attempt[]
+  attemptsMade: number
+  progress: Progress | null
+  /** Claims that ended without a word: their worker died. */
+  crashes: number
+  /** Milliseconds, by Redis' clock. */
+  claimedAt: number
+  deadline: number
+}
+
+export type ClaimResult =
+  | { kind: 'claimed'; claim: Claim }
+  | { kind: 'gone' | 'ended' | 'stale' | 'held' | 'cancelled' | 'expired' }
+  /** Claimed, but a sealed field does not open: the job can't run. */
+  | { kind: 'unreadable'; id: string; token: string; subject: SettleSubject; error: unknown }
+
+const CLAIM_FIELDS = [
+  'tenant', 'owner', 'meta', 'plan', 'req', 'cred', 'idem', 'hook', 'deadline', 'attempts', 'run',
+] as const // oxfmt-ignore
+
+/** The record store as a worker uses it: claim, note attempts, renew, snooze. Settling is in settle.ts. */
+export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; leaseMs: number }) {
+  const { redis, keys, sealer, leaseMs } = deps
+  const claimJob = createScript(redis, 'claim-job')
+  const startAttempt = createScript(redis, 'start-attempt')
+  const renewLeases = createScript(redis, 'renew-leases')
+  const snoozeJob = createScript(redis, 'snooze-job')
+
+  /** Takes a job for this worker, unless it ended, waits for nobody, or another live claim holds it. */
+  async function claim({ id, generation }: FedJob): Promise<ClaimResult> {
+    const token = randomBytes(12).toString('base64url')
+    const reply = await claimJob(
+      [keys.job(id), keys.fed, keys.leases],
+      ['', id, generation, token, leaseMs, ...CLAIM_FIELDS, ...ATTEMPT_FIELDS],
+    )
+    const [kind, , claimedAt, crashes, ...fields] = reply as [
+      Buffer,
+      number,
+      number,
+      number,
+      ...(Buffer | null)[],
+    ] // see the script
+    const said = kind.toString()
+    if (said !== 'claimed')
+      return { kind: said as 'gone' | 'ended' | 'stale' | 'held' | 'cancelled' | 'expired' }
+    const text = (name: (typeof CLAIM_FIELDS)[number]) =>
+      fields[CLAIM_FIELDS.indexOf(name)]?.toString() ?? null
+    const tenant = text('tenant') ?? ''
+    const meta = JobMeta.parse(JSON.parse(text('meta') ?? '{}'))
+    const subject: SettleSubject = {
+      id,
+      tenant,
+      owner: text('owner') ?? '',
+      resultTtlMs: meta.resultTtlMs,
+      hasWebhook: text('hook') !== null,
+      idem: text('idem'),
+    }
+    const open = (field: 'req' | 'cred') => {
+      const sealed = fields[CLAIM_FIELDS.indexOf(field)]
+      return sealed ? JSON.parse(sealer.open({ tenant, kind: 'job', id, field }, sealed).toString()) : null
+    }
+    const run = text('run')
+    try {
+      const claimed: Claim = {
+        id,
+        token,
+        subject,
+        meta,
+        // Both were validated by the API that wrote them, under the same seal or by our own scripts.
+        plan: JSON.parse(text('plan') ?? '{}') as Plan,
+        bundles: open('cred') as CredentialBundle[] | null,
+        body: open('req') as Record<string, unknown>,
+        attempts: parseAttempts(fields.slice(CLAIM_FIELDS.length)),
+        attemptsMade: Number(text('attempts') ?? 0),
+        progress: run === null ? null : Progress.parse(JSON.parse(run)),
+        crashes,
+        claimedAt,
+        deadline: Number(text('deadline')),
+      }
+      return { kind: 'claimed', claim: claimed }
+    } catch (error) {
+      return { kind: 'unreadable', id, token, subject, error }
+    }
+  }
+
+  /** Notes that a call is about to be made. Only 'started' allows it. */
+  async function start(
+    { id, token }: Claim,
+    fields: readonly ScriptArgument[],
+  ): Promise<'started' | 'fenced' | 'cancelling'> {
+    const reply = await startAttempt([keys.job(id), keys.leases], ['', id, token, leaseMs, ...fields])
+    return String(reply) as 'started' | 'fenced' | 'cancelling' // see the script
+  }
+
+  /** Renews the leases of many jobs at once; answers only those that must be let go or cancelled. */
+  async function renew(
+    held: readonly { id: string; token: string }[],
+  ): Promise<Map<string, 'lost' | 'cancelling'>> {
+    const pairs = held.flatMap(({ id, token }) => [id, token])
+    const reply = await renewLeases([keys.leases], ['', leaseMs, keys.jobPrefix, ...pairs])
+    const flat = (reply as Buffer[]).map(String) // pairs of id and word, see the script
+    const words = new Map<string, 'lost' | 'cancelling'>()
+    for (let at = 0; at < flat.length; at += 2)
+      words.set(flat[at] ?? '', flat[at + 1] as 'lost' | 'cancelling')
+    return words
+  }
+
+  /** Puts a job back until `dueMs` (Redis' clock, milliseconds) without ending it. */
+  async function snooze(
+    { id, token, subject }: Claim,
+    dueMs: number,
+    state: QueueState,
+    fields: readonly ScriptArgument[],
+  ): Promise<{ kind: 'snoozed'; tenantsWaiting: number } | { kind: 'fenced' | 'cancelling' }> {
+    const reply = await snoozeJob(
+      [keys.job(id), keys.leases, keys.parked, keys.window, keys.busy, keys.tenants],
+      ['', id, subject.tenant, token, Math.ceil(dueMs), state, ...fields],
+    )
+    const [kind, tenantsWaiting = 0] = reply as [Buffer, number?] // see the script
+    const said = kind.toString()
+    return said === 'snoozed' ? { kind: said, tenantsWaiting } : { kind: said as 'fenced' | 'cancelling' }
+  }
+
+  return { claim, start, renew, snooze }
+}
+
+export type Claims = ReturnType<typeof createClaims>
+
+/** Record fields that keep an attempt, and how many there were in all. */
+export function attemptFields(attempt: Attempt, attemptsMade: number): ScriptArgument[] {
+  return [attemptField(attempt.number), JSON.stringify(attempt), 'attempts', attemptsMade]
+}

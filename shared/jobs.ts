@@ -1,0 +1,216 @@
+import type { Redis } from 'ioredis'
+import type { Ids } from './ids.ts'
+import { LIST_FIELDS, parseRecord, READ_FIELDS, type JobMeta, type JobView } from './job-record.ts'
+import type { Keys } from './keys.ts'
+import type { Logger } from './log.ts'
+import type { JobQueue } from './queues.ts'
+import type { Job, JobWebhook, OnCrash } from './schemas/job.ts'
+import type { CredentialBundle, Plan } from './schemas/plan.ts'
+import { createScript } from './scripts.ts'
+import type { Sealer } from './seal.ts'
+import type { createSettle } from './settle.ts'
+import type { Window } from './window.ts'
+
+export type { JobView } from './job-record.ts'
+
+const PRIORITY_CLASSES = { high: 0, normal: 1, low: 2 } as const
+
+/** One accepted completion, before it is stored. */
+export type JobInput = {
+  id: string
+  tenant: string
+  customer: string | null
+  endpoint: string
+  model: string
+  /** `sync`: somebody holds the line. */
+  mode: 'sync' | 'async'
+  plan: Plan
+  /** Null for the operator's deployments, whose keys never enter Redis. */
+  bundles: CredentialBundle[] | null
+  /** Body for the provider, gateway fields taken out. */
+  body: Record<string, unknown>
+  webhook: JobWebhook | null
+  metadata: Record<string, string>
+  priority: 'high' | 'normal' | 'low'
+  delayMs: number
+  expiresInMs: number
+  /** How long the record is kept after its end; 0 = until its result was delivered. */
+  resultTtlMs: number
+  onCrash: OnCrash
+  warnings: string[]
+  notYetActive: string[]
+  /** Keyed fingerprints of the idempotency key in its scope, and of the body it came with. */
+  idempotency: { fingerprint: string; bodyHash: string } | null
+}
+
+export type CreateResult = { kind: 'created' | 'replayed'; id: string } | { kind: 'mismatch' }
+
+export type JobFilter = {
+  status?: string
+  endpoint?: string
+  model?: string
+  customer?: string
+  metadata?: Record<string, string>
+  /** Unix seconds. */
+  createdAfter?: number
+  createdBefore?: number
+  /** Job id after, or before, which the page starts. */
+  after?: string
+  before?: string
+  limit: number
+  order: 'asc' | 'desc'
+}
+
+/** The record store of jobs, as the API uses it: submit, read, list, cancel. A tenant's jobs are reached by tenant and id. */
+export function createJobs(deps: {
+  redis: Redis
+  queue: JobQueue
+  keys: Keys
+  sealer: Sealer
+  ids: Ids
+  window: Window
+  settle: ReturnType<typeof createSettle>
+  log: Logger
+  idempotencyRetentionMs: number
+}) {
+  const { redis, queue, keys, sealer, window, log } = deps
+  const createJob = createScript(redis, 'create-job')
+  const cancelJob = createScript(redis, 'cancel-job')
+
+  /** Writes the record and gives the job its place. After this returns the job ends, whatever dies. */
+  async function create(input: JobInput): Promise<CreateResult> {
+    const owner = deps.ids.fingerprint('owner', input.tenant, input.customer ?? '')
+    const { id, tenant, idempotency } = input
+    const reply = await createJob(
+      [
+        keys.job(id), keys.idempotency(idempotency?.fingerprint ?? 'none'), keys.index(tenant), keys.window, keys.busy,
+        keys.tenants, keys.owners(tenant), keys.waiting(tenant, owner), keys.fed, keys.deadlines, keys.parked, keys.slots,
+      ], // oxfmt-ignore
+      [
+        '', id, tenant, owner, idempotency?.bodyHash ?? '', deps.idempotencyRetentionMs, input.delayMs, input.expiresInMs,
+        PRIORITY_CLASSES[input.priority], ...recordFields(input, sealer),
+      ], // oxfmt-ignore
+    )
+    const [kind, value] = reply as [Buffer, Buffer | number] // see the script
+    if (kind.toString() === 'mismatch') return { kind: 'mismatch' }
+    if (kind.toString() === 'replayed') return { kind: 'replayed', id: String(value) }
+    await enqueue(input, Number(value))
+    return { kind: 'created', id }
+  }
+
+  // The record is written: from here on a failure delays the job, the sweeper enqueues it.
+  async function enqueue({ id, delayMs }: JobInput, generation: number): Promise<void> {
+    try {
+      if (generation > 0) await queue.add([{ id, generation }])
+      else if (delayMs === 0) await queue.add(await window.feed())
+    } catch (error) {
+      log.warn({ err: error, job_id: id }, 'A job was accepted but not enqueued; the sweeper will')
+    }
+  }
+
+  async function readRecord(tenant: string, id: string): Promise<JobView | null> {
+    const view = parseRecord(id, await redis.hmgetBuffer(keys.job(id), ...READ_FIELDS), sealer)
+    return view?.tenant === tenant ? view : null
+  }
+
+  /**
+   * Reads a page of a tenant's jobs, newest first unless asked otherwise, without their results.
+   * @returns null when `after` or `before` names no job of the tenant.
+   */
+  async function list(tenant: string, filter: JobFilter): Promise<{ jobs: Job[]; hasMore: boolean } | null> {
+    const index = keys.index(tenant)
+    const cursor = filter.after ?? filter.before
+    const rank = await rankOf(index, cursor, filter.order)
+    if (rank === null) return null
+    const found: Job[] = []
+    const isForward = filter.before === undefined
+    let at = isForward ? rank : rank - 2
+    // Pages of the index are read until enough of them match; `before` walks the other way.
+    while (found.length <= filter.limit) {
+      const size = 200
+      const from = isForward ? at : Math.max(0, at - size + 1)
+      const to = isForward ? at + size - 1 : at
+      if (to < 0) break
+      const ids =
+        filter.order === 'desc'
+          ? await redis.zrevrange(index, from, to)
+          : await redis.zrange(index, `${from}`, `${to}`)
+      if (ids.length === 0) break
+      const jobs = await readListed(tenant, isForward ? ids : ids.toReversed())
+      found.push(...jobs.filter((job) => matches(job, filter)))
+      at = isForward ? to + 1 : from - 1
+    }
+    const page = found.slice(0, filter.limit)
+    return { jobs: isForward ? page : page.toReversed(), hasMore: found.length > filter.limit }
+  }
+
+  // Position in the index at which a page starts: one past the cursor.
+  async function rankOf(
+    index: string,
+    cursor: string | undefined,
+    order: 'asc' | 'desc',
+  ): Promise<number | null> {
+    if (cursor === undefined) return 0
+    const rank = order === 'desc' ? await redis.zrevrank(index, cursor) : await redis.zrank(index, cursor)
+    return rank === null ? null : rank + 1
+  }
+
+  async function readListed(tenant: string, ids: readonly string[]): Promise<Job[]> {
+    const records = await Promise.all(ids.map((id) => redis.hmgetBuffer(keys.job(id), ...LIST_FIELDS)))
+    const gone = ids.filter((_, position) => !records[position]?.[0])
+    if (gone.length > 0) await redis.zrem(keys.index(tenant), ...gone)
+    return ids.flatMap((id, position) => {
+      const view = parseRecord(id, records[position] ?? [], sealer)
+      return view && view.tenant === tenant ? [view.job] : []
+    })
+  }
+
+  /**
+   * Cancels a job: at once when no worker holds it, else its worker aborts the call and settles it. An ended job stays
+   * as it is.
+   */
+  async function cancel(tenant: string, id: string): Promise<JobView | null> {
+    if (!(await readRecord(tenant, id))) return null
+    const reply = String(await cancelJob([keys.job(id), keys.leases], ['', id, keys.cancelChannel]))
+    if (reply === 'free') await deps.settle.free(id, 'cancelled')
+    return readRecord(tenant, id)
+  }
+
+  return { create, read: readRecord, list, cancel }
+}
+
+export type Jobs = ReturnType<typeof createJobs>
+
+function recordFields(input: JobInput, sealer: Sealer): (string | Buffer)[] {
+  const place = (field: string) => ({ tenant: input.tenant, kind: 'job' as const, id: input.id, field })
+  const meta: JobMeta = {
+    endpoint: input.endpoint,
+    model: input.model,
+    mode: input.mode,
+    customer: input.customer,
+    metadata: input.metadata,
+    priority: input.priority,
+    onCrash: input.onCrash,
+    warnings: input.warnings,
+    notYetActive: input.notYetActive,
+    attemptsMax: input.plan.max_attempts,
+    resultTtlMs: input.resultTtlMs,
+  }
+  const fields: (string | Buffer)[] = ['meta', JSON.stringify(meta), 'plan', JSON.stringify(input.plan)]
+  fields.push('req', sealer.seal(place('req'), JSON.stringify(input.body)))
+  if (input.bundles) fields.push('cred', sealer.seal(place('cred'), JSON.stringify(input.bundles)))
+  if (input.webhook) fields.push('hook', sealer.seal(place('hook'), JSON.stringify(input.webhook)))
+  if (input.idempotency) fields.push('idem', input.idempotency.fingerprint)
+  return fields
+}
+
+function matches(job: Job, filter: JobFilter): boolean {
+  const { status, endpoint, model, customer, metadata, createdAfter, createdBefore } = filter
+  if (status !== undefined && job.status !== status) return false
+  if (endpoint !== undefined && job.endpoint !== endpoint) return false
+  if (model !== undefined && job.model !== model) return false
+  if (customer !== undefined && job.customer !== customer) return false
+  if (createdAfter !== undefined && job.created_at <= createdAfter) return false
+  if (createdBefore !== undefined && job.created_at >= createdBefore) return false
+  return Object.entries(metadata ?? {}).every(([key, value]) => job.metadata[key] === value)
+}

@@ -1,0 +1,125 @@
+import type { Redis } from 'ioredis'
+import type { Ids } from './ids.ts'
+import { JobMeta } from './job-record.ts'
+import type { Keys } from './keys.ts'
+import type { JobError } from './schemas/job.ts'
+import { createScript, type ScriptArgument } from './scripts.ts'
+import type { Sealer } from './seal.ts'
+
+// A record whose result must be delivered first, or that a waiting caller is about to read, is kept at least this long.
+const RETENTION_MS_MIN = 60_000
+
+export type TerminalStatus = 'completed' | 'failed' | 'cancelled' | 'expired'
+
+/** What is known of a job that is to be settled; a worker has it from its claim. */
+export type SettleSubject = {
+  id: string
+  tenant: string
+  owner: string
+  resultTtlMs: number
+  hasWebhook: boolean
+  /** Fingerprint of its idempotency key. */
+  idem: string | null
+}
+
+export type SettleResult =
+  | { kind: 'settled'; tenantsWaiting: number }
+  | { kind: 'ended' | 'fenced' | 'held' | 'gone' }
+
+const NEUTRAL_ENDS: Record<'cancelled' | 'expired', JobError> = {
+  cancelled: {
+    message: 'The job was cancelled.',
+    type: 'invalid_request_error',
+    param: null,
+    code: 'job_cancelled',
+  },
+  expired: {
+    message: 'The job did not finish before its deadline (expires_in).',
+    type: 'timeout_error',
+    param: null,
+    code: 'job_expired',
+  },
+}
+
+/** The error that a job which ended without a call's result carries. */
+export function endError(status: 'cancelled' | 'expired'): JobError {
+  return NEUTRAL_ENDS[status]
+}
+
+/** The one move of a job to a terminal state, for workers (with a claim) and for API and sweeper (without). */
+export function createSettle(deps: {
+  redis: Redis
+  keys: Keys
+  sealer: Sealer
+  ids: Ids
+  /** How long an async result with a webhook outlives its end at least, until it was delivered. */
+  resultRetentionMs: number
+  idempotencyRetentionMs: number
+}) {
+  const { redis, keys, sealer } = deps
+  const settleJob = createScript(redis, 'settle-job')
+
+  /**
+   * Settles for a claim. `complete` is a provider's whole answer and counts from any claim; everything else needs the
+   * current token.
+   * @param fields Further record fields to write: attempts, sealed result, usage.
+   */
+  async function settle(
+    subject: SettleSubject,
+    by: 'complete' | 'claim' | 'free',
+    token: string,
+    status: TerminalStatus,
+    error: JobError | null,
+    fields: readonly ScriptArgument[],
+  ): Promise<SettleResult> {
+    const { id, tenant, owner, idem } = subject
+    const retentionMs = retention(subject, deps.resultRetentionMs)
+    const write: ScriptArgument[] = ['expires', Date.now() + retentionMs, ...fields]
+    if (error) {
+      write.push('error', sealer.seal({ tenant, kind: 'job', id, field: 'error' }, JSON.stringify(error)))
+    }
+    // A completed job's prompt has done its duty; a job that ended otherwise keeps it for a later retry.
+    const erased = status === 'completed' ? 'cred token plan run req' : 'cred token plan run'
+    const reply = await settleJob(
+      [
+        keys.job(id), keys.leases, keys.fed, keys.deadlines, keys.parked, keys.window, keys.busy, keys.announce,
+        keys.waiting(tenant, owner), keys.owners(tenant), keys.tenants, keys.idempotency(idem ?? 'none'),
+      ], // oxfmt-ignore
+      [
+        '', id, tenant, owner, by, token, status, retentionMs, idem ? deps.idempotencyRetentionMs : '',
+        keys.settledChannel, erased, ...write,
+      ], // oxfmt-ignore
+    )
+    const [kind, tenantsWaiting] = reply as [Buffer, number?] // see the script
+    const said = kind.toString()
+    if (said === 'settled') return { kind: 'settled', tenantsWaiting: tenantsWaiting ?? 0 }
+    return { kind: said as 'ended' | 'fenced' | 'held' | 'gone' }
+  }
+
+  /** Settles a job that no live claim holds: cancelled or expired while it waited, or its worker is gone. */
+  async function free(id: string, status: 'cancelled' | 'expired'): Promise<SettleResult> {
+    const [tenant, owner, meta, idem, hook] = await redis.hmgetBuffer(
+      keys.job(id), 'tenant', 'owner', 'meta', 'idem', 'hook',
+    ) // oxfmt-ignore
+    if (!tenant || !owner || !meta) return { kind: 'gone' }
+    const { resultTtlMs } = JobMeta.parse(JSON.parse(meta.toString()))
+    const subject = {
+      id,
+      tenant: tenant.toString(),
+      owner: owner.toString(),
+      resultTtlMs,
+      hasWebhook: Boolean(hook),
+      idem: idem?.toString() ?? null,
+    }
+    return settle(subject, 'free', '', status, endError(status), [])
+  }
+
+  return { settle, free }
+}
+
+export type Settle = ReturnType<typeof createSettle>
+
+function retention({ resultTtlMs, hasWebhook }: SettleSubject, resultRetentionMs: number): number {
+  if (hasWebhook) return Math.max(resultTtlMs, resultRetentionMs)
+  return Math.max(resultTtlMs, RETENTION_MS_MIN)
+}

@@ -1,0 +1,98 @@
+import type { Redis } from 'ioredis'
+import type { JobView } from './job-record.ts'
+import type { Keys } from './keys.ts'
+
+// A message can be lost with its connection; whoever waits looks again by himself.
+const REREAD_MS = 2_000
+
+/** One waiter for the end of one job. */
+export type Watch = {
+  /** True as soon as the job is said to have ended, false after `waitMs` or when `signal` aborts. */
+  wait: (waitMs: number, signal?: AbortSignal) => Promise<boolean>
+  close: () => void
+}
+
+/**
+ * Hears which jobs ended and which are to be cancelled, over one subscriber connection a process, and wakes whoever
+ * waits for them. A wake-up is a hint: the record is the truth.
+ *
+ * @param subscriber A connection of its own; the caller closes it.
+ */
+export function createSettledListener(subscriber: Redis, keys: Keys) {
+  const watchers = new Map<string, Set<() => void>>()
+  const cancelHandlers = new Set<(jobId: string) => void>()
+
+  const onMessage = (channel: string, jobId: string) => {
+    if (channel === keys.settledChannel) for (const wake of watchers.get(jobId) ?? []) wake()
+    else if (channel === keys.cancelChannel) for (const handle of cancelHandlers) handle(jobId)
+  }
+  subscriber.on('message', onMessage)
+
+  function watch(jobId: string): Watch {
+    let ended = Promise.withResolvers<boolean>()
+    const wake = () => ended.resolve(true)
+    const all = watchers.get(jobId) ?? new Set()
+    watchers.set(jobId, all.add(wake))
+    return {
+      async wait(waitMs, signal) {
+        if (signal?.aborted) return false
+        const given = Promise.withResolvers<boolean>()
+        const giveUp = () => given.resolve(false)
+        const timer = setTimeout(giveUp, waitMs)
+        signal?.addEventListener('abort', giveUp, { once: true })
+        try {
+          const hasEnded = await Promise.race([ended.promise, given.promise])
+          if (hasEnded) ended = Promise.withResolvers()
+          return hasEnded
+        } finally {
+          clearTimeout(timer)
+          signal?.removeEventListener('abort', giveUp)
+        }
+      },
+      close() {
+        all.delete(wake)
+        if (all.size === 0) watchers.delete(jobId)
+      },
+    }
+  }
+
+  return {
+    /** Subscribes; resolves when the subscription holds. ioredis renews it after a reconnect. */
+    start: () => subscriber.subscribe(keys.settledChannel, keys.cancelChannel),
+    watch,
+    onCancel: (handle: (jobId: string) => void) => cancelHandlers.add(handle),
+    /** How many jobs are being waited for. */
+    size: () => watchers.size,
+    close() {
+      subscriber.off('message', onMessage)
+      watchers.clear()
+      cancelHandlers.clear()
+    },
+  }
+}
+
+export type SettledListener = ReturnType<typeof createSettledListener>
+
+/**
+ * Waits for a job's end: the watch stands before the first read, and while waiting the record is read again every two
+ * seconds, so that a lost message hangs nobody.
+ *
+ * @param isFresh The job was created after the watch: its first read would tell nothing.
+ * @returns what was read last, ended or not; null when there is no such record.
+ */
+export async function waitForEnd(wait: {
+  watch: Watch
+  read: () => Promise<JobView | null>
+  waitMs: number
+  isFresh?: boolean
+  signal?: AbortSignal
+}): Promise<JobView | null> {
+  const until = performance.now() + wait.waitMs
+  if (wait.isFresh) await wait.watch.wait(Math.min(wait.waitMs, REREAD_MS), wait.signal)
+  for (;;) {
+    const view = await wait.read()
+    const leftMs = until - performance.now()
+    if (!view || view.isTerminal || leftMs <= 0 || wait.signal?.aborted) return view
+    await wait.watch.wait(Math.min(leftMs, REREAD_MS), wait.signal)
+  }
+}

@@ -1,0 +1,71 @@
+import type { Redis } from 'ioredis'
+import type { Keys } from './keys.ts'
+import type { FedJob } from './queues.ts'
+import { createScript } from './scripts.ts'
+
+/**
+ * The window of jobs that are in BullMQ or running, and the fair way into it (decision 7): waiting jobs stand in per-owner
+ * sets, and only about as many as there are slots are let in, round robin.
+ *
+ * @param now Milliseconds; a clock that tests hold still. Redis's own when absent.
+ */
+export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = () => '') {
+  const feedJobs = createScript(redis, 'feed-jobs')
+  const wakeJobs = createScript(redis, 'wake-jobs')
+  const refeedJob = createScript(redis, 'refeed-job')
+  const beatWorker = createScript(redis, 'beat-worker')
+  const holdSweeper = createScript(redis, 'hold-sweeper')
+  const prefixes = [keys.ownersPrefix, keys.waitingPrefix, keys.jobPrefix]
+
+  return {
+    /** Lets in waiting jobs, at most `jobsMax`; the caller enqueues them. */
+    async feed(jobsMax = 100): Promise<FedJob[]> {
+      const windowKeys = [keys.window, keys.busy, keys.tenants, keys.fed, keys.slots]
+      const reply = await feedJobs(windowKeys, [now(), jobsMax, ...prefixes])
+      const flat = reply as (Buffer | number)[] // pairs of id and generation, see the script
+      const fed: FedJob[] = []
+      for (let at = 0; at < flat.length; at += 2) {
+        fed.push({ id: String(flat[at]), generation: Number(flat[at + 1]) })
+      }
+      return fed
+    },
+
+    /** Moves parked jobs that are due back among the waiting. */
+    async wake(jobsMax = 1000): Promise<{ woken: number; tenantsWaiting: number; nextDueMs: number | null }> {
+      const reply = await wakeJobs([keys.parked, keys.tenants], [now(), jobsMax, ...prefixes])
+      const [woken = 0, tenantsWaiting = 0, nextDueMs = -1] = reply as number[] // see the script
+      return { woken, tenantsWaiting, nextDueMs: nextDueMs < 0 ? null : nextDueMs }
+    },
+
+    /** A new generation for a job whose queue entry is gone, or null when nothing is to be done. */
+    async refeed(job: FedJob): Promise<FedJob | null> {
+      const reply = await refeedJob(
+        [keys.job(job.id), keys.fed, keys.leases],
+        [now(), job.id, job.generation],
+      )
+      return Number(reply) === 0 ? null : { id: job.id, generation: Number(reply) }
+    },
+
+    /** Counts a worker's slots in for as long as it keeps saying so; 0 slots says that it leaves. */
+    async beat(workerId: string, slots: number, silenceMs: number): Promise<number> {
+      const workerKeys = [keys.workers, keys.workerSlots, keys.slots]
+      return Number(await beatWorker(workerKeys, [now(), workerId, slots, silenceMs]))
+    },
+
+    /** Whether this worker is the one that feeds and sweeps, for the next `leaseMs`. */
+    async holdSweeper(workerId: string, leaseMs: number): Promise<boolean> {
+      return Number(await holdSweeper([keys.sweeper], [workerId, leaseMs])) === 1
+    },
+
+    /** Jobs fed, or leased, at least `ageMs` ago that nobody has claimed or renewed since; with their generation. */
+    async overdue(set: 'fed' | 'leases', ageMs: number, jobsMax = 100): Promise<FedJob[]> {
+      const [seconds = '0', microseconds = '0'] = (await redis.time()).map(String)
+      const before = Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000) - ageMs
+      const ids = await redis.zrangebyscore(keys[set], '-inf', before, 'LIMIT', 0, jobsMax)
+      const generations = await Promise.all(ids.map((id) => redis.hget(keys.job(id), 'generation')))
+      return ids.map((id, index) => ({ id, generation: Number(generations[index] ?? 0) }))
+    },
+  }
+}
+
+export type Window = ReturnType<typeof createWindow>
