@@ -1,0 +1,132 @@
+import { readFileSync } from 'node:fs'
+import { Agent } from 'undici'
+import type { EgressPolicy } from '../shared/egress.ts'
+import { GatewayError } from '../shared/errors.ts'
+import { ConnectError, createConnector, parseTestTargets } from './connector.ts'
+import { Exchange, OutboundError, type OutboundRequest, type OutboundResponse } from './exchange.ts'
+import { createResolver, type Resolve } from './resolve.ts'
+
+/** Idle sockets are closed before servers do it (uvicorn after 5 s), unless a server says that it waits longer. */
+const KEEP_ALIVE_MS = 4_000
+const KEEP_ALIVE_MAX_MS = 30_000
+const CONNECT_MS = 10_000
+const CONNECTIONS_PER_ORIGIN_MAX = 10_000
+
+/** Headers that frame the message or pick its target: ours alone to set. */
+const FORBIDDEN_HEADERS = new Set([
+  'accept-encoding',
+  'connection',
+  'content-length',
+  'expect',
+  'host',
+  'keep-alive',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/**
+ * The only door out: every request to a provider or a webhook receiver leaves here, and nothing else imports undici.
+ * The guard has no switch: it is left out only for a request with `trustedOrigin`, whose base is the operator's own,
+ * and those have sockets of their own, so that no guarded request ever travels on an unchecked one. Redirects are
+ * answers, never followed. Sockets are pooled by origin, never by credentials; HTTP/1.1 only.
+ */
+export function createOutbound(options: {
+  policy: EgressPolicy
+  /** `GATEWAY_TEST_RESOLVE` entries, and the PEM file of the authority that signed the test servers. */
+  testResolve?: readonly string[]
+  testCaFile?: string | null
+  connectMs?: number
+  connectionsPerOriginMax?: number
+  resolve?: Resolve
+}) {
+  const { policy, resolve = createResolver(), connectMs = CONNECT_MS } = options
+  const testTargets = parseTestTargets(options.testResolve ?? [])
+  const testCa = options.testCaFile ? readFileSync(options.testCaFile, 'utf8') : undefined
+
+  function createAgent(guard: EgressPolicy | null): Agent {
+    return new Agent({
+      connect: createConnector({ policy: guard, resolve, connectMs, testTargets, testCa }),
+      connections: options.connectionsPerOriginMax ?? CONNECTIONS_PER_ORIGIN_MAX,
+      allowH2: false,
+      pipelining: 1,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: KEEP_ALIVE_MAX_MS,
+      // Exchange has the clocks, one set for all phases.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    })
+  }
+
+  const guarded = createAgent(policy)
+  const trusted = createAgent(null)
+
+  /**
+   * Sends one POST and gives back whatever answer comes, redirects and errors included.
+   * @throws {OutboundError} when no complete answer came; its message holds no URL, address or header.
+   */
+  async function post(request: OutboundRequest): Promise<OutboundResponse> {
+    if (request.signal.aborted) throw new OutboundError('aborted', false, 'The call was given up.')
+    const url = request.trustedOrigin ? parseTrusted(request.url) : checkUrl(policy, request.url)
+    const headers = checkHeaders(request.headers)
+    const agent = request.trustedOrigin ? trusted : guarded
+    return new Promise((done, fail) => {
+      const exchange = new Exchange(request, done, (error) => fail(toOutboundError(error)))
+      const { origin, pathname, search } = url
+      agent.dispatch(
+        { origin, path: pathname + search, method: 'POST', headers, body: request.body },
+        exchange,
+      )
+    })
+  }
+
+  return {
+    post,
+    /** Closes every socket; calls still open end as `aborted`. */
+    async close(): Promise<void> {
+      await Promise.all([guarded.destroy(), trusted.destroy()])
+    },
+  }
+}
+
+export type Outbound = ReturnType<typeof createOutbound>
+
+function toOutboundError(error: Error): OutboundError {
+  if (error instanceof OutboundError) return error
+  if (error instanceof ConnectError) return new OutboundError(error.kind, false, error.message)
+  return new OutboundError('connect', false, 'The request could not be sent.')
+}
+
+function checkUrl(policy: EgressPolicy, url: string): URL {
+  try {
+    return policy.checkUrl(url, 'url', { allowQuery: true })
+  } catch (error) {
+    const reason = error instanceof GatewayError ? error.message : 'The URL is not allowed.'
+    throw new OutboundError('refused', false, reason)
+  }
+}
+
+function parseTrusted(url: string): URL {
+  const parsed = URL.parse(url)
+  if (parsed && /^https?:$/.test(parsed.protocol)) return parsed
+  throw new OutboundError('refused', false, 'The URL is not an absolute http(s) URL.')
+}
+
+/** A value is never repeated in the error: it may be a key with a stray line break. */
+function checkHeaders(headers: Record<string, string>): string[] {
+  const list = ['accept-encoding', 'identity']
+  for (const [name, value] of Object.entries(headers)) {
+    if (!/^[a-z0-9!#$%&'*+.^_`|~-]+$/i.test(name) || FORBIDDEN_HEADERS.has(name.toLowerCase())) {
+      throw new OutboundError('refused', false, 'A request header has a name that may not be sent.')
+    }
+    if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) {
+      const message = `The value of request header ${name.toLowerCase()} has characters that may not be sent.`
+      throw new OutboundError('refused', false, message)
+    }
+    list.push(name, value)
+  }
+  return list
+}
