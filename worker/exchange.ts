@@ -118,7 +118,7 @@ export class Exchange {
       this.#failed(new OutboundError('aborted', isSent, 'The gateway is shutting down.'))
     } else if (!isSent) {
       this.#failed(error)
-    } else if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+    } else if (error.name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW') {
       this.#failed(new OutboundError('protocol', true, 'The answer is not valid HTTP.'))
     } else {
       this.#failed(new OutboundError('reset', true, 'The connection broke before the answer was complete.'))
