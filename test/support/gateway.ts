@@ -3,6 +3,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { Redis } from 'ioredis'
+import { createApiKeys } from '../../shared/api-keys.ts'
+import { createKeys } from '../../shared/keys.ts'
 import type { Job } from '../../shared/schemas/job.ts'
 import { eventually } from './eventually.ts'
 import { startProcess, type TestProcess } from './processes.ts'
@@ -44,6 +47,10 @@ export async function startGateway(options: GatewayOptions = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'byok-test-gateway-'))
   const masterKey = `sk-master-${randomBytes(12).toString('hex')}`
   const redisUrl = options.redisUrl ?? own.url
+  const redis = new Redis(redisUrl, { maxRetriesPerRequest: 3 })
+  // A test may kill its own Redis: the connection tries again by itself.
+  redis.on('error', () => {})
+  const keys = createKeys(own.prefix)
   const env: Record<string, string> = {
     ...environment(),
     ...SHORT_TIMES,
@@ -102,8 +109,15 @@ export async function startGateway(options: GatewayOptions = {}) {
     workers,
     masterKey,
     redisUrl,
+    redis,
+    keys,
     prefix: own.prefix,
     env,
+    /** Makes a tenant and a gateway key of its own. */
+    async tenantKey(tenant: string): Promise<string> {
+      const { key } = await createApiKeys({ redis, keys }).create(tenant)
+      return key
+    },
     addWorker,
     /** All output of all processes, ended ones too. */
     logs: () => processes.map((one) => one.output()).join('\n'),
@@ -160,6 +174,7 @@ export async function startGateway(options: GatewayOptions = {}) {
     async stop() {
       for (const one of processes) if (!one.hasEnded()) one.kill('SIGTERM')
       const ends = await Promise.allSettled(processes.map((one) => one.ended(END_TIMEOUT_MS)))
+      redis.disconnect()
       await own.cleanup()
       await rm(folder, { recursive: true, force: true })
       const failed = ends.filter((end) => end.status === 'rejected')
