@@ -1,0 +1,91 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { startEmbeddedRedis } from '../../cli/embedded-redis.ts'
+import { createLog } from '../../shared/log.ts'
+import { createRedis } from '../../shared/redis.ts'
+import { findFreePort, waitUntil, type Child, type Children } from './children.ts'
+import { checkOnce, userConfigBody, type BenchRequest } from './requests.ts'
+
+/** Path of a file of this project, from its root. */
+export const project = (file: string) => fileURLToPath(new URL(`../../${file}`, import.meta.url))
+
+/** Starts a Redis on a unix socket that appends every command to its file and syncs it once a second. */
+export async function startRedis(children: Children, name = 'redis') {
+  const dataDir = join(children.folder, name)
+  mkdirSync(dataDir)
+  const server = await startEmbeddedRedis({ dataDir, appendfsync: 'everysec' })
+  children.closeLast(() => server.stop())
+  const client = createRedis(server.url, 'blocking', createLog('warn', 'bench'))
+  children.closeLast(() => client.quit())
+  return { pid: server.pid, url: server.url, socket: server.socket, client }
+}
+
+export type BenchRedis = Awaited<ReturnType<typeof startRedis>>
+
+/** How our own gateway is started. */
+export type GatewayOptions = {
+  children: Children
+  /** Of the API, and of the worker: not the same where the two go to Redis by different ways. */
+  redisUrls: { api: string; worker: string }
+  withWorker: boolean
+  /** Folder for V8 profiles, '' = none. */
+  profileFolder: string
+  env?: Record<string, string>
+}
+
+/** Starts one API and one worker process, as in production, and waits until they say that they are ready. */
+export async function startGateway(options: GatewayOptions) {
+  const { children, redisUrls, profileFolder } = options
+  const port = await findFreePort()
+  const masterKey = `sk-bench-${randomBytes(16).toString('hex')}`
+  const env = {
+    PORT: String(port),
+    GATEWAY_MASTER_KEY: masterKey,
+    GATEWAY_ENCRYPTION_KEYS: `bench:${randomBytes(32).toString('base64')}`,
+    GATEWAY_ID_SECRET: randomBytes(24).toString('hex'),
+    GATEWAY_ALLOWED_CIDRS: '127.0.0.0/8',
+    ...options.env,
+  }
+  const nodeArgs = profileFolder === '' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
+  const start = (name: string, file: string, url: string) =>
+    children.start(name, project(file), { env: { ...env, REDIS_URL: url }, nodeArgs })
+  const api = start('api', 'api/main.ts', redisUrls.api)
+  const worker = options.withWorker ? start('worker', 'worker/main.ts', redisUrls.worker) : null
+  const url = `http://127.0.0.1:${port}`
+  await waitUntil('the API is ready', [api], async () => (await fetch(`${url}/readyz`)).ok)
+  return { url, masterKey, api, worker }
+}
+
+export type Gateway = Awaited<ReturnType<typeof startGateway>>
+
+/** A completion with its own `user_config`; `prefer` as in the header of that name, '' = wait for the result. */
+export function gatewayRequest(
+  gateway: Gateway,
+  upstream: string,
+  promptBytes: number,
+  prefer: string,
+): BenchRequest {
+  return {
+    url: `${gateway.url}/v1/chat/completions`,
+    headers: {
+      'content-type': 'application/json',
+      authorization: `Bearer ${gateway.masterKey}`,
+      ...(prefer === '' ? {} : { prefer }),
+    },
+    body: JSON.stringify(userConfigBody(promptBytes, upstream)),
+    status: prefer === '' ? 200 : 202,
+  }
+}
+
+/**
+ * Sends one completion through API, queue and worker.
+ * @throws an Error with the last output of both when none comes back.
+ */
+export async function checkGateway(gateway: Gateway, request: BenchRequest): Promise<void> {
+  const involved: Child[] = gateway.worker ? [gateway.api, gateway.worker] : [gateway.api]
+  await waitUntil('a completion comes back through the gateway', involved, async () =>
+    Boolean(await checkOnce(request)),
+  )
+}

@@ -1,0 +1,92 @@
+import { writeFileSync } from 'node:fs'
+import { availableParallelism, cpus } from 'node:os'
+import type { Summary } from './rounds.ts'
+
+/** Above this share of the machine, others' work makes a figure doubtful. */
+const OTHERS_SHARE_MAX = 0.05
+
+/** What a figure is held against. */
+export type Target = { text: string; of: string; over: string; connections: number; atLeast: number }
+
+/** Prints the medians as one table for each number of connections. */
+export function printSummaries(summaries: readonly Summary[]): void {
+  for (const connections of new Set(summaries.map((summary) => summary.connections))) {
+    const here = summaries.filter((summary) => summary.connections === connections)
+    console.log(`\n${connections} connections, medians of ${here[0]?.rounds.length ?? 0} rounds`)
+    const rows = here.map((summary) => [
+      summary.name,
+      summary.perSecond.toFixed(0),
+      summary.p50Ms.toFixed(1),
+      summary.p99Ms.toFixed(1),
+      String(summary.errors),
+      summary.othersShare === null ? '-' : `${(summary.othersShare * 100).toFixed(0)}%`,
+      describeCpu(summary.cpuUs),
+    ])
+    printTable(['', 'req/s', 'p50 ms', 'p99 ms', 'errors', 'others', 'CPU us/request'], rows)
+    for (const { name, firstError } of here) if (firstError) console.log(`  ${name}: ${firstError}`)
+  }
+  if (summaries.some(({ othersShare }) => (othersShare ?? 0) > OTHERS_SHARE_MAX)) {
+    console.log('\nOther programs used the machine meanwhile: take the CPU figures, not the ratios.')
+  }
+}
+
+/** Ratios of requests a second, one line for each number of connections; those with a target say whether it is met. */
+export function compare(
+  summaries: readonly Summary[],
+  pairs: readonly (readonly [string, string])[],
+  targets: readonly Target[],
+) {
+  const rate = (name: string, connections: number) =>
+    summaries.find((summary) => summary.name === name && summary.connections === connections)?.perSecond
+  const ratios = [...new Set(summaries.map(({ connections }) => connections))].flatMap((connections) =>
+    pairs.flatMap(([of, over]) => {
+      const [above, below] = [rate(of, connections), rate(over, connections)]
+      return above === undefined || !below ? [] : [{ of, over, connections, ratio: above / below }]
+    }),
+  )
+  console.log('')
+  for (const { of, over, connections, ratio } of ratios) {
+    const target = targets.find(
+      (one) => one.of === of && one.over === over && one.connections === connections,
+    )
+    const verdict = target
+      ? ` (${target.text}: at least ${target.atLeast}, ${ratio >= target.atLeast ? 'met' : 'NOT met'})`
+      : ''
+    console.log(`${of} / ${over} at ${connections} connections: ${ratio.toFixed(2)}${verdict}`)
+  }
+  return ratios
+}
+
+/** Writes everything that was measured, with what it was measured on. */
+export function writeJson(file: string, results: object): void {
+  const machine = {
+    node: process.version,
+    platform: `${process.platform} ${process.arch}`,
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: availableParallelism(),
+    measured_at: new Date().toISOString(),
+  }
+  writeFileSync(file, `${JSON.stringify({ machine, ...results }, null, 2)}\n`)
+  console.log(`\nWritten to ${file}`)
+}
+
+/** Prints columns as wide as they must be; the first is left-aligned, and so is the last. */
+export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  )
+  for (const row of [head, ...rows]) {
+    const cells = row.map((cell, column) => {
+      const width = widths[column] ?? 0
+      return column === 0 || column === row.length - 1 ? cell.padEnd(width) : cell.padStart(width)
+    })
+    console.log(`  ${cells.join('  ').trimEnd()}`)
+  }
+}
+
+function describeCpu(cpuUs: Record<string, number> | null): string {
+  if (!cpuUs) return 'unknown here'
+  return Object.entries(cpuUs)
+    .map(([name, us]) => `${name} ${us.toFixed(0)}`)
+    .join(', ')
+}

@@ -1,0 +1,60 @@
+const MODEL = 'user-azure-instance'
+
+/** One request that is sent over and over. */
+export type BenchRequest = { url: string; headers: Record<string, string>; body: string; status: number }
+
+/** A chat completion as a provider takes it, with a prompt of about `promptBytes`. */
+export function completionBody(promptBytes: number): Record<string, unknown> {
+  const text = 'this is a test request, write a short poem. '
+  const content = text.repeat(Math.ceil(promptBytes / text.length)).slice(0, promptBytes)
+  return { model: MODEL, messages: [{ role: 'user', content }], max_tokens: 64 }
+}
+
+/**
+ * A chat completion that brings its own router config: two deployments with a fallback between them, retries, and limits
+ * that are kept but never reached.
+ * @param upstream Origin that both deployments call.
+ */
+export function userConfigBody(promptBytes: number, upstream: string): Record<string, unknown> {
+  const limits = { tpm: 2_400_000_000, rpm: 18_000_000 }
+  const azure = {
+    model: 'azure/chatgpt-v-2',
+    api_key: 'bench-azure-key-0123456789',
+    api_version: '2024-02-01',
+    api_base: upstream,
+    timeout: 10,
+  }
+  const openai = {
+    model: 'gpt-3.5-turbo',
+    api_key: 'sk-bench-openai-key-0123456789',
+    api_base: `${upstream}/v1`,
+    timeout: 10,
+  }
+  return {
+    ...completionBody(promptBytes),
+    user_config: {
+      model_list: [
+        { model_name: MODEL, litellm_params: azure, ...limits },
+        { model_name: 'user-openai-instance', litellm_params: openai, ...limits },
+      ],
+      num_retries: 2,
+      allowed_fails: 3,
+      fallbacks: [{ [MODEL]: ['user-openai-instance'] }],
+    },
+  }
+}
+
+/**
+ * Sends a request once and looks at the answer.
+ * @throws an Error with the answer's text when the status or the body is not what it must be.
+ */
+export async function checkOnce(request: BenchRequest): Promise<unknown> {
+  const { url, headers, body, status } = request
+  const response = await fetch(url, { method: 'POST', headers, body, signal: AbortSignal.timeout(30_000) })
+  const text = await response.text()
+  if (response.status !== status) throw new Error(`${url} answered ${response.status}: ${text.slice(0, 500)}`)
+  const json: unknown = JSON.parse(text)
+  if (status === 200 && !text.includes('"chat.completion"'))
+    throw new Error(`${url} gave no completion: ${text}`)
+  return json
+}
