@@ -23,6 +23,8 @@ export type EmbeddedRedisOptions = {
   dataDir: string
   /** The server's path, else the one of `findRedisServer`. */
   server?: string
+  /** From `chooseSocket`, for one that stays the same when Redis is started again; else a new one. */
+  socket?: string
   appendfsync?: 'everysec' | 'always'
   /** Half of the machine's (or container's) memory by default. */
   memoryBytesMax?: number
@@ -44,9 +46,8 @@ export async function startEmbeddedRedis(options: EmbeddedRedisOptions): Promise
   const redisDir = join(dataDir, 'redis')
   const server = options.server ?? (await findRedisServer())
   await mkdir(redisDir, { recursive: true, mode: 0o700 })
-  await endLeftover(dataDir)
-
-  const socket = await chooseSocket(dataDir)
+  const socket = options.socket ?? (await chooseSocket(dataDir))
+  await endLeftover(dataDir, socket)
   const child = spawn(server, serverArguments(redisDir, socket, options), {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -65,7 +66,7 @@ export async function startEmbeddedRedis(options: EmbeddedRedisOptions): Promise
 
   return {
     pid: child.pid,
-    url: `unix://${encodeURI(socket)}`,
+    url: socketUrl(socket),
     socket,
     exited,
     async stop() {
@@ -83,7 +84,12 @@ export async function startEmbeddedRedis(options: EmbeddedRedisOptions): Promise
 export async function findEmbeddedRedis(dataDir: string): Promise<string | null> {
   const state = await readState(resolve(dataDir))
   if (!state || !(await ask(state.socket, 'PING'))) return null
-  return `unix://${encodeURI(state.socket)}`
+  return socketUrl(state.socket)
+}
+
+/** What `createRedis` takes for a socket. */
+export function socketUrl(socket: string): string {
+  return `unix://${encodeURI(socket)}`
 }
 
 function serverArguments(redisDir: string, socket: string, options: EmbeddedRedisOptions): string[] {
@@ -110,8 +116,9 @@ function availableMemoryBytes(): number {
   return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem()
 }
 
-async function chooseSocket(dataDir: string): Promise<string> {
-  const inside = join(dataDir, 'redis.sock')
+/** The socket's path: in the data folder or, where that lies too deep for a socket, in a new private folder. */
+export async function chooseSocket(dataDir: string): Promise<string> {
+  const inside = join(resolve(dataDir), 'redis.sock')
   if (Buffer.byteLength(inside) <= SOCKET_PATH_BYTES_MAX) return inside
   return join(await mkdtemp(join(tmpdir(), 'byok-gateway-')), 'redis.sock')
 }
@@ -155,7 +162,7 @@ async function waitUntilReady(socket: string, exited: Promise<unknown>): Promise
 }
 
 /** Shuts a Redis of an earlier, killed start down; it would write to the same files. */
-async function endLeftover(dataDir: string): Promise<void> {
+async function endLeftover(dataDir: string, newSocket: string): Promise<void> {
   const state = await readState(dataDir)
   if (!state) return
   const giveUpAt = Date.now() + STOP_TIMEOUT_MS
@@ -166,7 +173,7 @@ async function endLeftover(dataDir: string): Promise<void> {
     }
     await sleep(POLL_MS)
   }
-  await forget(dataDir, state.socket)
+  if (state.socket !== newSocket) await forget(dataDir, state.socket)
 }
 
 /** Sends one inline command. Null: nobody listens. An empty answer: it listens, and closed or said nothing. */

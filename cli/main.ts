@@ -1,0 +1,97 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { Command, InvalidArgumentError } from 'commander'
+import { ConfigError, GatewayError } from '../shared/errors.ts'
+import { createLog } from '../shared/log.ts'
+import { checkConfig } from './check-config.ts'
+import { createKey, listKeys, revokeKey } from './keys.ts'
+import { startNodeChild } from './node-child.ts'
+import { readStopTimeoutMs } from './settings.ts'
+import { start } from './start.ts'
+
+// What is set already wins over the file.
+if (existsSync('.env')) process.loadEnvFile('.env')
+const environment = process.env
+const print = (text: string) => void process.stdout.write(text)
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string
+}
+
+const program = new Command('byok-gateway')
+  .description("An async job gateway for LLM completions on your users' own provider keys")
+  .version(version)
+
+program
+  .command('start')
+  .description('run everything on this machine: Redis (unless REDIS_URL is set), the API and workers')
+  .option('--workers <n>', 'how many worker processes', parseCount, 1)
+  .action((options: { workers: number }) =>
+    start(options, {
+      environment,
+      log: createLog(environment.LOG_LEVEL || 'info', 'start'),
+      print,
+      isTerminal: process.stdout.isTTY,
+      onSignal,
+    }),
+  )
+
+for (const name of ['api', 'worker']) {
+  program
+    .command(name)
+    .description(`run one ${name} process on the Redis of REDIS_URL`)
+    .action(() => runAlone(`${name}/main.ts`))
+}
+
+const keys = program.command('keys').description("tenants' gateway keys")
+keys
+  .command('create')
+  .description('make a key and print it; it is shown only here')
+  .requiredOption('--tenant <name>', 'who it belongs to: 1 to 64 letters, digits, "_" or "-"')
+  .option('--name <name>', 'what you call it in lists')
+  .action((options: { tenant: string; name?: string }) => createKey(options, { environment, print }))
+keys
+  .command('list')
+  .description('all keys that work, by id')
+  .action(() => listKeys({ environment, print }))
+keys
+  .command('revoke <id>')
+  .description('end a key at once')
+  .action((id: string) => revokeKey(id, { environment, print }))
+
+program
+  .command('config')
+  .description("the operator's config.yaml")
+  .command('check <file>')
+  .description('load a config.yaml as the gateway would and print what it finds')
+  .action((file: string) => checkConfig(file, { environment, print }))
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  // What the person at the terminal can mend is said in a sentence; anything else is ours, with its stack.
+  const isTheirs = error instanceof ConfigError || error instanceof GatewayError
+  process.stderr.write(`byok-gateway: ${isTheirs ? error.message : inspectError(error)}\n`)
+  process.exitCode = 1
+}
+
+function parseCount(text: string): number {
+  const count = Number(text)
+  if (!Number.isInteger(count) || count < 1 || count > 64)
+    throw new InvalidArgumentError('It must be 1 to 64.')
+  return count
+}
+
+function onSignal(handler: () => void): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, handler)
+}
+
+/** The process is a child like those of `start`, so that its own file needs to know one way of being run only. */
+async function runAlone(file: string): Promise<void> {
+  const child = await startNodeChild(file, environment, readStopTimeoutMs(environment))
+  onSignal(() => void child.stop())
+  const { code } = await child.exited
+  process.exitCode = code ?? 1
+}
+
+function inspectError(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
+}

@@ -1,0 +1,66 @@
+import { existsSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { ConfigError } from '../shared/errors.ts'
+
+/** Variables by name, as in `process.env`. */
+export type Environment = Record<string, string | undefined>
+
+const DEFAULT_HOST = '127.0.0.1'
+const DEFAULT_PORT = '4000'
+const DEFAULT_DRAIN_MS = 30_000
+/** What a process may take to close its connections after it has drained. */
+const CLOSE_MS = 5_000
+
+/** Where a one-machine gateway keeps its things; absolute paths. `configFile`: `./config.yaml` if it is there. */
+export function readFolders(environment: Environment) {
+  const keysDir = environment.GATEWAY_KEYS_DIR || join(homedir(), '.config', 'byok-gateway')
+  const configFile = environment.GATEWAY_CONFIG || (existsSync('config.yaml') ? 'config.yaml' : null)
+  return {
+    dataDir: resolve(environment.GATEWAY_DATA_DIR || 'data'),
+    keysDir: resolve(keysDir),
+    configFile: configFile === null ? null : resolve(configFile),
+  }
+}
+
+/** How long an API or worker may take from being asked to end until it is killed, in milliseconds. */
+export function readStopTimeoutMs(environment: Environment): number {
+  return Number(environment.GATEWAY_DRAIN_MS || DEFAULT_DRAIN_MS) + CLOSE_MS
+}
+
+/**
+ * Where the API will listen, tried by listening there for a moment. Port 0 becomes a port that is free now, so that a
+ * restarted API comes back where it was.
+ * @throws {ConfigError} when the address can't be had.
+ */
+export async function chooseAddress(environment: Environment) {
+  const host = environment.HOST || DEFAULT_HOST
+  const port = Number(environment.PORT || DEFAULT_PORT)
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new ConfigError('PORT must be 0 to 65535.')
+  const server = createServer()
+  const boundPort = await new Promise<number>((done, fail) => {
+    server.once('error', (error) => fail(noAddress(host, port, error)))
+    server.listen(port, host, () => {
+      const address = server.address()
+      done(address !== null && typeof address === 'object' ? address.port : port)
+    })
+  })
+  await new Promise((done) => server.close(done))
+  return { host, port: boundPort, url: `http://${reachableHost(host)}:${boundPort}` }
+}
+
+function noAddress(host: string, port: number, error: Error): ConfigError {
+  if ('code' in error && error.code === 'EADDRINUSE') {
+    return new ConfigError(`Port ${port} of ${host} is taken by another process. Set PORT to a free one.`)
+  }
+  return new ConfigError(
+    `The API can't listen on ${host}, port ${port} (${error.message}). Set HOST and PORT.`,
+  )
+}
+
+/** All addresses of the machine are listened on, but none of them can be called by that name. */
+function reachableHost(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return '127.0.0.1'
+  return host.includes(':') ? `[${host}]` : host
+}
