@@ -44,8 +44,7 @@ export type Claim = {
   progress: Progress | null
   /** Claims that ended without a word: their worker died. */
   crashes: number
-  /** Milliseconds, by Redis' clock. */
-  claimedAt: number
+  /** Milliseconds, by this process's clock. */
   deadline: number
 }
 
@@ -115,8 +114,7 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
         attemptsMade: Number(text('attempts') ?? 0),
         progress: run === null ? null : Progress.parse(JSON.parse(run)),
         crashes,
-        claimedAt,
-        deadline: Number(text('deadline')),
+        deadline: Date.now() + Number(text('deadline')) - claimedAt,
       }
       return { kind: 'claimed', claim: claimed }
     } catch (error) {
@@ -146,16 +144,16 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
     return words
   }
 
-  /** Puts a job back until `dueMs` (Redis' clock, milliseconds) without ending it. */
+  /** Puts a job back for `waitMs` without ending it; its deadline still holds. */
   async function snooze(
     { id, token, subject }: Claim,
-    dueMs: number,
+    waitMs: number,
     state: QueueState,
     fields: readonly ScriptArgument[],
   ): Promise<{ kind: 'snoozed'; tenantsWaiting: number } | { kind: 'fenced' | 'cancelling' }> {
     const reply = await snoozeJob(
       [keys.job(id), keys.leases, keys.parked, keys.window, keys.busy, keys.tenants],
-      ['', id, subject.tenant, token, Math.ceil(dueMs), state, ...fields],
+      ['', id, subject.tenant, token, Math.max(0, Math.ceil(waitMs)), state, ...fields],
     )
     const [kind, tenantsWaiting = 0] = reply as [Buffer, number?] // see the script
     const said = kind.toString()

@@ -59,9 +59,11 @@ export function attemptField(number: number): string {
   return `a${number <= half ? number : half + 1 + ((number - half - 1) % half)}`
 }
 
-/** Parses the attempts out of their fields, in order. */
+/** Parses the attempts out of their fields, in order. An empty field is a call that was noted but never made. */
 export function parseAttempts(fields: readonly (Buffer | null)[]): Attempt[] {
-  const attempts = fields.flatMap((field) => (field ? [Attempt.parse(JSON.parse(field.toString()))] : []))
+  const attempts = fields.flatMap((field) =>
+    field?.length ? [Attempt.parse(JSON.parse(field.toString()))] : [],
+  )
   return attempts.toSorted((a, b) => a.number - b.number)
 }
 

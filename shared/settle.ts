@@ -96,12 +96,18 @@ export function createSettle(deps: {
     return { kind: said as 'ended' | 'fenced' | 'held' | 'gone' }
   }
 
-  /** Settles a job that no live claim holds: cancelled or expired while it waited, or its worker is gone. */
-  async function free(id: string, status: 'cancelled' | 'expired'): Promise<SettleResult> {
+  /**
+   * Settles a job that no live claim holds: cancelled or expired while it waited, or its worker is gone.
+   * @returns the job as well, so that its end can be announced; null when there is no such record.
+   */
+  async function free(
+    id: string,
+    status: 'cancelled' | 'expired',
+  ): Promise<{ result: SettleResult; subject: SettleSubject | null }> {
     const [tenant, owner, meta, idem, hook] = await redis.hmgetBuffer(
       keys.job(id), 'tenant', 'owner', 'meta', 'idem', 'hook',
     ) // oxfmt-ignore
-    if (!tenant || !owner || !meta) return { kind: 'gone' }
+    if (!tenant || !owner || !meta) return { result: { kind: 'gone' }, subject: null }
     const { resultTtlMs } = JobMeta.parse(JSON.parse(meta.toString()))
     const subject = {
       id,
@@ -111,7 +117,7 @@ export function createSettle(deps: {
       hasWebhook: Boolean(hook),
       idem: idem?.toString() ?? null,
     }
-    return settle(subject, 'free', '', status, endError(status), [])
+    return { result: await settle(subject, 'free', '', status, endError(status), []), subject }
   }
 
   return { settle, free }

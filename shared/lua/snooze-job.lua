@@ -1,14 +1,19 @@
 -- Puts a claimed job back for later without ending it: it frees its place in the window and stands parked until due.
 -- KEYS: job, leases, parked, window, busy, tenants
--- ARGV: now_ms ('' = Redis TIME), id, tenant, token, due ms, queue state, then field, value, ... to write
+-- ARGV: now_ms ('' = Redis TIME), id, tenant, token, ms to wait, queue state, then field, value, ... to write
 -- Output: {'snoozed', tenants with waiting jobs} | {'fenced'} | {'cancelling'}
 local job, leases, parked, window, busy, tenants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local id, tenant, due = ARGV[2], ARGV[3], tonumber(ARGV[5])
+local id, tenant = ARGV[2], ARGV[3]
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
 local record = redis.call('HMGET', job, 'status', 'token', 'deadline')
 if record[2] ~= ARGV[4] then return { 'fenced' } end
 if record[1] == 'cancelling' then return { 'cancelling' } end
 if record[1] ~= 'in_progress' then return { 'fenced' } end
-due = math.min(due, tonumber(record[3]))
+local due = math.min(now + tonumber(ARGV[5]), tonumber(record[3]))
 redis.call('HSET', job, 'status', 'queued', 'queue_state', ARGV[6], 'next_at', due, unpack(ARGV, 7))
 redis.call('HDEL', job, 'token')
 redis.call('ZREM', leases, id)

@@ -1,0 +1,217 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Claim } from '../../shared/claims.ts'
+import type { FedJob } from '../../shared/queues.ts'
+import { eventually } from '../support/eventually.ts'
+import { testStore, type TestStore } from '../support/store.ts'
+
+let store: TestStore
+beforeEach(() => {
+  store = testStore({ leaseMs: 120 })
+})
+afterEach(() => store.cleanup())
+
+async function submit(change: Parameters<TestStore['jobInput']>[0] = {}): Promise<string> {
+  const result = await store.jobs.create(store.jobInput(change))
+  if (result.kind === 'mismatch') throw new Error('mismatch')
+  return result.id
+}
+
+async function claimed(job: FedJob | undefined): Promise<Claim> {
+  if (!job) throw new Error('nothing was queued')
+  const result = await store.claims.claim(job)
+  if (result.kind !== 'claimed') throw new Error(`not claimed: ${result.kind}`)
+  return result.claim
+}
+
+function complete(claim: Claim, text = 'the answer') {
+  const place = { tenant: claim.subject.tenant, kind: 'job' as const, id: claim.id, field: 'out' }
+  const out = store.sealer.seal(place, JSON.stringify({ text }))
+  const fields = ['out', out, 'status_code', 200]
+  return store.settle.settle(claim.subject, 'complete', claim.token, 'completed', null, fields)
+}
+
+test('a new job is readable at once, and by its tenant only', async () => {
+  const id = await submit({ metadata: { order: '7' }, customer: 'c1' })
+  const view = await store.jobs.read('acme', id)
+  expect(view?.job).toMatchObject({
+    id,
+    status: 'queued',
+    customer: 'c1',
+    metadata: { order: '7' },
+    attempts: [],
+  })
+  expect(await store.jobs.read('other', id)).toBeNull()
+})
+
+test('no credential, prompt or result is readable in any value that Redis holds', async () => {
+  const id = await submit({ webhook: { url: 'https://hook.example/secret-path', secret: 'whsec_c2VjcmV0' } })
+  await complete(await claimed(store.queued[0]), 'canary-result')
+  await submit()
+  const dump: string[] = []
+  for (const key of await store.redis.keys(`${store.prefix}:*`)) {
+    dump.push(key)
+    if ((await store.redis.type(key)) === 'hash') dump.push(...Object.values(await store.redis.hgetall(key)))
+    if ((await store.redis.type(key)) === 'string') dump.push((await store.redis.get(key)) ?? '')
+  }
+  expect(dump.join('\n')).not.toMatch(/sk-secret-of-one|the prompt|canary-result|secret-path|c2VjcmV0/)
+  expect((await store.jobs.read('acme', id))?.result?.body.toString()).toContain('canary-result')
+})
+
+test('settling erases the credentials in the same step, and ends the job only once', async () => {
+  const id = await submit()
+  const claim = await claimed(store.queued[0])
+  expect(await store.redis.hexists(store.keys.job(id), 'cred')).toBe(1)
+  expect(await complete(claim, 'first')).toEqual({ kind: 'settled', tenantsWaiting: 0 })
+  expect(await store.redis.hmget(store.keys.job(id), 'cred', 'req', 'plan', 'token')).toEqual([
+    null,
+    null,
+    null,
+    null,
+  ])
+  expect(await complete(claim, 'second')).toEqual({ kind: 'ended' })
+  expect((await store.jobs.read('acme', id))?.result?.body.toString()).toContain('first')
+})
+
+test('of two ends at once exactly one counts', async () => {
+  await submit()
+  const claim = await claimed(store.queued[0])
+  const fail = store.settle.settle(claim.subject, 'claim', claim.token, 'failed', null, [])
+  const kinds = (await Promise.all([complete(claim), fail, complete(claim)])).map(({ kind }) => kind)
+  expect(kinds.filter((kind) => kind === 'settled')).toHaveLength(1)
+})
+
+test('a job whose claim is alive is not given to a second worker; when its lease ran out it is, as a crash', async () => {
+  await submit()
+  const [job] = store.queued
+  const first = await claimed(job)
+  expect(job && (await store.claims.claim(job))).toEqual({ kind: 'held' })
+  const second = await eventually('the lease ran out', async () => {
+    const result = job && (await store.claims.claim(job))
+    return result?.kind === 'claimed' ? result.claim : null
+  })
+  expect(second.crashes).toBe(1)
+  expect(await store.claims.start(first, ['a1', '{}'])).toBe('fenced')
+  expect(await store.settle.settle(first.subject, 'claim', first.token, 'failed', null, [])).toEqual({
+    kind: 'fenced',
+  })
+  // A paid result is never thrown away, whoever brings it.
+  expect((await complete(first)).kind).toBe('settled')
+})
+
+test('two workers that claim one entry at the same time: one gets it', async () => {
+  await submit()
+  const [job] = store.queued
+  const results = await Promise.all([1, 2, 3].map(() => job && store.claims.claim(job)))
+  expect(results.map((result) => result?.kind).toSorted()).toEqual(['claimed', 'held', 'held'])
+})
+
+test('a renewed lease outlives its first length; another claim makes the renewal say that the job is lost', async () => {
+  await submit()
+  const claim = await claimed(store.queued[0])
+  expect(await store.claims.renew([claim])).toEqual(new Map())
+  expect(await store.claims.renew([{ id: claim.id, token: 'another' }])).toEqual(
+    new Map([[claim.id, 'lost']]),
+  )
+})
+
+test('an entry of an older generation is stale', async () => {
+  const id = await submit()
+  await eventually('the entry is overdue', async () => (await store.window.overdue('fed', 20)).length === 1)
+  const again = await store.window.refeed({ id, generation: 1 })
+  expect(again).toEqual({ id, generation: 2 })
+  expect(await store.window.refeed({ id, generation: 1 })).toBeNull()
+  expect(await store.claims.claim({ id, generation: 1 })).toEqual({ kind: 'stale' })
+  expect((await store.claims.claim({ id, generation: 2 })).kind).toBe('claimed')
+})
+
+test('one hundred submits with one idempotency key make one job; another body is a mismatch', async () => {
+  const idempotency = { fingerprint: 'f1', bodyHash: 'h1' }
+  const results = await Promise.all(
+    Array.from({ length: 100 }, () => store.jobs.create(store.jobInput({ idempotency }))),
+  )
+  expect(results.filter(({ kind }) => kind === 'created')).toHaveLength(1)
+  expect(new Set(results.map((result) => 'id' in result && result.id)).size).toBe(1)
+  const other = { fingerprint: 'f1', bodyHash: 'h2' }
+  expect(await store.jobs.create(store.jobInput({ idempotency: other }))).toEqual({ kind: 'mismatch' })
+  expect(store.queued).toHaveLength(1)
+})
+
+test('a waiting job is cancelled at once, a running one through its worker', async () => {
+  const waiting = await submit()
+  expect((await store.jobs.cancel('acme', waiting))?.job.status).toBe('cancelled')
+  expect((await store.jobs.cancel('acme', waiting))?.job.status).toBe('cancelled')
+  const running = await submit()
+  const claim = await claimed(store.queued.find(({ id }) => id === running))
+  expect((await store.jobs.cancel('acme', running))?.job.status).toBe('cancelling')
+  expect(await store.claims.renew([claim])).toEqual(new Map([[running, 'cancelling']]))
+  expect(await store.claims.start(claim, ['a1', '{}'])).toBe('cancelling')
+  expect(await store.jobs.cancel('other', running)).toBeNull()
+})
+
+test('a cancelled waiting job leaves no trace in the waiting sets, the window or the deadlines', async () => {
+  const id = await submit({ delayMs: 60_000 })
+  await store.jobs.cancel('acme', id)
+  const { parked, deadlines, window, fed } = store.keys
+  const left = await Promise.all([
+    store.redis.zcard(parked),
+    store.redis.zcard(deadlines),
+    store.redis.zcard(fed),
+  ])
+  expect([...left, await store.redis.hlen(window)]).toEqual([0, 0, 0, 0])
+})
+
+test('a snoozed job frees its place, wakes at its time and is fed again with what it knew', async () => {
+  const id = await submit()
+  const claim = await claimed(store.queued[0])
+  const result = await store.claims.snooze(claim, 40, 'rate_limited', ['attempts', 1])
+  expect(result.kind).toBe('snoozed')
+  const view = await store.jobs.read('acme', id)
+  expect(view?.job.queue).toMatchObject({ state: 'rate_limited', next_attempt_at: expect.any(Number) })
+  expect(await store.redis.hlen(store.keys.window)).toBe(0)
+  expect((await store.claims.snooze(claim, 40, 'rate_limited', [])).kind).toBe('fenced')
+  await eventually('it woke', async () => (await store.window.wake()).woken === 1)
+  const [fed] = await store.window.feed()
+  expect(fed).toEqual({ id, generation: 2 })
+  expect((await claimed(fed)).attemptsMade).toBe(1)
+})
+
+test('a delayed job waits for its time, and its deadline counts from there', async () => {
+  const id = await submit({ delayMs: 50, expiresInMs: 60_000 })
+  expect(store.queued).toHaveLength(0)
+  const job = (await store.jobs.read('acme', id))?.job
+  expect(job?.queue.state).toBe('delayed')
+  await eventually('it woke', async () => (await store.window.wake()).woken === 1)
+  expect(await store.window.feed()).toEqual([{ id, generation: 1 }])
+})
+
+test('a job past its deadline is not run', async () => {
+  const id = await submit({ expiresInMs: 1 })
+  const [job] = store.queued
+  await eventually('its time is over', async () => {
+    const view = await store.jobs.read('acme', id)
+    return job && view && (await store.claims.claim(job)).kind === 'expired'
+  })
+  expect((await store.settle.free(id, 'expired')).result.kind).toBe('settled')
+  expect((await store.jobs.read('acme', id))?.job).toMatchObject({
+    status: 'expired',
+    error: { code: 'job_expired' },
+  })
+})
+
+test('a list pages through a tenant jobs in both directions and filters', async () => {
+  const ids: string[] = []
+  for (let count = 0; count < 7; count++) ids.push(await submit({ customer: count % 2 ? 'odd' : 'even' }))
+  await submit({ tenant: 'other' })
+  const newestFirst = ids.toReversed()
+  const first = await store.jobs.list('acme', { limit: 3, order: 'desc' })
+  expect(first?.jobs.map(({ id }) => id)).toEqual(newestFirst.slice(0, 3))
+  expect(first?.hasMore).toBe(true)
+  const after = await store.jobs.list('acme', { limit: 10, order: 'desc', after: newestFirst[2] ?? '' })
+  expect(after?.jobs.map(({ id }) => id)).toEqual(newestFirst.slice(3))
+  expect(after?.hasMore).toBe(false)
+  const before = await store.jobs.list('acme', { limit: 2, order: 'desc', before: newestFirst[4] ?? '' })
+  expect(before?.jobs.map(({ id }) => id)).toEqual(newestFirst.slice(2, 4))
+  const odd = await store.jobs.list('acme', { limit: 10, order: 'asc', customer: 'odd' })
+  expect(odd?.jobs.map(({ id }) => id)).toEqual([ids[1], ids[3], ids[5]])
+  expect(await store.jobs.list('acme', { limit: 10, order: 'asc', after: 'job_unknown' })).toBeNull()
+})

@@ -1,0 +1,102 @@
+import type { Claim } from '../shared/claims.ts'
+import type { Grant } from '../shared/deployment-state.ts'
+import type { Attempt } from '../shared/schemas/job.ts'
+import type { CredentialBundle, PlanDeployment } from '../shared/schemas/plan.ts'
+import type { CallOutcome, Provider, ProviderError } from './providers/provider.ts'
+
+/** Finds the provider family that serves a bundle. */
+export type Providers = (bundle: CredentialBundle) => Provider
+
+/** The attempt as it is noted before the call: whatever dies after this, the call stays known. */
+export function openAttempt(number: number, deployment: PlanDeployment, nowMs: number): Attempt {
+  return {
+    number,
+    deployment: deployment.name,
+    model_group: deployment.group,
+    provider: deployment.provider,
+    started_at: nowMs,
+    ended_at: null,
+    outcome: 'in_flight',
+    status_code: null,
+    error_class: null,
+    retry_after: null,
+    possibly_billed: false,
+    input_tokens: null,
+    output_tokens: null,
+  }
+}
+
+/** The attempt as its outcome leaves it. */
+export function closeAttempt(
+  attempt: Attempt,
+  outcome: CallOutcome,
+  isStopped: boolean,
+  nowMs: number,
+): Attempt {
+  if (outcome.kind === 'reply') {
+    const { status, usage } = outcome.reply
+    return {
+      ...attempt,
+      ended_at: nowMs,
+      outcome: 'completed',
+      status_code: status,
+      input_tokens: usage?.input_tokens ?? null,
+      output_tokens: usage?.output_tokens ?? null,
+    }
+  }
+  const { error } = outcome
+  return {
+    ...attempt,
+    ended_at: nowMs,
+    outcome: isStopped ? 'aborted' : 'failed',
+    status_code: error.status,
+    error_class: isStopped ? null : error.class,
+    retry_after: error.retryAfterMs === null ? null : error.retryAfterMs / 1000,
+    possibly_billed: error.isPossiblyBilled,
+  }
+}
+
+/** An attempt whose worker died: nobody knows how the call ended, so it may be on the bill. */
+export function loseAttempt(attempt: Attempt, nowMs: number): Attempt {
+  return { ...attempt, ended_at: nowMs, outcome: 'lost', possibly_billed: true }
+}
+
+/**
+ * One call of one deployment with that deployment's own credential. Never throws for what the provider or the network
+ * does.
+ * @param operatorBundles The operator's credentials by deployment id, from this worker's own config.yaml.
+ */
+export async function callDeployment(
+  claim: Claim,
+  { deployment }: Grant,
+  deps: { providers: Providers; operatorBundles: ReadonlyMap<string, CredentialBundle> },
+  limits: { timeoutMs: number; signal: AbortSignal },
+): Promise<CallOutcome> {
+  const bundle = bundleOf(claim, deployment, deps.operatorBundles)
+  if (!bundle) return { kind: 'error', error: unknownDeployment(deployment.id) }
+  return deps.providers(bundle).chat({ bundle, body: claim.body, ...limits })
+}
+
+function bundleOf(
+  { plan, bundles }: Claim,
+  deployment: PlanDeployment,
+  operatorBundles: ReadonlyMap<string, CredentialBundle>,
+): CredentialBundle | null {
+  if (bundles) return bundles[plan.deployments.indexOf(deployment)] ?? null
+  return plan.source === 'operator' ? (operatorBundles.get(deployment.id) ?? null) : null
+}
+
+// Refused like an address: no retry mends it, another deployment may do.
+function unknownDeployment(id: string): ProviderError {
+  return {
+    class: 'egress_refused',
+    status: null,
+    message: `This worker's config.yaml has no deployment ${id}. API and workers must load the same file.`,
+    type: 'server_error',
+    param: null,
+    code: 'unknown_deployment',
+    isRetryable: false,
+    retryAfterMs: null,
+    isPossiblyBilled: false,
+  }
+}

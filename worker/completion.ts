@@ -1,0 +1,212 @@
+import type { Claim, Claims } from '../shared/claims.ts'
+import type { DeploymentState, Grant, Reservation } from '../shared/deployment-state.ts'
+import { SealError } from '../shared/errors.ts'
+import { attemptField } from '../shared/job-record.ts'
+import type { Logger } from '../shared/log.ts'
+import type { FedJob } from '../shared/queues.ts'
+import type { CredentialBundle, PlanDeployment } from '../shared/schemas/plan.ts'
+import type { Sealer } from '../shared/seal.ts'
+import { type Settle, type SettleResult, type SettleSubject } from '../shared/settle.ts'
+import { callDeployment, closeAttempt, openAttempt, type Providers } from './attempt.ts'
+import { createEnding, type RunOutcome } from './ending.ts'
+import { retryDelayMs } from './backoff.ts'
+import { persist, RedisAwayError } from './persist.ts'
+import type { ProviderError } from './providers/provider.ts'
+import { countsAsAttempt, isClientsMistake, judge, nextGroup, orderCandidates } from './router.ts'
+import { jobError, noteAttempt, openRun, workerLostError, type Run } from './run.ts'
+import type { Hold, RunningJobs } from './running.ts'
+import { estimateTokens } from './tokens.ts'
+import { createWaiting } from './waiting.ts'
+
+export type CompletionDeps = {
+  claims: Claims
+  settle: Settle
+  state: DeploymentState
+  running: RunningJobs
+  providers: Providers
+  operatorBundles: ReadonlyMap<string, CredentialBundle>
+  sealer: Sealer
+  crashesMax: number
+  /** Uniform in [0, 1). */
+  random: () => number
+  log: Logger
+  /** Follows every end, possibly twice: announce it, let the next job in. Never throws. */
+  afterSettle: (subject: SettleSubject, result: SettleResult) => void
+  afterSnooze: (tenantsWaiting: number) => void
+}
+
+/**
+ * Runs one completion: claim it, call deployments until one answers or nothing is left, then settle it once, or put it
+ * back for later. The only retry loop there is.
+ */
+export function createCompletion(deps: CompletionDeps) {
+  const { claims, state, running, log } = deps
+  const ending = createEnding(deps)
+  const waiting = createWaiting({ claims, ending, afterSnooze: deps.afterSnooze })
+  const { complete, endClaim, end, endFree, stop, letGo } = ending
+  const { waitFor, waitForFirst, rest } = waiting
+
+  async function run(fed: FedJob): Promise<RunOutcome> {
+    const own = running.find(fed.id)
+    if (own) {
+      // BullMQ took this process for dead and hands the job out again: the run that is under way is the one.
+      await own
+      return { kind: 'dropped', why: 'adopted' }
+    }
+    const result = await claims.claim(fed)
+    if (result.kind === 'cancelled' || result.kind === 'expired') return endFree(fed.id, result.kind)
+    if (result.kind === 'unreadable') {
+      const { message, type, code } =
+        result.error instanceof SealError ? result.error : new SealError('The record is damaged.')
+      log.error({ job_id: fed.id, code }, 'A job can not be opened')
+      return end(result.subject, result.token, 'failed', { message, type, param: null, code }, [])
+    }
+    if (result.kind !== 'claimed') return { kind: 'dropped', why: result.kind }
+    const { claim } = result
+    const hold = running.enter(claim.id, claim.token, claim.deadline - Date.now())
+    try {
+      return await work(claim, hold)
+    } catch (error) {
+      if (error instanceof RedisAwayError) return { kind: 'dropped', why: 'redis_away' }
+      throw error
+    } finally {
+      hold.leave()
+    }
+  }
+
+  async function work(claim: Claim, hold: Hold): Promise<RunOutcome> {
+    const { run, lostCalls } = openRun(claim, Date.now())
+    const isGivenUp = claim.crashes > deps.crashesMax || (lostCalls > 0 && claim.meta.onCrash === 'fail')
+    if (isGivenUp) return endClaim(run, 'failed', workerLostError(claim.crashes))
+    for (;;) {
+      const reason = hold.reason()
+      const outcome = reason ? await stop(run, reason) : await step(run, hold)
+      if (outcome) return outcome
+    }
+  }
+
+  /** One turn of the loop: reserve, call, judge. Null: go on. */
+  async function step(run: Run, hold: Hold): Promise<RunOutcome | null> {
+    const { plan } = run.claim
+    const candidates = orderCandidates(plan, run.progress, deps.random)
+    const [first] = candidates
+    if (!first) return moveOn(run)
+    if (run.progress.counted >= plan.max_attempts) return endClaim(run, 'failed', jobError(run.lastError))
+
+    const attempt = openAttempt(run.attemptsMade + 1, first, Date.now())
+    // The first choice is nearly always free: its start is noted beside the reservation, not after it.
+    const isLikelyFree = run.progress.slot === null && run.waits.length === 0
+    const [reservation, noted] = await Promise.all([
+      away(hold, () => reserve(run, candidates)),
+      isLikelyFree ? away(hold, () => startAttempt(run, first, attempt)) : null,
+    ])
+    if (noted !== null && noted !== 'started') return letGo(run, noted)
+    if (reservation.kind === 'wait') {
+      if (noted) run.dirty.push(attemptField(attempt.number), '')
+      return waitFor(run, hold, reservation)
+    }
+    const { grant } = reservation
+    const made =
+      grant.deployment === first ? attempt : openAttempt(attempt.number, grant.deployment, Date.now())
+    if (!noted || grant.deployment !== first) {
+      const again = await away(hold, () => startAttempt(run, grant.deployment, made))
+      if (again !== 'started') return letGo(run, again)
+    }
+    run.attemptsMade++
+    run.progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
+    run.waits = []
+    run.isLastResort = false
+
+    const leftMs = run.claim.deadline - Date.now()
+    const timeoutMs = Math.max(1, Math.min((grant.deployment.timeout_s ?? plan.timeout_s) * 1000, leftMs))
+    const outcome = await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal })
+    const isStopped = outcome.kind === 'error' && hold.reason() !== null
+    noteAttempt(run, closeAttempt(made, outcome, isStopped, Date.now()))
+    if (outcome.kind === 'reply') return complete(run, grant, outcome.reply)
+    if (isStopped) return null
+    return afterFailure(run, hold, grant, outcome.error)
+  }
+
+  function reserve(run: Run, candidates: readonly PlanDeployment[]): Promise<Reservation> {
+    const { claim, progress } = run
+    if (run.tokens === null && candidates.some(({ tpm }) => tpm !== null))
+      run.tokens = estimateTokens(claim.body)
+    return state.reserve(claim.plan.owner_id, candidates, {
+      member: `${claim.id.slice(-28)}:${run.attemptsMade + 1}`,
+      tokens: run.tokens ?? 0,
+      slot: progress.slot,
+      keepsPlace: run.isLastResort || (run.waits.length === 0 && nextGroup(claim.plan, progress) === null),
+    })
+  }
+
+  function startAttempt(run: Run, deployment: PlanDeployment, attempt: ReturnType<typeof openAttempt>) {
+    // Written as if the call counted, which it does when this worker dies during it.
+    const progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
+    const fields = [
+      'run',
+      JSON.stringify(progress),
+      'attempts',
+      run.attemptsMade + 1,
+      'provider',
+      deployment.provider,
+    ]
+    return claims.start(run.claim, [
+      ...run.dirty,
+      attemptField(attempt.number),
+      JSON.stringify(attempt),
+      ...fields,
+    ])
+  }
+
+  async function afterFailure(
+    run: Run,
+    hold: Hold,
+    grant: Grant,
+    error: ProviderError,
+  ): Promise<RunOutcome | null> {
+    const { plan } = run.claim
+    const { deployment } = grant
+    if (!countsAsAttempt(error)) run.progress = { ...run.progress, counted: run.progress.counted - 1 }
+    run.lastError = error
+    const groupSize = plan.deployments.filter(({ group }) => group === deployment.group).length
+    const { status, retryAfterMs } = error
+    const failure = { status, isClientsMistake: isClientsMistake(error), retryAfterMs, groupSize }
+    await away(hold, () => state.fail(plan, grant, failure))
+    const judged = judge(plan, run.progress, deployment, error)
+    run.progress = judged.progress
+    if (judged.verdict.kind === 'move_on') return null
+    if (judged.verdict.kind === 'fall_back') return moveOn(run)
+    if (judged.verdict.kind === 'give_up') return endClaim(run, 'failed', jobError(error))
+
+    const { failed } = run.progress
+    const hasFresh = orderCandidates(plan, run.progress, deps.random).some(({ id }) => !failed.includes(id))
+    const waitMs = retryDelayMs({
+      retry: run.progress.retries - 1,
+      retryAfterMs,
+      retryAfterSecondsMin: plan.retry_after_s,
+      hasHealthyOthers: hasFresh,
+      random: deps.random,
+    })
+    return rest(run, hold, waitMs, 'retrying')
+  }
+
+  /** The group has nothing more to give: a fallback, else wait for one that can come back, else the end. */
+  async function moveOn(run: Run): Promise<RunOutcome | null> {
+    const next = nextGroup(run.claim.plan, run.progress)
+    if (next) {
+      run.progress = next
+      return null
+    }
+    if (run.waits.length > 0) return waitForFirst(run)
+    return endClaim(run, 'failed', jobError(run.lastError))
+  }
+
+  // Anything but settling is given up when the job was stopped: its lease may be another's by now.
+  function away<T>(hold: Hold, step: () => Promise<T>): Promise<T> {
+    return persist(step, () => hold.reason() !== null)
+  }
+
+  return { run }
+}
+
+export type Completion = ReturnType<typeof createCompletion>

@@ -1,0 +1,161 @@
+import { randomBytes } from 'node:crypto'
+import { createClaims } from '../shared/claims.ts'
+import { parseConfig, type Config } from '../shared/config.ts'
+import { createDeploymentState } from '../shared/deployment-state.ts'
+import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
+import { ConfigError } from '../shared/errors.ts'
+import { createIds } from '../shared/ids.ts'
+import { createKeys } from '../shared/keys.ts'
+import { createLog, type Logger } from '../shared/log.ts'
+import { loadOperatorConfig, operatorBundles } from '../shared/operator-config.ts'
+import { createJobQueue } from '../shared/queues.ts'
+import { checkRedis } from '../shared/redis-check.ts'
+import { createRedis } from '../shared/redis.ts'
+import { createSealer } from '../shared/seal.ts'
+import { createSettledListener } from '../shared/settled.ts'
+import { createSettle, type SettleResult, type SettleSubject } from '../shared/settle.ts'
+import { createWindow } from '../shared/window.ts'
+import { createCompletion } from './completion.ts'
+import { createFeeder } from './feeder.ts'
+import { createOutbound } from './outbound.ts'
+import { createProviders } from './providers/registry.ts'
+import { RunningJobs } from './running.ts'
+import { createSweeper } from './sweeper.ts'
+import { startJobsWorker } from './workers.ts'
+
+/** Opens what a worker needs, in order, and takes jobs. @returns how to stop: take no more, drain, hand back, close. */
+async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
+  const operator = loadOperatorConfig(config.operatorConfigFile, process.env)
+  const { worker: settings, redis: redisConfig, secrets } = config
+  const redis = createRedis(redisConfig.url, 'commands', log)
+  const blocking = createRedis(redisConfig.url, 'blocking', log)
+  const subscriber = createRedis(redisConfig.url, 'blocking', log)
+  const closeConnections = () =>
+    [redis, blocking, subscriber].forEach((connection) => connection.disconnect())
+  try {
+    await checkRedis(redis, log, signal)
+  } catch (error) {
+    closeConnections()
+    throw error
+  }
+
+  const workerId = `w-${randomBytes(8).toString('hex')}`
+  const keys = createKeys(redisConfig.keyPrefix)
+  const ids = createIds(secrets.idSecret)
+  const sealer = createSealer(secrets.encryptionKeys)
+  const queue = createJobQueue(redis, keys)
+  const window = createWindow(redis, keys)
+  const feed = createFeeder(window, queue, log)
+  const settle = createSettle({ redis, keys, sealer, ids, ...config.jobs })
+  const claims = createClaims({ redis, keys, sealer, leaseMs: settings.leaseMs })
+  const running = new RunningJobs(claims, settings.leaseMs, log)
+  const settled = createSettledListener(subscriber, keys)
+  settled.onCancel((jobId) => running.stop(jobId, 'cancelled'))
+  await settled.start()
+
+  const { allowedCidrs, testResolve, testCaFile } = config.egress
+  const policy = createEgressPolicy({ allowedCidrs, forbidden: ownTargets(config.listen, redisConfig.url) })
+  const outbound = createOutbound({ policy, testResolve, testCaFile })
+  const afterSettle = (_subject: SettleSubject, result: SettleResult) => {
+    if (result.kind === 'settled' && result.tenantsWaiting > 0) void feed()
+  }
+  const completion = createCompletion({
+    claims,
+    settle,
+    state: createDeploymentState(redis, keys, settings.limitWindowMs),
+    running,
+    providers: createProviders(outbound),
+    operatorBundles: operatorBundles(operator, ids),
+    sealer,
+    crashesMax: settings.crashesMax,
+    random: Math.random,
+    log,
+    afterSettle,
+    afterSnooze: (tenantsWaiting) => void (tenantsWaiting > 0 && feed()),
+  })
+  const sweeper = createSweeper({
+    redis,
+    keys,
+    window,
+    queue,
+    settle,
+    feed,
+    announce: async () => {},
+    feedDeliveries: async () => {},
+    afterSettle,
+    log,
+    workerId,
+    tickMs: settings.sweepMs,
+  })
+  const beat = async (slots: number) => {
+    try {
+      await window.beat(workerId, slots, settings.heartbeatMs * 5)
+    } catch (error) {
+      log.warn({ err: error }, 'This worker could not say that it lives; trying again')
+    }
+  }
+  await beat(settings.concurrency)
+  const heartbeat = setInterval(() => void beat(settings.concurrency), settings.heartbeatMs)
+  running.start()
+  const worker = startJobsWorker(completion.run, { redis: blocking, keys, log, ...settings })
+  sweeper.start()
+  void feed()
+  log.info({ worker_id: workerId, concurrency: settings.concurrency }, 'The worker takes jobs')
+
+  return async () => {
+    clearInterval(heartbeat)
+    await beat(0)
+    await drain(running, worker.close(), settings.drainMs, log)
+    await sweeper.close()
+    running.close()
+    settled.close()
+    await queue.close()
+    await outbound.close()
+    closeConnections()
+  }
+}
+
+/** Lets the calls in flight finish; what is not done in time is handed back with its attempt marked. */
+async function drain(
+  running: RunningJobs,
+  closed: Promise<void>,
+  drainMs: number,
+  log: Logger,
+): Promise<void> {
+  const timer = setTimeout(() => {
+    log.warn({ jobs: running.size }, 'Some calls did not finish in time and are handed back')
+    running.stopAll('drained')
+  }, drainMs)
+  await Promise.all([running.idle(), closed])
+  clearTimeout(timer)
+}
+
+async function main(): Promise<void> {
+  const stopping = new AbortController()
+  const stop = () => stopping.abort()
+  process.once('SIGTERM', stop)
+  process.once('SIGINT', stop)
+  if (process.env.GATEWAY_EXIT_WITH_PARENT === '1') process.once('disconnect', stop)
+
+  const config = parseConfig(process.env)
+  const log = createLog(config.logLevel, 'worker')
+  const close = await start(config, log, stopping.signal)
+  if (!stopping.signal.aborted) {
+    await new Promise((resolve) => stopping.signal.addEventListener('abort', resolve, { once: true }))
+  }
+  log.info('The worker drains')
+  await close()
+  // The channel to the parent would keep the process alive.
+  if (process.connected) process.disconnect()
+}
+
+try {
+  await main()
+} catch (error) {
+  if (!(error instanceof Error) || error.name !== 'AbortError') {
+    const text =
+      error instanceof ConfigError ? error.message : error instanceof Error ? error.stack : 'Unknown failure'
+    process.stderr.write(`The worker can't start. ${text}\n`)
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,94 @@
+import type { Claim, Progress } from '../shared/claims.ts'
+import { attemptField } from '../shared/job-record.ts'
+import type { Attempt, JobError } from '../shared/schemas/job.ts'
+import type { ScriptArgument } from '../shared/scripts.ts'
+import { loseAttempt } from './attempt.ts'
+import type { ErrorClass, ProviderError } from './providers/provider.ts'
+import { startProgress } from './router.ts'
+
+/** A group that has nothing free now, and when it will. */
+export type Wait = { at: number; progress: Progress }
+
+/** What one claim knows while it works; written to the record with the next script, never on its own. */
+export type Run = {
+  claim: Claim
+  progress: Progress
+  attemptsMade: number
+  lastError: ProviderError | null
+  waits: Wait[]
+  /** No group is free: the next wait is final. */
+  isLastResort: boolean
+  /** Fields to write with the next script. */
+  dirty: ScriptArgument[]
+  /** Tokens the request may use; counted once, when a limit asks. */
+  tokens: number | null
+}
+
+/** Opens a claim: calls that were in flight when an earlier worker died are marked as lost. */
+export function openRun(claim: Claim, nowMs: number): { run: Run; lostCalls: number } {
+  const lost = claim.attempts
+    .filter(({ outcome }) => outcome === 'in_flight')
+    .map((open) => loseAttempt(open, nowMs))
+  const run: Run = {
+    claim,
+    progress: claim.progress ?? startProgress(claim.plan),
+    attemptsMade: claim.attemptsMade,
+    lastError: null,
+    waits: [],
+    isLastResort: false,
+    dirty: lost.flatMap((attempt) => [attemptField(attempt.number), JSON.stringify(attempt)]),
+    tokens: null,
+  }
+  return { run, lostCalls: lost.length }
+}
+
+/** Writes an attempt with the next script. */
+export function noteAttempt(run: Run, attempt: Attempt): void {
+  run.dirty.push(attemptField(attempt.number), JSON.stringify(attempt))
+}
+
+/** Takes the fields to write, with where the job stands; they count as written. */
+export function takeDirty(run: Run): ScriptArgument[] {
+  const fields = [...run.dirty, 'attempts', run.attemptsMade, 'run', JSON.stringify(run.progress)]
+  run.dirty = []
+  return fields
+}
+
+/**
+ * Where the job goes on after its wait: at the first group that had to wait, so that preference is asked anew; groups that
+ * only had nothing free are open again, those that failed stay visited.
+ */
+export function progressAfterWait({ progress, waits }: Run): Progress {
+  const [first] = waits
+  if (!first) return progress
+  const waited = new Set(waits.map((wait) => wait.progress.group))
+  const visited = [...progress.visited.filter((group) => !waited.has(group)), first.progress.group]
+  const { failed, dead, counted, slot } = progress
+  return { ...first.progress, visited, hops: visited.length - 1, failed, dead, counted, slot }
+}
+
+const CODES: Partial<Record<ErrorClass, string>> = {
+  rate_limit: 'upstream_rate_limited',
+  timeout: 'upstream_timeout',
+  authentication: 'invalid_provider_key',
+  api_connection: 'upstream_unreachable',
+  egress_refused: 'address_refused',
+  context_window_exceeded: 'context_length_exceeded',
+  content_policy_violation: 'content_policy_violation',
+}
+
+/** The job's error when its last call failed: the provider's own words, and a code in any case. */
+export function jobError(error: ProviderError | null): JobError {
+  if (!error) {
+    const message = 'No deployment of the requested model can be called.'
+    return { message, type: 'server_error', param: null, code: 'all_targets_failed' }
+  }
+  const { message, type, param } = error
+  return { message, type, param, code: error.code ?? CODES[error.class] ?? 'upstream_error' }
+}
+
+/** The end of a job whose workers died too often, or once when it asked for that. */
+export function workerLostError(crashes: number): JobError {
+  const message = `The worker running this job was lost (${crashes} time${crashes === 1 ? '' : 's'}). Calls that may have been billed are marked in attempts.`
+  return { message, type: 'server_error', param: null, code: 'worker_lost' }
+}

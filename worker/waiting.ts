@@ -1,0 +1,81 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Claims } from '../shared/claims.ts'
+import type { Reservation } from '../shared/deployment-state.ts'
+import type { QueueState } from '../shared/schemas/job.ts'
+import type { Ending, RunOutcome } from './ending.ts'
+import { persist } from './persist.ts'
+import { nextGroup } from './router.ts'
+import { progressAfterWait, takeDirty, type Run } from './run.ts'
+import type { Hold } from './running.ts'
+
+// A longer wait gives the slot back (decision 5).
+const WAIT_IN_PLACE_MS_MAX = 1_000
+
+type WaitReservation = Extract<Reservation, { kind: 'wait' }>
+
+/** Waiting instead of failing: in place when short, else put back (snoozed) until a deployment is free. */
+export function createWaiting(deps: {
+  claims: Claims
+  ending: Ending
+  afterSnooze: (tenantsWaiting: number) => void
+}) {
+  /** Nothing in this group is free: another group may be, else the job waits for the first to come free. */
+  async function waitFor(run: Run, hold: Hold, wait: WaitReservation): Promise<RunOutcome | null> {
+    if (run.isLastResort) return restUntilFree(run, hold, wait)
+    const next = nextGroup(run.claim.plan, run.progress)
+    if (!next && run.waits.length === 0) return restUntilFree(run, hold, wait)
+    run.waits.push({ at: wait.at, progress: run.progress })
+    if (!next) return waitForFirst(run)
+    run.progress = next
+    return null
+  }
+
+  /** All groups wait: keep a place in the one that is free first. */
+  function waitForFirst(run: Run): null {
+    const [first] = run.waits.toSorted((a, b) => a.at - b.at)
+    run.isLastResort = true
+    if (!first) return null
+    const { group } = first.progress
+    const { failed, dead, counted } = run.progress
+    run.progress = { ...run.progress, group, failed, dead, counted }
+    return null
+  }
+
+  async function restUntilFree(run: Run, hold: Hold, wait: WaitReservation): Promise<RunOutcome | null> {
+    if (wait.why === 'limit') run.progress = { ...run.progress, slot: wait.deployment.id }
+    if (run.waits.length > 0) run.progress = progressAfterWait(run)
+    run.waits = []
+    run.isLastResort = false
+    return rest(run, hold, wait.at - wait.now, 'rate_limited')
+  }
+
+  /** Waits in place when that is short, else gives the slot back until then. */
+  async function rest(
+    run: Run,
+    hold: Hold,
+    waitMs: number,
+    queueState: QueueState,
+  ): Promise<RunOutcome | null> {
+    if (waitMs > WAIT_IN_PLACE_MS_MAX) return snooze(run, hold, waitMs, queueState)
+    if (waitMs > 0) await delay(waitMs, undefined, { signal: hold.signal }).catch(() => undefined)
+    return null
+  }
+
+  async function snooze(
+    run: Run,
+    hold: Hold,
+    waitMs: number,
+    queueState: QueueState,
+  ): Promise<RunOutcome | null> {
+    const fields = takeDirty(run)
+    const snoozeJob = () => deps.claims.snooze(run.claim, waitMs, queueState, fields)
+    const result = await persist(snoozeJob, () => hold.reason() !== null)
+    if (result.kind !== 'snoozed') return deps.ending.letGo(run, result.kind)
+    deps.afterSnooze(result.tenantsWaiting)
+    return { kind: 'snoozed', waitMs }
+  }
+
+  return { waitFor, waitForFirst, rest }
+}
+
+export type Waiting = ReturnType<typeof createWaiting>
