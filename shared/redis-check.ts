@@ -9,6 +9,7 @@ const LOG_EVERY_MS = 5_000
 // ioredis gives these no codes; the texts are its own and Redis's, collected from both sources.
 const OUTAGE_MESSAGES =
   /^(Connection is closed|Command timed out|Stream isn't writeable|Command aborted|Reached the max retries|Cluster (is|isn't) |None of startup nodes|Failed to refresh slots cache|Node is disconnected|connect ETIMEDOUT|(LOADING|MASTERDOWN|CLUSTERDOWN|READONLY|NOREPLICAS|TRYAGAIN|OOM|MISCONF|BUSY) )/
+const LOGIN_REFUSED = /^(NOAUTH|WRONGPASS|NOPERM) /
 const OUTAGE_CODES: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -59,21 +60,31 @@ export async function checkRedis(redis: Redis, log: Logger, signal?: AbortSignal
 }
 
 async function readInfo(redis: Redis, log: Logger, signal?: AbortSignal): Promise<string> {
-  let lastLogMs = 0
-  for (;;) {
-    try {
-      return await redis.info()
-    } catch (error) {
-      const isLogin = error instanceof Error && /^(NOAUTH|WRONGPASS|NOPERM) /.test(error.message)
-      if (isLogin)
-        throw new ConfigError('Redis refuses the login in REDIS_URL, or INFO is not allowed to it.')
-      if (!isRedisOutage(error)) throw error
+  // A refused login shows only here: the connection is never ready, so commands fail as if Redis were down.
+  let isLoginRefused = false
+  const note = (error: unknown): void => {
+    isLoginRefused ||= error instanceof Error && LOGIN_REFUSED.test(error.message)
+  }
+  redis.on('error', note)
+  // The very first look comes before a connection can stand: only from the second on is there something to tell.
+  let lastLogMs = Date.now() - LOG_EVERY_MS + RETRY_MS
+  try {
+    for (;;) {
+      const info = await redis.info().catch((error: unknown) => error)
+      if (typeof info === 'string') return info
+      note(info)
+      if (isLoginRefused) {
+        throw new ConfigError('Redis refuses the login in REDIS_URL, or does not allow INFO to it.')
+      }
+      if (!isRedisOutage(info)) throw info
+      if (Date.now() - lastLogMs >= LOG_EVERY_MS) {
+        log.warn('Redis does not answer; the process starts as soon as it does')
+        lastLogMs = Date.now()
+      }
+      await sleep(RETRY_MS, undefined, { signal })
     }
-    if (Date.now() - lastLogMs >= LOG_EVERY_MS) {
-      log.warn('Redis does not answer; the process starts as soon as it does')
-      lastLogMs = Date.now()
-    }
-    await sleep(RETRY_MS, undefined, { signal })
+  } finally {
+    redis.off('error', note)
   }
 }
 

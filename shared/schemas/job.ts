@@ -132,6 +132,8 @@ export const JobOptions = z.strictObject({
   priority: z.enum(['high', 'normal', 'low']).optional(),
   /** Seconds from now before which it does not start; at most 30 days. */
   delay: z.number().min(0).max(2_592_000).optional(),
+  /** Unix seconds before which it does not start, instead of `delay`; at most 30 days from now. */
+  not_before: z.number().min(0).optional(),
   /** Seconds it may take in all, counted from its start time; else it ends `expired`. */
   expires_in: z.number().positive().max(2_592_000).optional(),
   idempotency_key: z

@@ -1,0 +1,70 @@
+import { fastify, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import type { Redis } from 'ioredis'
+import { UnavailableError } from '../shared/errors.ts'
+import { newRequestId } from '../shared/ids.ts'
+import type { Logger } from '../shared/log.ts'
+import { operatorModelNames } from '../shared/operator-config.ts'
+import { handleClientError, handleError, handleNotFound } from './errors.ts'
+import type { Holds } from './holds.ts'
+import type { KeyCache } from './key-cache.ts'
+import { addAuth } from './plugins/auth.ts'
+import { addDocs } from './plugins/docs.ts'
+import { addJsonBody } from './plugins/json-body.ts'
+import { addSchemas } from './plugins/schemas.ts'
+import { addCompletionRoutes, type CompletionDeps } from './routes/completions.ts'
+import { addHealthRoutes } from './routes/health.ts'
+import { addJobRoutes } from './routes/jobs.ts'
+import { addModelRoutes } from './routes/models.ts'
+
+export type AppDeps = CompletionDeps & {
+  log: Logger
+  redis: Redis
+  keyCache: KeyCache
+  holds: Holds
+  /** Null: only keys from the store work. */
+  masterKey: string | null
+  bodyBytesMax: number
+}
+
+/** Builds the API: everything it serves, in reading order. It does not listen, and closes nothing that it was given. */
+export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
+  const loggerInstance: FastifyBaseLogger = deps.log
+  const app = fastify({
+    loggerInstance,
+    disableRequestLogging: true,
+    bodyLimit: deps.bodyBytesMax,
+    genReqId: newRequestId,
+    requestIdHeader: false,
+    routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 2000 },
+    frameworkErrors: handleError,
+    clientErrorHandler: handleClientError,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+  })
+  app.setErrorHandler(handleError)
+  app.setNotFoundHandler(handleNotFound)
+  app.addHook('onRequest', async (request, reply) => {
+    void reply.header('x-request-id', request.id)
+    // Connections that stay open outlive the listener: what still comes on them must not become a job.
+    if (deps.holds.isStopping()) throw new UnavailableError('The gateway is restarting.')
+  })
+  app.addHook('preClose', async () => deps.holds.endAll())
+  addJsonBody(app)
+  addSchemas(app)
+
+  await addDocs(app)
+  addHealthRoutes(app, deps.redis)
+  // The SDKs are used with a base URL that ends in `/v1`, and with one that does not.
+  for (const prefix of ['/v1', '']) {
+    await app.register(
+      async (scope) => {
+        addAuth(scope, deps.keyCache, deps.masterKey)
+        addCompletionRoutes(scope, deps)
+        addJobRoutes(scope, deps)
+        addModelRoutes(scope, operatorModelNames(deps.operator))
+      },
+      { prefix },
+    )
+  }
+  return app
+}

@@ -1,0 +1,96 @@
+import type { FastifyReply } from 'fastify'
+import { GoneError, NotFoundError, type GatewayError } from '../shared/errors.ts'
+import type { Ids } from '../shared/ids.ts'
+import type { JobView } from '../shared/jobs.ts'
+import type { Job, JobError } from '../shared/schemas/job.ts'
+
+const RETRY_AFTER_S = 2
+const POLL_AFTER_MS = 1000
+
+/** Upstream statuses that tell a caller something. Others of 500 and above are a plain bad gateway to him. */
+const CLEAR_SERVER_ERRORS: ReadonlySet<number> = new Set([500, 502, 503, 504, 529])
+
+const NO_ERROR_NOTED: JobError = {
+  message: 'The completion failed.',
+  type: 'server_error',
+  param: null,
+  code: 'upstream_error',
+}
+
+/** 404 for an id that is unknown or another tenant's, 410 for one of the tenant's own that was purged. */
+export function missingJob(ids: Ids, tenant: string, id: string): GatewayError {
+  if (!ids.isOwnJobId(tenant, id)) return new NotFoundError('job')
+  return new GoneError('This job has ended and its result is no longer kept.')
+}
+
+/** 202 with the job, and where and when to ask for it. */
+export function sendAccepted(reply: FastifyReply, job: Job): FastifyReply {
+  noteJob(reply, job)
+  void reply.header('location', job.urls.self)
+  notePending(reply)
+  return reply.code(202).send(job)
+}
+
+/** 200 with the job as it stands. */
+export function sendJob(reply: FastifyReply, { job, isTerminal }: JobView): FastifyReply {
+  noteJob(reply, job)
+  if (!isTerminal) notePending(reply)
+  return reply.send(job)
+}
+
+/**
+ * Answers a call for a completion with how its job ended: the provider's bytes with their status, or the error. The
+ * gateway has spent its attempts, so no failure asks the SDKs for more.
+ */
+export function sendCompletion(reply: FastifyReply, view: JobView): FastifyReply {
+  noteJob(reply, view.job)
+  if (view.job.status !== 'completed' || view.result === null) return sendJobError(reply, view)
+  return sendBytes(reply, view.result)
+}
+
+/** As `sendCompletion`, but a provider's last answer leaves as it came also when it was an error. */
+export function sendResult(reply: FastifyReply, view: JobView): FastifyReply {
+  noteJob(reply, view.job)
+  if (view.result === null) return sendJobError(reply, view)
+  if (view.job.status !== 'completed') void reply.header('x-should-retry', 'false')
+  return sendBytes(reply, view.result)
+}
+
+function sendBytes(reply: FastifyReply, { status, body }: NonNullable<JobView['result']>): FastifyReply {
+  // Only JSON is passed on as such; anything else (a proxy's HTML) must not be rendered by whoever looks at it.
+  const isJson = body[0] === 0x7b || body[0] === 0x5b
+  return reply
+    .code(status)
+    .type(isJson ? 'application/json' : 'text/plain; charset=utf-8')
+    .send(body)
+}
+
+function sendJobError(reply: FastifyReply, view: JobView): FastifyReply {
+  const error = view.job.error ?? NO_ERROR_NOTED
+  return reply.code(failureStatus(view)).header('x-should-retry', 'false').send({ error })
+}
+
+function failureStatus({ job, result }: JobView): number {
+  if (job.status === 'cancelled') return 409
+  if (job.status === 'expired') return 504
+  const last = job.attempts.at(-1)
+  const status = result?.status ?? last?.status_code ?? null
+  if (status !== null && status >= 400 && (status < 500 || CLEAR_SERVER_ERRORS.has(status))) return status
+  if (last?.error_class === 'timeout') return 504
+  if (last?.error_class === 'egress_refused') return 400
+  return 502
+}
+
+function noteJob(reply: FastifyReply, job: Job): void {
+  void reply
+    .header('x-job-id', job.id)
+    .header('x-litellm-call-id', job.id)
+    .header('x-job-attempts', String(job.attempts_made))
+    .header('openai-processing-ms', String(Math.round(reply.elapsedTime)))
+}
+
+function notePending(reply: FastifyReply): void {
+  void reply
+    .header('retry-after', String(RETRY_AFTER_S))
+    .header('openai-poll-after-ms', String(POLL_AFTER_MS))
+}

@@ -1,0 +1,109 @@
+import { createApiKeys } from '../shared/api-keys.ts'
+import { parseConfig, type Config } from '../shared/config.ts'
+import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
+import { ConfigError } from '../shared/errors.ts'
+import { createIds } from '../shared/ids.ts'
+import { createJobs } from '../shared/jobs.ts'
+import { createKeys } from '../shared/keys.ts'
+import { createLog, type Logger } from '../shared/log.ts'
+import { loadOperatorConfig } from '../shared/operator-config.ts'
+import { createJobQueue } from '../shared/queues.ts'
+import { checkRedis } from '../shared/redis-check.ts'
+import { createRedis } from '../shared/redis.ts'
+import { createSealer } from '../shared/seal.ts'
+import { createSettledListener } from '../shared/settled.ts'
+import { createSettle } from '../shared/settle.ts'
+import { createWindow } from '../shared/window.ts'
+import { buildApp } from './app.ts'
+import { createHolds } from './holds.ts'
+import { createKeyCache } from './key-cache.ts'
+
+/** Opens what the API needs, in order, and listens. @returns how to close all of it, in reverse. */
+async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
+  const operator = loadOperatorConfig(config.operatorConfigFile, process.env)
+  for (const warning of operator.warnings) log.warn(`${config.operatorConfigFile}: ${warning}`)
+  const masterKey = config.secrets.masterKey ?? operator.generalSettings.masterKey
+  if (masterKey === null) log.warn('No master key is set: only keys made by `keys create` are accepted')
+
+  const { redis: redisConfig, jobs: times, listen, secrets } = config
+  const redis = createRedis(redisConfig.url, 'commands', log)
+  const subscriber = createRedis(redisConfig.url, 'blocking', log)
+  const closeConnections = () => {
+    redis.disconnect()
+    subscriber.disconnect()
+  }
+  try {
+    await checkRedis(redis, log, signal)
+  } catch (error) {
+    closeConnections()
+    throw error
+  }
+
+  const keys = createKeys(redisConfig.keyPrefix)
+  const ids = createIds(secrets.idSecret)
+  const sealer = createSealer(secrets.encryptionKeys)
+  const forbidden = ownTargets(listen, redisConfig.url)
+  const queue = createJobQueue(redis, keys)
+  const settle = createSettle({ redis, keys, sealer, ids, ...times })
+  const window = createWindow(redis, keys)
+  const jobs = createJobs({ redis, queue, keys, sealer, ids, window, settle, log, ...times })
+  const settled = createSettledListener(subscriber, keys)
+  await settled.start()
+  const keyCache = createKeyCache(createApiKeys({ redis, keys }), subscriber, keys)
+  const app = await buildApp({
+    log,
+    redis,
+    jobs,
+    settled,
+    ids,
+    keyCache,
+    operator,
+    masterKey,
+    times,
+    egress: createEgressPolicy({ allowedCidrs: config.egress.allowedCidrs, forbidden }),
+    webhookEgress: createEgressPolicy({ allowedCidrs: config.egress.webhookAllowedCidrs, forbidden }),
+    holds: createHolds(),
+    syncHoldMs: times.syncHoldMs,
+    bodyBytesMax: listen.bodyBytesMax,
+  })
+  const address = await app.listen({ host: listen.host, port: listen.port, listenTextResolver: () => '' })
+  log.info({ address }, 'The API listens')
+
+  return async () => {
+    await app.close()
+    keyCache.close()
+    settled.close()
+    await queue.close()
+    closeConnections()
+  }
+}
+
+async function main(): Promise<void> {
+  const stopping = new AbortController()
+  const stop = () => stopping.abort()
+  process.once('SIGTERM', stop)
+  process.once('SIGINT', stop)
+  if (process.env.GATEWAY_EXIT_WITH_PARENT === '1') process.once('disconnect', stop)
+
+  const config = parseConfig(process.env)
+  const log = createLog(config.logLevel, 'api')
+  const close = await start(config, log, stopping.signal)
+  if (!stopping.signal.aborted) {
+    await new Promise((resolve) => stopping.signal.addEventListener('abort', resolve, { once: true }))
+  }
+  log.info('The API stops')
+  await close()
+  // The channel to the parent would keep the process alive.
+  if (process.connected) process.disconnect()
+}
+
+try {
+  await main()
+} catch (error) {
+  if (!(error instanceof Error) || error.name !== 'AbortError') {
+    const text =
+      error instanceof ConfigError ? error.message : error instanceof Error ? error.stack : 'Unknown failure'
+    process.stderr.write(`The API can't start. ${text}\n`)
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,44 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance } from 'fastify'
+import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { ChatCompletion, ChatCompletionRequest, JobRequest } from '../../shared/schemas/completion.ts'
+import { ErrorResponse } from '../../shared/schemas/error.ts'
+import { Attempt, Job, JobOptions, JobWebhook } from '../../shared/schemas/job.ts'
+
+/** Serves `/openapi.json` and, offline too, a page to read and try it at `/docs`. Register before the routes. */
+export async function addDocs(app: FastifyInstance): Promise<void> {
+  const schemaRegistry = z.registry<{ id: string }>()
+  const named = {
+    Attempt,
+    ChatCompletion,
+    ChatCompletionRequest,
+    ErrorResponse,
+    Job,
+    JobOptions,
+    JobRequest,
+    JobWebhook,
+  }
+  for (const [id, schema] of Object.entries(named)) schemaRegistry.add(schema, { id })
+  const transform = createJsonSchemaTransform({ schemaRegistry })
+
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'byok-gateway',
+        version: '1',
+        description: "LLM completions on your users' own provider keys, as jobs that survive.",
+      },
+      components: { securitySchemes: { gatewayKey: { type: 'http', scheme: 'bearer' } } },
+      security: [{ gatewayKey: [] }],
+    },
+    // Every route exists a second time without `/v1`; one of the two is enough to read.
+    transform: (route) =>
+      route.url.startsWith('/v1/') ? transform(route) : { schema: { hide: true }, url: route.url },
+    transformObject: createJsonSchemaTransformObject({ schemaRegistry }),
+  })
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
+  app.get('/openapi.json', () => app.swagger())
+}

@@ -1,0 +1,167 @@
+import type { FastifyRequest } from 'fastify'
+import type { EgressPolicy } from '../shared/egress.ts'
+import { GatewayError, IdempotencyMismatchError, InvalidRequestError } from '../shared/errors.ts'
+import type { Ids } from '../shared/ids.ts'
+import type { CreateResult, JobInput, Jobs } from '../shared/jobs.ts'
+import type { OperatorConfig } from '../shared/operator-config.ts'
+import { resolvePlan } from '../shared/plan.ts'
+import { isRedisOutage } from '../shared/redis-check.ts'
+import { Customer } from '../shared/schemas/completion.ts'
+import type { JobOptions, JobWebhook } from '../shared/schemas/job.ts'
+import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
+
+const ATTEMPTS_DEFAULT = 12
+const ATTEMPTS_MAX = 30
+const DELAY_MAX_MS = 30 * 86_400_000
+
+/** The endpoints a job can be made for. */
+export const CHAT_COMPLETIONS = '/v1/chat/completions'
+
+/** What the making of a job needs of the process. Times in milliseconds. */
+export type SubmissionDeps = {
+  ids: Ids
+  operator: OperatorConfig
+  egress: EgressPolicy
+  webhookEgress: EgressPolicy
+  times: {
+    syncDeadlineMs: number
+    asyncDeadlineMs: number
+    syncRetentionMs: number
+    resultRetentionMs: number
+  }
+}
+
+/** One completion as a client submits it, by either door. */
+export type Submission = {
+  request: FastifyRequest
+  mode: 'sync' | 'async'
+  /** Route path without its alternative spellings; part of the idempotency key's scope. */
+  path: string
+  /** The completion's own body, `job` and `customer` taken out. */
+  body: Record<string, unknown>
+  customer: string | null
+  options: JobOptions
+  /** JSON paths of body and options in what the client sent, with a dot at the end unless empty. */
+  bodyPath: string
+  optionsPath: string
+}
+
+/**
+ * Turns a submission into a job to be stored: plan and credentials resolved, options checked. Nothing is stored yet.
+ * @throws {InvalidRequestError} with the JSON path of what is wrong.
+ */
+export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInput {
+  const { request, mode, body, options, optionsPath } = submission
+  const { tenant } = request
+  if (body.stream) {
+    const message = 'Streaming is not served: leave `stream` out, or set it to false.'
+    throw new InvalidRequestError(message, `${submission.bodyPath}stream`, 'unsupported_stream')
+  }
+  const customer = readCustomer(request) ?? submission.customer
+  const resolved = underPath(submission.bodyPath, () => resolvePlan({ body, tenant, customer }, deps))
+  const warnings = [...resolved.warnings]
+  const attempts = options.max_attempts ?? ATTEMPTS_DEFAULT
+  if (attempts > ATTEMPTS_MAX) {
+    warnings.push(`${optionsPath}max_attempts was lowered from ${attempts} to ${ATTEMPTS_MAX}`)
+  }
+  const isSync = mode === 'sync'
+  const expiresInMs = isSync ? deps.times.syncDeadlineMs : deps.times.asyncDeadlineMs
+  const resultTtlMs = isSync ? deps.times.syncRetentionMs : deps.times.resultRetentionMs
+  const key = readIdempotencyKey(request.headers['idempotency-key']) ?? options.idempotency_key
+  const { path } = submission
+  return {
+    id: deps.ids.newJobId(tenant),
+    tenant,
+    customer,
+    endpoint: CHAT_COMPLETIONS,
+    model: resolved.model,
+    mode,
+    plan: { ...resolved.plan, max_attempts: Math.min(attempts, ATTEMPTS_MAX) },
+    bundles: resolved.bundles,
+    body: resolved.body,
+    webhook: checkWebhook(options.webhook, `${optionsPath}webhook`, deps.webhookEgress),
+    metadata: options.metadata ?? {},
+    priority: options.priority ?? 'normal',
+    delayMs: readDelayMs(options, optionsPath),
+    expiresInMs: options.expires_in === undefined ? expiresInMs : Math.ceil(options.expires_in * 1000),
+    resultTtlMs: options.result_ttl === undefined ? resultTtlMs : options.result_ttl * 1000,
+    onCrash: options.on_crash ?? 'retry',
+    warnings,
+    notYetActive: resolved.notYetActive,
+    idempotency:
+      key === undefined
+        ? null
+        : fingerprintRequest(deps.ids, { tenant, customer, path, key, body: request.body }),
+  }
+}
+
+/**
+ * Stores a prepared job, or finds the one that its idempotency key stands for.
+ * @throws {IdempotencyMismatchError} when the key came with another body before.
+ * @throws {UnavailableError} when Redis is away and nothing was stored, or a second try is safe.
+ */
+export async function acceptJob(
+  jobs: Jobs,
+  input: JobInput,
+): Promise<Exclude<CreateResult, { kind: 'mismatch' }>> {
+  let result: CreateResult
+  try {
+    result = await jobs.create(input)
+  } catch (error) {
+    if (!isRedisOutage(error) || input.idempotency !== null || wasNeverSent(error)) throw error
+    // The script may have run: were the SDKs to send the request again, both jobs could be billed.
+    const message =
+      'The gateway lost its store while it took the job, which may or may not run. Look at GET /v1/jobs before you send it again; with an Idempotency-Key a second try is safe.'
+    throw new GatewayError(503, 'server_error', 'unavailable', message, { shouldRetry: false, cause: error })
+  }
+  if (result.kind === 'mismatch') throw new IdempotencyMismatchError()
+  return result
+}
+
+function wasNeverSent(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    /^(Stream isn't writeable|Cluster isn't ready|None of startup nodes)/.test(error.message)
+  )
+}
+
+// Node reads header bytes as Latin-1; names outside ASCII come as UTF-8 and must equal the same name in a body.
+function readCustomer({ headers }: FastifyRequest): string | null {
+  const header = [headers['x-litellm-customer-id'] ?? []].flat().join(',')
+  if (header === '') return null
+  const text = Buffer.from(header, 'latin1').toString('utf8')
+  if (Customer.safeParse(text).success && !text.includes('\ufffd')) return text
+  throw new InvalidRequestError('A customer is 1 to 256 characters in UTF-8.', 'x-litellm-customer-id')
+}
+
+function readDelayMs(options: JobOptions, optionsPath: string): number {
+  if (options.not_before === undefined) return Math.ceil((options.delay ?? 0) * 1000)
+  const param = `${optionsPath}not_before`
+  if (options.delay !== undefined) {
+    throw new InvalidRequestError('Give `delay` or `not_before`, not both.', param)
+  }
+  const delayMs = Math.max(0, Math.ceil(options.not_before * 1000 - Date.now()))
+  if (delayMs <= DELAY_MAX_MS) return delayMs
+  throw new InvalidRequestError(`\`${param}\` is unix seconds at most 30 days from now.`, param)
+}
+
+function checkWebhook(
+  webhook: JobWebhook | undefined,
+  path: string,
+  egress: EgressPolicy,
+): JobWebhook | null {
+  if (webhook === undefined) return null
+  egress.checkUrl(webhook.url, `${path}.url`, { allowQuery: true })
+  return webhook
+}
+
+// The plan names fields as they lie in the completion's body; the client sees them one level deeper.
+function underPath<T>(path: string, resolve: () => T): T {
+  if (path === '') return resolve()
+  try {
+    return resolve()
+  } catch (error) {
+    if (!(error instanceof InvalidRequestError) || error.param === null) throw error
+    throw new InvalidRequestError(error.message, `${path}${error.param}`, error.code)
+  }
+}

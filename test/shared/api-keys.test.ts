@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createKeyCache } from '../../api/key-cache.ts'
+import { createApiKeys, hashApiKey } from '../../shared/api-keys.ts'
+import { InvalidRequestError } from '../../shared/errors.ts'
+import { createKeys } from '../../shared/keys.ts'
+import { eventually } from '../support/eventually.ts'
+import { testRedis } from '../support/redis.ts'
+
+const own = testRedis()
+const keys = createKeys(own.prefix)
+const apiKeys = createApiKeys({ redis: own.redis, keys })
+const subscriber = own.redis.duplicate()
+const cache = createKeyCache(apiKeys, subscriber, keys)
+
+beforeAll(async () => {
+  await eventually('the cache listens', async () => {
+    const [, listeners] = await own.redis.pubsub('NUMSUB', keys.apiKeysChannel)
+    return listeners === 1
+  })
+})
+afterAll(async () => {
+  cache.close()
+  subscriber.disconnect()
+  await own.cleanup()
+})
+
+test('a key is found by its hash, and Redis holds nothing of it but hash and hint', async () => {
+  const made = await apiKeys.create('acme', 'laptop')
+  expect(made.key).toMatch(/^sk-[A-Za-z0-9_-]{43}$/)
+  const { key, ...record } = made
+  expect(await apiKeys.find(hashApiKey(key))).toEqual(record)
+  expect(await apiKeys.list()).toContainEqual(record)
+  const stored = JSON.stringify(await own.redis.hgetall(keys.apiKeys))
+  expect(stored).not.toContain(key)
+  expect(stored).not.toContain(key.slice(3, 20))
+})
+
+test.for(['', 'a b', 'a:b', 'ü', 'x'.repeat(65)])('%j is no name for a tenant', async (tenant) => {
+  await expect(apiKeys.create(tenant)).rejects.toThrow(InvalidRequestError)
+})
+
+test('a revoked key is gone, and revoking twice says so', async () => {
+  const { id, key } = await apiKeys.create('acme')
+  expect(await apiKeys.revoke(id)).toBe(true)
+  expect(await apiKeys.find(hashApiKey(key))).toBeNull()
+  expect(await apiKeys.revoke(id)).toBe(false)
+})
+
+test('a key that was found costs no round trip the next time', async () => {
+  const { key } = await apiKeys.create('acme')
+  const hash = hashApiKey(key)
+  await eventually('the key is remembered', async () => {
+    await cache.find(hash)
+    const before = await callsOfHget()
+    await cache.find(hash)
+    return (await callsOfHget()) === before
+  })
+})
+
+test('a remembered key stops working as soon as it is revoked', async () => {
+  const { id, key } = await apiKeys.create('acme')
+  const hash = hashApiKey(key)
+  expect((await cache.find(hash))?.tenant).toBe('acme')
+  await apiKeys.revoke(id)
+  await eventually('the key is forgotten', async () => (await cache.find(hash)) === null, { timeoutMs: 1000 })
+})
+
+test('while the channel can not be heard nothing is remembered', async () => {
+  const { key } = await apiKeys.create('acme')
+  const hash = hashApiKey(key)
+  const deaf = own.redis.duplicate()
+  const deafCache = createKeyCache(apiKeys, deaf, keys)
+  await eventually('the cache listens', () => deaf.status === 'ready')
+  await deafCache.find(hash)
+  deaf.disconnect()
+  await eventually('the connection is closed', () => deaf.status === 'end')
+  await own.redis.hdel(keys.apiKeys, hash)
+  expect(await deafCache.find(hash)).toBeNull()
+  deafCache.close()
+})
+
+async function callsOfHget(): Promise<number> {
+  const stats = await own.redis.info('commandstats')
+  return Number(/cmdstat_hget:calls=(\d+)/.exec(stats)?.[1] ?? 0)
+}
