@@ -1,28 +1,4 @@
-export type OutboundErrorKind =
-  | 'refused'
-  | 'connect'
-  | 'timeout_connect'
-  | 'timeout_first_byte'
-  | 'timeout_idle'
-  | 'timeout_total'
-  | 'too_large'
-  | 'aborted'
-  | 'reset'
-  | 'protocol'
-
-/** No complete answer came. The message is safe to show: no URL, no address, no header. */
-export class OutboundError extends Error {
-  readonly kind: OutboundErrorKind
-  /** The other side may have acted on the request. */
-  readonly requestSent: boolean
-
-  constructor(kind: OutboundErrorKind, requestSent: boolean, message: string) {
-    super(message)
-    this.name = 'OutboundError'
-    this.kind = kind
-    this.requestSent = requestSent
-  }
-}
+import { OutboundError, type OutboundErrorKind } from './outbound-error.ts'
 
 /** Milliseconds: until connected (waiting for a socket included), until the head, between bytes, altogether. */
 export type OutboundTimeouts = { connectMs: number; firstByteMs: number; idleMs: number; totalMs: number }

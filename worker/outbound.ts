@@ -3,7 +3,8 @@ import { Agent } from 'undici'
 import type { EgressPolicy } from '../shared/egress.ts'
 import { GatewayError } from '../shared/errors.ts'
 import { ConnectError, createConnector, parseTestTargets } from './connector.ts'
-import { Exchange, OutboundError, type OutboundRequest, type OutboundResponse } from './exchange.ts'
+import { Exchange, type OutboundRequest, type OutboundResponse } from './exchange.ts'
+import { OutboundError } from './outbound-error.ts'
 import { createResolver, type Resolve } from './resolve.ts'
 
 /** Idle sockets are closed before servers do it (uvicorn after 5 s), unless a server says that it waits longer. */

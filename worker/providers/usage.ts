@@ -1,0 +1,18 @@
+import { isObject } from './error-body.ts'
+import type { ProviderReply } from './provider.ts'
+
+/** Tokens of a completion in OpenAI's words (`prompt_tokens`) or the newer ones (`input_tokens`); null when not told. */
+export function readUsage(completion: Record<string, unknown>): ProviderReply['usage'] {
+  const { usage } = completion
+  if (!isObject(usage)) return null
+  const input = count(usage['prompt_tokens']) ?? count(usage['input_tokens'])
+  const output = count(usage['completion_tokens']) ?? count(usage['output_tokens'])
+  const total = count(usage['total_tokens'])
+  if (input === null && output === null && total === null) return null
+  const sum = (input ?? 0) + (output ?? 0)
+  return { input_tokens: input ?? 0, output_tokens: output ?? 0, total_tokens: total ?? sum }
+}
+
+function count(value: unknown): number | null {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : null
+}
