@@ -1,0 +1,211 @@
+import fc from 'fast-check'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Failure, Grant } from '../../shared/deployment-state.ts'
+import type { Plan, PlanDeployment } from '../../shared/schemas/plan.ts'
+import { createScript } from '../../shared/scripts.ts'
+import { eventually } from '../support/eventually.ts'
+import { testDeployment, testPlan, testStore, type TestStore } from '../support/store.ts'
+
+const WINDOW_MS = 600
+let store: TestStore
+beforeEach(() => {
+  store = testStore({ windowMs: WINDOW_MS })
+})
+afterEach(() => store.cleanup())
+
+let calls = 0
+function reserve(
+  candidates: PlanDeployment[],
+  change: { tokens?: number; slot?: string; keepsPlace?: boolean } = {},
+) {
+  const { tokens = 0, slot = null, keepsPlace = false } = change
+  return store.state.reserve('owner', candidates, { member: `m${++calls}`, tokens, slot, keepsPlace })
+}
+
+function grantOf(deployment: PlanDeployment, isProbe = false): Grant {
+  return { deployment, grantedAt: Date.now(), isProbe, tokens: 0 }
+}
+
+function fail(plan: Plan, deployment: PlanDeployment, change: Partial<Failure> = {}, isProbe = false) {
+  const failure = { status: 500, isClientsMistake: false, retryAfterMs: null, groupSize: 1, ...change }
+  return store.state.fail(plan, grantOf(deployment, isProbe), failure)
+}
+
+async function isCooling(deployment: PlanDeployment): Promise<boolean> {
+  return (await reserve([deployment])).kind === 'wait'
+}
+
+test('an explicit allowed_fails of 3 allows three failures and cools at the fourth', async () => {
+  const one = testDeployment('one')
+  const plan = testPlan([one], { allowed_fails: 3 })
+  for (let count = 0; count < 3; count++) await fail(plan, one)
+  expect(await isCooling(one)).toBe(false)
+  await fail(plan, one)
+  expect(await isCooling(one)).toBe(true)
+})
+
+test('allowed_fails of 0 and a cooldown_time of the deployment are taken as they are', async () => {
+  const one = testDeployment('one', { allowed_fails: 0, cooldown_time_s: 0.08 })
+  const two = testDeployment('two', { allowed_fails: 0, cooldown_time_s: 0 })
+  await fail(testPlan([one]), one)
+  await fail(testPlan([two]), two)
+  expect(await isCooling(one)).toBe(true)
+  expect(await isCooling(two)).toBe(false)
+  await eventually('the cooldown is over', async () => !(await isCooling(one)), { timeoutMs: 1000 })
+})
+
+test('one failure counted by two workers at the same time is two failures', async () => {
+  const one = testDeployment('one')
+  const plan = testPlan([one], { allowed_fails: 1 })
+  await Promise.all([fail(plan, one), fail(plan, one)])
+  expect(await isCooling(one)).toBe(true)
+})
+
+test('the mistakes of a client and disabled cooldowns never cool a deployment', async () => {
+  const one = testDeployment('one')
+  for (let count = 0; count < 5; count++) {
+    await fail(testPlan([one], { allowed_fails: 0 }), one, { isClientsMistake: true, status: 400 })
+    await fail(testPlan([one], { allowed_fails: 0, disable_cooldowns: true }), one)
+  }
+  expect(await isCooling(one)).toBe(false)
+})
+
+test('a 429 pauses the key for its Retry-After, for every deployment that shares the key', async () => {
+  const one = testDeployment('one', { key_id: 'shared' })
+  const two = testDeployment('two', { key_id: 'shared' })
+  const other = testDeployment('other')
+  await fail(testPlan([one], { disable_cooldowns: true }), one, { status: 429, retryAfterMs: 5_000 })
+  const wait = await reserve([two])
+  expect(wait.kind === 'wait' && wait.at - wait.now).toBeGreaterThan(4_900)
+  expect(await isCooling(other)).toBe(false)
+})
+
+test('without allowed_fails a 401 cools at once, and 500s when most of at least five calls failed', async () => {
+  const one = testDeployment('one')
+  const two = testDeployment('two')
+  const plan = testPlan([one, two])
+  await fail(plan, one, { status: 401, groupSize: 2 })
+  expect(await isCooling(one)).toBe(true)
+  for (let count = 0; count < 4; count++) await fail(plan, two, { groupSize: 2 })
+  expect(await isCooling(two)).toBe(false)
+  await fail(plan, two, { groupSize: 2 })
+  expect(await isCooling(two)).toBe(true)
+})
+
+test('after a cooldown one call is the probe; the rest wait until it succeeded', async () => {
+  const one = testDeployment('one', { allowed_fails: 0, cooldown_time_s: 0.05 })
+  const plan = testPlan([one])
+  await fail(plan, one)
+  const probe = await eventually('a probe is let through', async () => {
+    const got = await reserve([one])
+    return got.kind === 'go' ? got.grant : null
+  })
+  expect(probe.isProbe).toBe(true)
+  expect(await isCooling(one)).toBe(true)
+  await store.state.succeed(plan, probe, null)
+  const after = await reserve([one])
+  expect(after.kind === 'go' && after.grant.isProbe).toBe(false)
+})
+
+test('a probe that fails cools its deployment again', async () => {
+  const one = testDeployment('one', { allowed_fails: 5, cooldown_time_s: 10 })
+  await fail(testPlan([one]), one, {}, true)
+  const wait = await reserve([one])
+  expect(wait.kind === 'wait' && wait.at - wait.now).toBeGreaterThan(9_000)
+})
+
+test('a cooldown is never shortened, whatever the order of failures', async () => {
+  const noteFailure = createScript(store.redis, 'note-failure')
+  const moves = fc.array(fc.record({ now: fc.nat(10_000), cooldown: fc.nat(5_000), pause: fc.nat(5_000) }), {
+    maxLength: 12,
+  })
+  let round = 0
+  await fc.assert(
+    fc.asyncProperty(moves, async (failures) => {
+      const state = `${store.prefix}:{p}:${++round}`
+      let [until, paused] = [0, 0]
+      for (const { now, cooldown, pause } of failures) {
+        const at = 1_000_000 + now
+        const reply = await noteFailure(
+          [state, `${state}:key`],
+          [at, 60_000, '1', '1', '', cooldown, pause, '0', '0'],
+        )
+        const [cooling = 0, keyPaused = 0] = reply as number[]
+        const stored = Number(await store.redis.hget(state, 'until'))
+        if (stored < until || (cooling > 0 && cooling < until)) return false
+        if (keyPaused > 0 && keyPaused < paused) return false
+        until = stored
+        paused = Math.max(paused, keyPaused)
+      }
+      return true
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('no window ever holds more calls than rpm, and what waits gets a place of its own', async () => {
+  const one = testDeployment('one', { rpm: 5 })
+  const got = await Promise.all(Array.from({ length: 14 }, () => reserve([one], { keepsPlace: true })))
+  const times = got
+    .map((one_) => (one_.kind === 'go' ? one_.grant.grantedAt : one_.at))
+    .toSorted((a, b) => a - b)
+  expect(got.filter(({ kind }) => kind === 'go')).toHaveLength(5)
+  for (let at = 5; at < times.length; at++) {
+    expect((times[at] ?? 0) - (times[at - 5] ?? 0)).toBeGreaterThanOrEqual(WINDOW_MS)
+  }
+  // At least 95% of the limit is used: the third window's worth is granted right after two windows.
+  expect((times[13] ?? 0) - (times[0] ?? 0)).toBeLessThan(2 * WINDOW_MS * 1.05)
+})
+
+test('a place that was kept is used without counting again', async () => {
+  const one = testDeployment('one', { rpm: 1 })
+  expect((await reserve([one])).kind).toBe('go')
+  const wait = await reserve([one], { keepsPlace: true })
+  expect(wait.kind === 'wait' && wait.why).toBe('limit')
+  expect((await reserve([one], { slot: 'one' })).kind).toBe('go')
+  expect(await store.redis.zcard(store.keys.requestLog('owner', 'one'))).toBe(2)
+})
+
+test('two jobs with different limits share the usage of one deployment', async () => {
+  const narrow = testDeployment('one', { rpm: 2 })
+  const wide = testDeployment('one', { rpm: 10 })
+  for (let count = 0; count < 3; count++) expect((await reserve([wide])).kind).toBe('go')
+  expect((await reserve([narrow])).kind).toBe('wait')
+  expect((await reserve([wide])).kind).toBe('go')
+})
+
+test('tokens are reserved by estimate and settled with real usage', async () => {
+  const one = testDeployment('one', { tpm: 100 })
+  const plan = testPlan([one])
+  const first = await reserve([one], { tokens: 80 })
+  expect(first.kind).toBe('go')
+  expect((await reserve([one], { tokens: 30 })).kind).toBe('wait')
+  if (first.kind === 'go') await store.state.succeed(plan, first.grant, 10)
+  expect((await reserve([one], { tokens: 30 })).kind).toBe('go')
+  expect((await reserve([one], { tokens: 70 })).kind).toBe('wait')
+})
+
+test('a request larger than the whole tpm runs alone instead of never', async () => {
+  const one = testDeployment('one', { tpm: 100 })
+  expect((await reserve([one], { tokens: 500 })).kind).toBe('go')
+  expect((await reserve([one], { tokens: 1 })).kind).toBe('wait')
+})
+
+test('the first free one in the order of preference is taken, and the earliest named when none is', async () => {
+  const one = testDeployment('one', { allowed_fails: 0, cooldown_time_s: 30 })
+  const two = testDeployment('two', { allowed_fails: 0, cooldown_time_s: 10 })
+  const plan = testPlan([one, two])
+  await fail(plan, one)
+  const other = await reserve([one, two])
+  expect(other.kind === 'go' && other.grant.deployment.id).toBe('two')
+  await fail(plan, two)
+  const wait = await reserve([one, two])
+  expect(wait.kind === 'wait' && wait.deployment.id).toBe('two')
+})
+
+test('jobs that wait for one cooldown are woken one after the other', async () => {
+  const one = testDeployment('one', { allowed_fails: 0, cooldown_time_s: 30 })
+  await fail(testPlan([one]), one)
+  const waits = await Promise.all(Array.from({ length: 20 }, () => reserve([one], { keepsPlace: true })))
+  expect(new Set(waits.map((wait) => wait.kind === 'wait' && wait.at)).size).toBe(20)
+})

@@ -1,0 +1,138 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { testStore, type TestStore } from '../support/store.ts'
+
+let store: TestStore
+beforeEach(() => {
+  store = testStore()
+})
+afterEach(() => store.cleanup())
+
+async function submit(
+  tenant: string,
+  count: number,
+  customer: string | null = null,
+  priority: 'high' | 'normal' | 'low' = 'normal',
+) {
+  const ids: string[] = []
+  for (let made = 0; made < count; made++) {
+    const result = await store.jobs.create(store.jobInput({ tenant, customer, priority }))
+    if ('id' in result) ids.push(result.id)
+  }
+  return ids
+}
+
+async function settleAll(jobs: { id: string; generation: number }[]) {
+  for (const job of jobs) {
+    const result = await store.claims.claim(job)
+    if (result.kind !== 'claimed') throw new Error(result.kind)
+    await store.settle.settle(result.claim.subject, 'claim', result.claim.token, 'failed', null, [])
+  }
+}
+
+async function tenantsOf(jobs: { id: string }[]): Promise<string[]> {
+  return Promise.all(jobs.map(async ({ id }) => (await store.redis.hget(store.keys.job(id), 'tenant')) ?? ''))
+}
+
+test('one tenant never fills the last slots: another tenant always finds room at once', async () => {
+  await store.window.beat('w1', 100, 10_000)
+  await submit('heavy', 300)
+  expect(store.queued).toHaveLength(85)
+  await submit('light', 1)
+  expect(store.queued).toHaveLength(86)
+})
+
+test('while others wait no tenant holds more than half of the slots', async () => {
+  await store.window.beat('w1', 20, 10_000)
+  await submit('heavy', 100)
+  await submit('second', 100)
+  await submit('third', 100)
+  // A long turn-over: every settled place is given away again.
+  for (let round = 0; round < 60; round++) {
+    const [oldest] = store.queued.splice(0, 1)
+    if (oldest) await settleAll([oldest])
+    store.queued.push(...(await store.window.feed()))
+  }
+  const held = await store.redis.hgetall(store.keys.busy)
+  expect(Math.max(...Object.values(held).map(Number))).toBeLessThanOrEqual(10)
+})
+
+test('waiting jobs are let in round robin over tenants, and over customers within one', async () => {
+  await store.window.beat('w1', 4, 10_000)
+  await submit('a', 30, 'a1')
+  await submit('b', 30)
+  await submit('a', 10, 'a2')
+  await settleAll(store.queued.splice(0))
+  const fed: { id: string; generation: number }[] = []
+  for (let round = 0; round < 8; round++) {
+    const more = await store.window.feed()
+    fed.push(...more)
+    await settleAll(more)
+  }
+  const tenants = await tenantsOf(fed)
+  const shareOfB = tenants.filter((tenant) => tenant === 'b').length / tenants.length
+  expect(shareOfB).toBeGreaterThan(0.4)
+  expect(shareOfB).toBeLessThan(0.6)
+  const ofA = fed.filter((_, at) => tenants[at] === 'a')
+  const metas = await Promise.all(ofA.map(({ id }) => store.redis.hget(store.keys.job(id), 'meta')))
+  const shareOfA2 = metas.filter((meta) => meta?.includes('"a2"')).length / metas.length
+  expect(shareOfA2).toBeGreaterThan(0.35)
+})
+
+test('within an owner high comes before normal before low', async () => {
+  const [first] = await submit('a', 1)
+  const low = await submit('a', 2, null, 'low')
+  const normal = await submit('a', 2)
+  const high = await submit('a', 2, null, 'high')
+  const order: string[] = []
+  await settleAll(store.queued.splice(0))
+  for (;;) {
+    const fed = await store.window.feed()
+    if (fed.length === 0) break
+    order.push(...fed.map(({ id }) => id))
+    await settleAll(fed)
+  }
+  expect(first).toBeDefined()
+  expect(order).toEqual([...high, ...normal, ...low])
+})
+
+test('when all jobs ended nothing of them is left in the rings, the window or the counts', async () => {
+  await store.window.beat('w1', 4, 10_000)
+  const ids = [...(await submit('a', 12, 'c1')), ...(await submit('b', 12)), ...(await submit('a', 3, 'c2'))]
+  for (const id of ids.slice(-2)) await store.jobs.cancel('a', id)
+  for (let left = store.queued.splice(0); left.length > 0; left = await store.window.feed())
+    await settleAll(left)
+  const { keys, redis } = store
+  const counts = [
+    await redis.hlen(keys.window), await redis.hlen(keys.busy), await redis.llen(keys.tenants),
+    await redis.zcard(keys.fed), await redis.zcard(keys.leases), await redis.zcard(keys.deadlines),
+    (await redis.keys(`${keys.waitingPrefix}*`)).length, (await redis.keys(`${keys.ownersPrefix}*`)).length,
+  ] // oxfmt-ignore
+  expect(counts).toEqual([0, 0, 0, 0, 0, 0, 0, 0])
+  for (const id of ids) expect((await redis.hget(keys.job(id), 'status'))?.length).toBeGreaterThan(5)
+})
+
+test('two feeds at once let in no job twice', async () => {
+  await submit('a', 40)
+  await submit('b', 40)
+  await store.window.beat('w1', 60, 10_000)
+  const fed = (await Promise.all([store.window.feed(), store.window.feed(), store.window.feed()])).flat()
+  expect(new Set(fed.map(({ id }) => id)).size).toBe(fed.length)
+  expect(fed.length).toBeGreaterThan(40)
+})
+
+test('slots are those of all live workers; one that fell silent or left is not counted', async () => {
+  expect(await store.window.beat('w1', 10, 10_000)).toBe(10)
+  expect(await store.window.beat('w2', 5, 10_000)).toBe(15)
+  expect(await store.window.beat('w2', 0, 10_000)).toBe(10)
+  await store.redis.zadd(store.keys.workers, 1, 'w1')
+  expect(await store.window.beat('w3', 3, 10_000)).toBe(3)
+})
+
+test('one sweeper at a time', async () => {
+  expect(await Promise.all(['w1', 'w2', 'w3'].map((id) => store.window.holdSweeper(id, 5_000)))).toEqual([
+    true,
+    false,
+    false,
+  ])
+  expect(await store.window.holdSweeper('w1', 5_000)).toBe(true)
+})
