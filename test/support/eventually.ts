@@ -1,5 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 
+/** Thrown by a check that knows it will never be so: the wait ends at once. */
+export class Hopeless extends Error {}
+
+type Falsy = false | null | undefined | 0 | ''
+
 /**
  * Asks again until `check` gives something truthy, and gives that back. A check that throws counts as "not yet".
  * @param timeoutMs deadline in milliseconds; then the last error is thrown, or one that says what was waited for.
@@ -8,15 +13,16 @@ export async function eventually<T>(
   what: string,
   check: () => T | Promise<T>,
   { timeoutMs = 10_000, everyMs = 15 }: { timeoutMs?: number; everyMs?: number } = {},
-): Promise<NonNullable<T>> {
+): Promise<Exclude<T, Falsy>> {
   const deadline = performance.now() + timeoutMs
   let last: unknown
   for (;;) {
     try {
       const value = await check()
-      if (value) return value
+      if (value) return value as Exclude<T, Falsy>
       last = value
     } catch (error) {
+      if (error instanceof Hopeless) throw error
       last = error
     }
     if (performance.now() > deadline) throw new Error(describe(what, timeoutMs, last), { cause: last })

@@ -7,7 +7,7 @@ import { Redis } from 'ioredis'
 import { createApiKeys } from '../../shared/api-keys.ts'
 import { createKeys } from '../../shared/keys.ts'
 import type { Job } from '../../shared/schemas/job.ts'
-import { eventually } from './eventually.ts'
+import { eventually, Hopeless } from './eventually.ts'
 import { startProcess, type TestProcess } from './processes.ts'
 import { testRedis } from './redis.ts'
 import { environment } from './redis-process.ts'
@@ -70,8 +70,14 @@ export async function startGateway(options: GatewayOptions = {}) {
 
   const processes: TestProcess[] = []
   const workers: TestProcess[] = []
-  let api = await launchApi()
-  for (let count = 0; count < (options.workers ?? 1); count += 1) await addWorker()
+  let api: { process: TestProcess; url: string }
+  try {
+    api = await launchApi()
+    for (let count = 0; count < (options.workers ?? 1); count += 1) await addWorker()
+  } catch (error) {
+    await end().catch(() => {})
+    throw error
+  }
 
   function launch(file: string, extra: Record<string, string>): TestProcess {
     const started = startProcess(process.execPath, [file], { env: { ...env, ...extra }, cwd: ROOT })
@@ -171,20 +177,19 @@ export async function startGateway(options: GatewayOptions = {}) {
       )
     },
 
-    async stop() {
-      for (const one of processes) if (!one.hasEnded()) one.kill('SIGTERM')
-      const ends = await Promise.allSettled(processes.map((one) => one.ended(END_TIMEOUT_MS)))
-      redis.disconnect()
-      await own.cleanup()
-      await rm(folder, { recursive: true, force: true })
-      const failed = ends.filter((end) => end.status === 'rejected')
-      if (failed.length > 0)
-        throw new AggregateError(
-          failed.map((end) => end.reason),
-          String(failed[0]?.reason),
-        )
-    },
+    stop: end,
   }
+
+  async function end(): Promise<void> {
+    for (const one of processes) if (!one.hasEnded()) one.kill('SIGTERM')
+    const ends = await Promise.allSettled(processes.map((one) => one.ended(END_TIMEOUT_MS)))
+    redis.disconnect()
+    await own.cleanup()
+    await rm(folder, { recursive: true, force: true })
+    const failed = ends.filter((ending) => ending.status === 'rejected').map(({ reason }) => reason as Error)
+    if (failed.length > 0) throw new AggregateError(failed, failed[0]?.message)
+  }
+
   return gateway
 }
 
@@ -212,11 +217,11 @@ function parse(text: string): unknown {
 
 /** From a log line of its own: `{"address":"http://127.0.0.1:4000", …}`. */
 function readAddress(api: TestProcess): string | undefined {
-  if (api.hasEnded()) throw new Error(`the API ended: ${api.output()}`)
+  if (api.hasEnded()) throw new Hopeless(`the API ended: ${api.output()}`)
   return /"address":"(http:[^"]+)"/.exec(api.output())?.[1]
 }
 
 function isReady(worker: TestProcess): boolean {
-  if (worker.hasEnded()) throw new Error(`the worker ended: ${worker.output()}`)
+  if (worker.hasEnded()) throw new Hopeless(`the worker ended: ${worker.output()}`)
   return /"msg":"[^"]*(ready|takes jobs|started)/i.test(worker.output())
 }

@@ -12,6 +12,12 @@ export type TestProcess = {
   ended: (timeoutMs: number) => Promise<number | string>
 }
 
+const running = new Set<ChildProcess>()
+// A test run that is given up must not leave servers behind.
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 /** Starts a process with exactly this environment: nothing of the test run's own gets in. */
 export function startProcess(
   command: string,
@@ -22,25 +28,30 @@ export function startProcess(
   const chunks: Buffer[] = []
   child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
   child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
+  running.add(child)
   let end: number | string | null = null
   const closed = new Promise<number | string>((resolve) => {
     child.once('error', (error) => resolve(error.message))
     child.once('close', (code, signal) => resolve(code ?? signal ?? 'unknown'))
   })
-  const noted = closed.then((value) => (end = value))
+  const noted = closed.then((value) => {
+    end = value
+    running.delete(child)
+    return value
+  })
   const name = args[0] ?? command
 
   async function ended(timeoutMs: number): Promise<number | string> {
     let timer: NodeJS.Timeout | undefined
-    const late = new Promise<'late'>((resolve) => {
-      timer = setTimeout(() => resolve('late'), timeoutMs)
+    const late = new Promise((resolve) => {
+      timer = setTimeout(resolve, timeoutMs)
     })
-    const first = await Promise.race([noted, late])
+    await Promise.race([noted, late])
     clearTimeout(timer)
     if (end !== null) return end
     child.kill('SIGKILL')
     await noted
-    throw new Error(`${name} did not end within ${timeoutMs} ms (${first}). Its last output:\n${tail()}`)
+    throw new Error(`${name} did not end within ${timeoutMs} ms. Its last output:\n${tail()}`)
   }
 
   function tail(): string {

@@ -3,7 +3,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import { eventually } from './eventually.ts'
+import { eventually, Hopeless } from './eventually.ts'
 import { startProcess, type TestProcess } from './processes.ts'
 
 /** `off` keeps nothing; the others write an append-only file and fsync it after each write, or each second. */
@@ -34,7 +34,7 @@ export async function startRedisProcess(command: string, durability: Durability)
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
     const started = startProcess(command, args, { env: environment() })
     await eventually(`Redis answers on port ${port}`, async () => {
-      if (started.hasEnded()) throw new Error(`redis-server ended: ${started.output()}`)
+      if (started.hasEnded()) throw new Hopeless(`redis-server ended: ${started.output()}`)
       return answersPing(url)
     })
     return started

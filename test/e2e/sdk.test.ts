@@ -1,0 +1,208 @@
+import { OpenAI } from 'openai'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Job } from '../../shared/schemas/job.ts'
+import { chat, SDKS } from '../support/clients.ts'
+import { eventually, gate } from '../support/eventually.ts'
+import { startGateway, type Gateway } from '../support/gateway.ts'
+import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { ask, ownConfig } from '../support/requests.ts'
+
+let provider: TestProvider
+let gateway: Gateway
+let keyNumber = 0
+
+beforeAll(async () => {
+  provider = await startProvider()
+  gateway = await startGateway({ workers: 2 })
+})
+
+afterAll(async () => {
+  await gateway?.stop()
+  await provider?.close()
+})
+
+beforeEach(() => {
+  provider.ledger.length = 0
+  provider.answer(() => completion('ok'))
+})
+
+/** A config whose key no other test uses: no test meets a cooldown of another's making. */
+function freshConfig(settings: Record<string, unknown> = {}) {
+  keyNumber += 1
+  return ownConfig({ url: provider.url, key: `sk-own-${keyNumber}` }, { num_retries: 0, ...settings })
+}
+
+async function thrown(reply: Promise<unknown>): Promise<unknown> {
+  return reply.then(
+    () => null,
+    (error: unknown) => error,
+  )
+}
+
+describe.each(SDKS)('$name, unmodified', ({ make }) => {
+  const client = (extra: object = {}) =>
+    make({ baseURL: gateway.url, apiKey: gateway.masterKey, maxRetries: 0, ...extra })
+
+  test.each(['', '/v1', '/v1/'])('completes with a base URL that ends in "%s"', async (ending) => {
+    const reply = await chat(client({ baseURL: gateway.url + ending }), {
+      model: 'mine',
+      user_config: freshConfig(),
+    })
+    expect(reply.choices[0]?.message.content).toBe('ok')
+    expect(reply.usage?.total_tokens).toBe(12)
+    expect(provider.ledger).toHaveLength(1)
+  })
+
+  test('gets the provider’s body byte for byte, unknown fields included', async () => {
+    const body = { ...completion('x').body, system_fingerprint: 'fp', vendor: { logits: [1, 2] } }
+    provider.answer(() => ({ kind: 'reply', status: 200, body }))
+    const reply = await chat(client(), { model: 'mine', user_config: freshConfig() })
+    expect(reply).toMatchObject(body)
+  })
+
+  test('a wrong gateway key is its AuthenticationError', async () => {
+    const error = await thrown(chat(client({ apiKey: 'sk-wrong' }), { model: 'mine' }))
+    expect(error).toMatchObject({ status: 401, code: 'invalid_api_key', type: 'authentication_error' })
+    expect(error).toHaveProperty('constructor.name', 'AuthenticationError')
+  })
+
+  test('a mistake in user_config is its BadRequestError with the JSON path as param', async () => {
+    const config = freshConfig({ num_retrys: 1 })
+    const error = await thrown(chat(client(), { model: 'mine', user_config: config }))
+    expect(error).toHaveProperty('constructor.name', 'BadRequestError')
+    expect(error).toMatchObject({ status: 400, param: 'user_config.num_retrys' })
+    expect(String(error)).toContain('num_retries')
+  })
+
+  test.each([
+    [400, 'BadRequestError'],
+    [401, 'AuthenticationError'],
+    [403, 'PermissionDeniedError'],
+    [404, 'NotFoundError'],
+    [422, 'UnprocessableEntityError'],
+    [500, 'InternalServerError'],
+  ])('a provider’s %i arrives as its %s, and its own retries add no call', async (status, name) => {
+    provider.answer(() => failure(status, 'scripted_code'))
+    const error = await thrown(chat(client({ maxRetries: 2 }), { model: 'mine', user_config: freshConfig() }))
+    expect(error).toHaveProperty('constructor.name', name)
+    expect(error).toHaveProperty('status', status)
+    expect(provider.ledger).toHaveLength(1)
+  })
+
+  test('stream: true is a clear 400 until streams are served', async () => {
+    const error = await thrown(chat(client(), { model: 'mine', user_config: freshConfig(), stream: true }))
+    expect(error).toMatchObject({ status: 400, param: 'stream' })
+    expect(provider.ledger).toEqual([])
+  })
+})
+
+describe('ways to get a result', () => {
+  test('respond-async answers 202 with a job; its long-poll and its result give the completion', async () => {
+    const held = gate()
+    provider.answer(() => ({ ...completion('later'), until: held.opened }))
+    const answer = await gateway.call('POST', '/v1/chat/completions', {
+      body: ask(freshConfig()),
+      headers: { prefer: 'respond-async' },
+    })
+    expect(answer.status).toBe(202)
+    const { id } = answer.json as Job
+    expect(answer.headers.get('location')).toBe(`/v1/jobs/${id}`)
+    const poll = gateway.call('GET', `/v1/jobs/${id}?wait=20`)
+    held.open()
+    expect((await poll).json).toMatchObject({ id, status: 'completed', attempts_made: 1 })
+    const result = await gateway.call('GET', `/v1/jobs/${id}/result`)
+    expect(result.status).toBe(200)
+    expect(result.json).toEqual(completion('later').body)
+  })
+
+  test('respond-async with wait: 200 with the completion when it is done in time, else the 202', async () => {
+    const headers = { prefer: 'respond-async, wait=10' }
+    const quick = await gateway.call('POST', '/v1/chat/completions', { body: ask(freshConfig()), headers })
+    expect(quick.status).toBe(200)
+    expect(quick.json).toEqual(completion('ok').body)
+
+    const held = gate()
+    provider.answer(() => ({ ...completion('slow'), until: held.opened }))
+    const slow = await gateway.call('POST', '/v1/chat/completions', {
+      body: ask(freshConfig()),
+      headers: { prefer: 'respond-async, wait=1' },
+    })
+    expect(slow.status).toBe(202)
+    held.open()
+    expect((await gateway.ended((slow.json as Job).id)).status).toBe('completed')
+  })
+
+  test('a long-poll wakes within 50 ms of the end', async () => {
+    const delays: number[] = []
+    // The best of a few: a busy machine may delay one, a poll on a timer would delay all.
+    for (let round = 0; round < 5; round += 1) {
+      const held = gate()
+      provider.answer(() => ({ ...completion('now'), until: held.opened }))
+      const { id } = await gateway.submit(ask(freshConfig()))
+      await eventually('the provider is called', () => provider.open() === 1)
+      const poll = gateway.call('GET', `/v1/jobs/${id}?wait=20`)
+      await eventually('the job is in progress', async () => (await gateway.job(id)).status === 'in_progress')
+      held.open()
+      await poll
+      delays.push(performance.now() - (provider.ledger.at(-1)?.endedAt ?? 0))
+    }
+    expect(Math.min(...delays)).toBeLessThan(50)
+  })
+})
+
+describe('cancel', () => {
+  test('a running job’s provider call is aborted within a second, in whichever process it runs', async () => {
+    provider.answer(() => ({ kind: 'hang' }))
+    // As many as there are processes and more: each worker has some.
+    const config = freshConfig()
+    const jobs = await Promise.all(Array.from({ length: 6 }, () => gateway.submit(ask(config))))
+    await eventually('all are called', () => provider.open() === jobs.length)
+    const cancelledAt = performance.now()
+    const answers = await Promise.all(jobs.map(({ id }) => gateway.call('POST', `/v1/jobs/${id}/cancel`)))
+    expect(answers.map(({ status }) => status)).toEqual(jobs.map(() => 200))
+    await eventually('all calls are given up', () => provider.open() === 0)
+    const slowest = Math.max(...provider.ledger.map(({ endedAt }) => (endedAt ?? 0) - cancelledAt))
+    expect(slowest).toBeLessThan(1000)
+    expect(provider.ledger.every(({ outcome }) => outcome === 'left')).toBe(true)
+    for (const { id } of jobs) {
+      const job = await gateway.ended(id)
+      expect(job).toMatchObject({ status: 'cancelled', error: { code: 'job_cancelled' } })
+      expect(job.attempts).toMatchObject([{ outcome: 'aborted', possibly_billed: true }])
+    }
+  })
+
+  test('a delayed job is cancelled at once and never called', async () => {
+    const { id } = await gateway.submit(ask(freshConfig()), { delay: 3600 })
+    const answer = await gateway.call('POST', `/v1/jobs/${id}/cancel`)
+    expect(answer.json).toMatchObject({ id, status: 'cancelled' })
+    expect(provider.ledger).toEqual([])
+  })
+
+  test('a job that has ended stays as it is', async () => {
+    const { id } = await gateway.submit(ask(freshConfig()))
+    await gateway.ended(id)
+    const answer = await gateway.call('POST', `/v1/jobs/${id}/cancel`)
+    expect(answer).toMatchObject({ status: 200, json: { id, status: 'completed' } })
+  })
+})
+
+test('another tenant’s job is a 404 in every way', async () => {
+  const stranger = await gateway.tenantKey('stranger')
+  const { id } = await gateway.submit(ask(freshConfig()))
+  await gateway.ended(id)
+  const ways: [string, string][] = [
+    ['GET', `/v1/jobs/${id}`],
+    ['GET', `/v1/jobs/${id}/result`],
+    ['POST', `/v1/jobs/${id}/cancel`],
+  ]
+  for (const [method, path] of ways) {
+    expect((await gateway.call(method, path, { key: stranger })).status, `${method} ${path}`).toBe(404)
+  }
+  const list = await gateway.call('GET', '/v1/jobs', { key: stranger })
+  expect(list.json).toMatchObject({ data: [] })
+})
+
+test('the SDK lists the operator’s models', async () => {
+  const models = await new OpenAI({ baseURL: gateway.url, apiKey: gateway.masterKey }).models.list()
+  expect(models.data).toEqual([])
+})

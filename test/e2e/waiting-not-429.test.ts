@@ -1,0 +1,182 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { Job } from '../../shared/schemas/job.ts'
+import { chat, openaiClient } from '../support/clients.ts'
+import { eventually } from '../support/eventually.ts'
+import { startGateway, type Gateway } from '../support/gateway.ts'
+import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { ask, ownConfig } from '../support/requests.ts'
+
+/** The "minute" of rpm and tpm in this file. */
+const MINUTE_MS = 2000
+
+let provider: TestProvider
+let gateway: Gateway
+let keyNumber = 0
+
+beforeAll(async () => {
+  provider = await startProvider()
+  gateway = await startGateway({ workers: 2, env: { GATEWAY_LIMIT_WINDOW_MS: String(MINUTE_MS) } })
+})
+
+afterAll(async () => {
+  await gateway?.stop()
+  await provider?.close()
+})
+
+beforeEach(() => {
+  provider.ledger.length = 0
+  provider.answer(() => completion('ok'))
+})
+
+const freshKey = () => `sk-own-${(keyNumber += 1)}`
+const config = (settings: Record<string, unknown> = {}, params: Record<string, unknown> = {}) =>
+  ownConfig({ url: provider.url, key: freshKey(), ...params }, settings)
+
+/** The job once it is parked, with what it says of its wait. */
+function parked(id: string): Promise<Job> {
+  return eventually(`job ${id} is parked`, async () => {
+    const job = await gateway.job(id)
+    return job.queue.state === 'rate_limited' && job
+  })
+}
+
+const startedAts = () => provider.ledger.map(({ startedAt }) => startedAt)
+
+test('when every deployment is cooling the job waits for the earliest, says so, and completes', async () => {
+  provider.answer(() => failure(500, 'down'))
+  const url = provider.url
+  const two = {
+    model_list: [
+      ...ownConfig({ url, key: freshKey(), model: 'openai/a' }).model_list,
+      ...ownConfig({ url, key: freshKey(), model: 'openai/b' }).model_list,
+    ],
+    allowed_fails: 0,
+    cooldown_time: 2,
+    num_retries: 5,
+  }
+  const { id } = await gateway.submit(ask(two))
+  const waiting = await parked(id)
+  expect(waiting.status).toBe('queued')
+  expect(provider.ledger.map(({ model }) => model)).toEqual(expect.arrayContaining(['a', 'b']))
+  expect(provider.ledger).toHaveLength(2)
+  const inSeconds = (waiting.queue.next_attempt_at ?? 0) - Date.now() / 1000
+  expect(inSeconds).toBeGreaterThan(0)
+  expect(inSeconds).toBeLessThan(2.5)
+
+  provider.answer(() => completion('recovered'))
+  const job = await gateway.ended(id)
+  expect(job).toMatchObject({ status: 'completed', attempts_made: 3 })
+  const [first = 0, , third = 0] = startedAts()
+  expect(third - first).toBeGreaterThan(1990)
+})
+
+test('a 429 is waited out for its whole Retry-After, and costs no retry', async () => {
+  provider.answer(({ number }) =>
+    number <= 3 ? failure(429, 'rate_limit_exceeded', { 'retry-after': '1' }) : completion('ok'),
+  )
+  const { id } = await gateway.submit(ask(config({ num_retries: 0 })))
+  const waiting = await parked(id)
+  expect(waiting.attempts).toMatchObject([{ status_code: 429, error_class: 'rate_limit', retry_after: 1 }])
+  expect(await gateway.ended(id)).toMatchObject({ status: 'completed' })
+  const at = startedAts()
+  expect(at).toHaveLength(4)
+  for (let index = 1; index < at.length; index += 1) {
+    expect((at[index] ?? 0) - (at[index - 1] ?? 0)).toBeGreaterThan(990)
+  }
+})
+
+test('a synchronous call gets its completion after the wait, not a 429', async () => {
+  provider.answer(({ number }) =>
+    number === 1 ? failure(429, 'rate_limit_exceeded', { 'retry-after': '1' }) : completion('after the wait'),
+  )
+  const client = openaiClient(gateway.url, gateway.masterKey)
+  const reply = await chat(client, { model: 'mine', user_config: config() })
+  expect(reply.choices[0]?.message.content).toBe('after the wait')
+  expect(provider.ledger).toHaveLength(2)
+})
+
+test('the job’s own deadline ends the wait: expired, and no further call', async () => {
+  provider.answer(() => failure(429, 'rate_limit_exceeded', { 'retry-after': '60' }))
+  const { id } = await gateway.submit(ask(config()), { expires_in: 2 })
+  await parked(id)
+  const job = await gateway.ended(id)
+  expect(job).toMatchObject({ status: 'expired', error: { code: 'job_expired' }, attempts_made: 1 })
+  expect(provider.ledger).toHaveLength(1)
+})
+
+test('a cooldown is seen by a second worker, which calls nothing before it is over', async () => {
+  provider.answer(({ number }) =>
+    number === 1 ? failure(429, 'rate_limit_exceeded', { 'retry-after': '4' }) : completion('ok'),
+  )
+  const shared = config()
+  const { id } = await gateway.submit(ask(shared))
+  await parked(id)
+  // Those who saw the 429 leave; only the record of it in Redis is left.
+  const fresh = await gateway.addWorker()
+  for (const worker of gateway.workers.filter((one) => one !== fresh)) {
+    if (!worker.hasEnded()) worker.kill('SIGTERM')
+    await worker.ended(15_000)
+  }
+  const others = await Promise.all(Array.from({ length: 5 }, () => gateway.submit(ask(shared))))
+  for (const other of others) expect((await parked(other.id)).attempts).toEqual([])
+  for (const job of [{ id }, ...others]) {
+    expect(await gateway.ended(job.id)).toMatchObject({ status: 'completed' })
+  }
+  const [first = 0, ...later] = startedAts()
+  expect(Math.min(...later) - first).toBeGreaterThan(3990)
+})
+
+test('after a cooldown one call tries the deployment; the rest stay parked until it worked', async () => {
+  provider.answer(() => failure(500, 'down'))
+  const shared = config({ allowed_fails: 0, cooldown_time: 1, num_retries: 10, timeout: 5 })
+  const first = await gateway.submit(ask(shared))
+  await parked(first.id)
+  const rest = await Promise.all(Array.from({ length: 8 }, () => gateway.submit(ask(shared))))
+  for (const { id } of rest) await parked(id)
+  expect(provider.ledger).toHaveLength(1)
+  // Two more cooldowns: a probe each.
+  await eventually('two probes were made', () => provider.ledger.length >= 3, { timeoutMs: 8000 })
+  const at = startedAts()
+  expect((at[1] ?? 0) - (at[0] ?? 0)).toBeGreaterThan(990)
+  expect((at[2] ?? 0) - (at[1] ?? 0)).toBeGreaterThan(990)
+  provider.answer(() => completion('back'))
+  for (const { id } of [first, ...rest]) {
+    expect(await gateway.ended(id)).toMatchObject({ status: 'completed' })
+  }
+})
+
+test('rpm of a deployment holds across workers: no window of a minute sees more calls', async () => {
+  await gateway.addWorker()
+  const rpm = 5
+  const limited = config({}, { rpm })
+  const jobs = await Promise.all(Array.from({ length: 3 * rpm }, () => gateway.submit(ask(limited))))
+  const waiting = await eventually('some wait for their place', async () => {
+    const all = await Promise.all(jobs.map(({ id }) => gateway.job(id)))
+    const parkedOnes = all.filter(({ queue }) => queue.state === 'rate_limited')
+    return parkedOnes.length >= 2 * rpm && parkedOnes
+  })
+  // Each has a place of its own to wake at, or they would all wake to find one free.
+  expect(waiting.every(({ queue }) => (queue.next_attempt_at ?? 0) > 0)).toBe(true)
+  for (const { id } of jobs)
+    expect(await gateway.ended(id)).toMatchObject({ status: 'completed', attempts_made: 1 })
+  const at = startedAts()
+  for (let index = rpm; index < at.length; index += 1) {
+    expect((at[index] ?? 0) - (at[index - rpm] ?? 0)).toBeGreaterThan(MINUTE_MS - 50)
+  }
+})
+
+test('tpm of a deployment holds: the tokens used are counted, not the tokens guessed', async () => {
+  // Each call is guessed small and turns out to use 60 of the 100.
+  provider.answer(() => completion('long', { prompt_tokens: 10, completion_tokens: 50, total_tokens: 60 }))
+  const limited = config({}, { tpm: 100 })
+  const body = { ...ask(limited, 'hi'), max_tokens: 5 }
+  const done: string[] = []
+  // One after the other, so that each knows what the last one used.
+  for (let count = 0; count < 3; count += 1) {
+    const { id } = await gateway.submit(body)
+    await gateway.ended(id)
+    done.push(id)
+  }
+  const [first = 0, , third = 0] = startedAts()
+  expect(third - first).toBeGreaterThan(MINUTE_MS - 100)
+})
