@@ -75,6 +75,8 @@ const BY_TEXT: [RegExp, ErrorClass][] = [
     /content_policy_violation|responsibleaipolicyviolation|content management policy|rejected as a result of our safety system|the model produced invalid content|content_filter_policy/i,
     'content_policy_violation',
   ],
+  // xAI says so with a 400.
+  [/incorrect api key provided/i, 'authentication'],
 ]
 
 /** Where the text may tell a context window from a plain bad request. */

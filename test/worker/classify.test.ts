@@ -1,0 +1,127 @@
+import { expect, test } from 'vitest'
+import type { CredentialBundle } from '../../shared/schemas/plan.ts'
+import { OutboundError, type OutboundErrorKind } from '../../worker/outbound-error.ts'
+import { classifyAnswer, classifyFailure, invalidAnswer } from '../../worker/providers/classify.ts'
+import type { ErrorClass } from '../../worker/providers/provider.ts'
+import { createRedact } from '../../worker/providers/redact.ts'
+import { ANSWERS, openaiError } from './provider-answers.ts'
+
+const KEY = 'canary-key-7f3a9b21'
+const TOKEN = 'canary+token/=='
+const bundle: CredentialBundle = {
+  provider: 'openai',
+  model: 'm',
+  api_base: 'https://example.com/v1',
+  trusted_base: false,
+  api_key: KEY,
+  api_version: null,
+  organization: null,
+  azure_ad_token: TOKEN,
+  headers: { 'x-extra': 'canary-header' },
+  params: {},
+}
+
+function classify(status: number, body: unknown, headers: Record<string, string> = {}) {
+  const bytes = Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
+  return classifyAnswer({ status, headers, body: bytes }, createRedact(bundle), Date.now())
+}
+
+test.each(ANSWERS)(
+  '%s: %i is classified by status and code',
+  (_source, status, body, errorClass, isRetryable) => {
+    expect(classify(status, body)).toMatchObject({ class: errorClass, isRetryable })
+  },
+)
+
+test("the provider's own words, type, param and code are passed on", () => {
+  const error = classify(
+    400,
+    openaiError('Bad value.', 'invalid_request_error', 'unsupported_value', 'messages[0].role'),
+  )
+  expect(error).toMatchObject({
+    status: 400,
+    message: 'Bad value.',
+    type: 'invalid_request_error',
+    param: 'messages[0].role',
+    code: 'unsupported_value',
+  })
+})
+
+test.each([
+  '<html><body>internal-host-17 stack trace</body></html>',
+  'internal-host-17',
+  '"internal-host-17"',
+  '{"detail":"internal-host-17"}',
+  '{"message":"internal-host-17"}',
+  '{"error":{"detail":"internal-host-17"}}',
+  '{"error":["internal-host-17"]}',
+])('a body of no known shape is never repeated: %s', (body) => {
+  for (const status of [400, 404, 500, 502]) {
+    const text = JSON.stringify(classify(status, body))
+    expect(text).not.toContain('internal-host-17')
+    expect(text).toContain(`The provider answered ${status} without a readable error.`)
+  }
+})
+
+test('keys, tokens, extra headers, masked keys and URL secrets are taken out of every field', () => {
+  const message = [
+    `key ${KEY} token ${TOKEN} encoded ${encodeURIComponent(TOKEN)} header canary-header`,
+    'Incorrect API key provided: sk-canar****************7890. Bearer canary-other',
+    'see https://user:canary-pass@example.com/path?key=canary-query, and more',
+  ].join(' ')
+  for (const status of [400, 401, 500]) {
+    const error = classify(status, openaiError(message, KEY, KEY, `messages.${KEY}`))
+    expect(JSON.stringify(error)).not.toContain('canar')
+    expect(error.message).toContain('https://example.com/path')
+  }
+})
+
+test('a long message is cut after it was redacted', () => {
+  const error = classify(
+    400,
+    openaiError(`${'x'.repeat(990)}${KEY}${'y'.repeat(5_000)}`, 'invalid_request_error'),
+  )
+  expect(error.message.length).toBeLessThanOrEqual(1_001)
+  expect(error.message).not.toContain('canary')
+})
+
+test.each([504, 524])('a gateway that stopped waiting (%i) may have let the model run', (status) => {
+  expect(classify(status, '').isPossiblyBilled).toBe(true)
+})
+
+test.each([400, 401, 429, 500, 502, 503])('an error answer (%i) was not billed', (status) => {
+  expect(classify(status, '').isPossiblyBilled).toBe(false)
+})
+
+test('the wait that a provider asks for is read', () => {
+  expect(classify(429, '', { 'retry-after': '3' }).retryAfterMs).toBe(3_000)
+  expect(classify(503, '', { 'retry-after-ms': '40' }).retryAfterMs).toBe(40)
+  expect(classify(429, '', { 'x-ratelimit-reset-tokens': '2s' }).retryAfterMs).toBe(2_000)
+  expect(classify(500, '', { 'x-ratelimit-reset-tokens': '2s' }).retryAfterMs).toBeNull()
+})
+
+test.each<[OutboundErrorKind, boolean, ErrorClass, boolean]>([
+  ['refused', false, 'egress_refused', false],
+  ['connect', false, 'api_connection', true],
+  ['timeout_connect', false, 'api_connection', true],
+  ['timeout_first_byte', true, 'timeout', true],
+  ['timeout_idle', true, 'timeout', true],
+  ['timeout_total', true, 'timeout', true],
+  ['timeout_total', false, 'timeout', true],
+  ['too_large', true, 'response_invalid', true],
+  ['protocol', true, 'response_invalid', true],
+  ['reset', true, 'api_connection', true],
+  ['aborted', true, 'api_connection', true],
+  ['aborted', false, 'api_connection', true],
+])('%s (sent: %s) is %s, and possibly billed when it was sent', (kind, sent, errorClass, isRetryable) => {
+  const error = classifyFailure(new OutboundError(kind, sent, 'text'))
+  expect(error).toMatchObject({ class: errorClass, isRetryable, isPossiblyBilled: sent, status: null })
+})
+
+test('an answer that is no completion may be tried again and was probably paid for', () => {
+  expect(invalidAnswer(200, 'with nothing')).toMatchObject({
+    class: 'response_invalid',
+    isRetryable: true,
+    isPossiblyBilled: true,
+  })
+})
