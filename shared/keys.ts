@@ -14,6 +14,7 @@ export function createKeys(prefix: string) {
     idempotency: (fingerprint: string) => `${shard}:idem:${fingerprint}`,
     /** Sorted set of a tenant's job ids by creation, for lists. */
     index: (tenant: string) => `${shard}:index:${tenant}`,
+    indexPrefix: `${shard}:index:`,
 
     /** Hash job id -> tenant: what is in BullMQ or running. */
     window: `${shard}:window`,
@@ -35,6 +36,8 @@ export function createKeys(prefix: string) {
     parked: `${shard}:parked`,
     deadlines: `${shard}:deadlines`,
     announce: `${shard}:announce`,
+    /** Ended jobs, by when their retention is over. */
+    expiring: `${shard}:expiring`,
 
     /** Sorted set worker id -> last heartbeat; hash worker id -> slots. */
     workers: `${shard}:workers`,

@@ -83,7 +83,7 @@ export function createSettle(deps: {
     const reply = await settleJob(
       [
         keys.job(id), keys.leases, keys.fed, keys.deadlines, keys.parked, keys.window, keys.busy, keys.announce,
-        keys.waiting(tenant, owner), keys.owners(tenant), keys.tenants, keys.idempotency(idem ?? 'none'),
+        keys.waiting(tenant, owner), keys.owners(tenant), keys.tenants, keys.idempotency(idem ?? 'none'), keys.expiring,
       ], // oxfmt-ignore
       [
         '', id, tenant, owner, by, token, status, retentionMs, idem ? deps.idempotencyRetentionMs : '',

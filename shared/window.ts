@@ -15,6 +15,7 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
   const refeedJob = createScript(redis, 'refeed-job')
   const beatWorker = createScript(redis, 'beat-worker')
   const holdSweeper = createScript(redis, 'hold-sweeper')
+  const forgetJobs = createScript(redis, 'forget-jobs')
   const prefixes = [keys.ownersPrefix, keys.waitingPrefix, keys.jobPrefix]
 
   return {
@@ -55,6 +56,11 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
     /** Whether this worker is the one that feeds and sweeps, for the next `leaseMs`. */
     async holdSweeper(workerId: string, leaseMs: number): Promise<boolean> {
       return Number(await holdSweeper([keys.sweeper], [workerId, leaseMs])) === 1
+    },
+
+    /** Removes ended jobs whose retention is over. @returns how many. */
+    async forget(jobsMax = 500): Promise<number> {
+      return Number(await forgetJobs([keys.expiring], [now(), jobsMax, keys.jobPrefix, keys.indexPrefix]))
     },
 
     /** Jobs fed, or leased, at least `ageMs` ago that nobody has claimed or renewed since; with their generation. */

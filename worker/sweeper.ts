@@ -11,13 +11,14 @@ const GRACE_MS = 3_000
 const CHORES_EVERY_MS = 1_000
 const LEASE_FACTOR = 10
 const AT_ONCE_MAX = 200
+const FORGET_AT_ONCE_MAX = 500
 
 /**
  * Mends what a dead process left behind, and wakes what waits for a time. Every worker runs one; a lease lets one at a
  * time work. All of it is safe to do twice.
  *
  * Each tick: parked jobs whose time has come, waiting jobs, webhook deliveries that are due. Each second: entries that
- * BullMQ does not have, claims whose lease ran out, deadlines, ended jobs that nobody announced.
+ * BullMQ does not have, claims whose lease ran out, deadlines, ended jobs that nobody announced, results whose time is over.
  */
 export function createSweeper(deps: {
   redis: Redis
@@ -53,6 +54,7 @@ export function createSweeper(deps: {
     await mendEntries('leases', 0)
     await expire()
     await announceLeftOver()
+    while ((await window.forget(FORGET_AT_ONCE_MAX)) === FORGET_AT_ONCE_MAX);
   }
 
   /** Jobs that are in the window but neither claimed nor in BullMQ: enqueued anew. */

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Claim } from '../../shared/claims.ts'
 import type { FedJob } from '../../shared/queues.ts'
+import { createWindow } from '../../shared/window.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 
@@ -214,4 +215,17 @@ test('a list pages through a tenant jobs in both directions and filters', async 
   const odd = await store.jobs.list('acme', { limit: 10, order: 'asc', customer: 'odd' })
   expect(odd?.jobs.map(({ id }) => id)).toEqual([ids[1], ids[3], ids[5]])
   expect(await store.jobs.list('acme', { limit: 10, order: 'asc', after: 'job_unknown' })).toBeNull()
+})
+
+test('a job whose retention is over is forgotten with its place in the list; one still kept is not', async () => {
+  const [past, kept] = [await submit({ resultTtlMs: 60_000 }), await submit({ resultTtlMs: 3_600_000 })]
+  for (const job of store.queued) await complete(await claimed(job))
+  expect(await store.window.forget()).toBe(0)
+  const later = createWindow(store.redis, store.keys, () => Date.now() + 61_000)
+  expect(await later.forget()).toBe(1)
+  expect(await store.jobs.read('acme', past)).toBeNull()
+  expect(store.ids.isOwnJobId('acme', past)).toBe(true)
+  const listed = await store.jobs.list('acme', { limit: 10, order: 'desc' })
+  expect(listed?.jobs.map(({ id }) => id)).toEqual([kept])
+  expect(await store.redis.zcard(store.keys.index('acme'))).toBe(1)
 })
