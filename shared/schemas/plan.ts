@@ -9,6 +9,11 @@ export const PlanDeployment = z.object({
   id: z.string(),
   /** The same without the model: carries the pause that a 429 puts on a key. */
   key_id: z.string(),
+  /**
+   * Under which id a worker finds the operator's bundle in its own `config.yaml`; only `shared/deployments.ts` reads
+   * it. Absent when nothing of the operator's is used.
+   */
+  operator_id: z.string().optional(),
   /** The `model_name` it stands under; what `attempts[].model_group` shows. */
   group: z.string(),
   /** What `attempts[].deployment` shows: the concrete `provider/model`, never a base or a key. */

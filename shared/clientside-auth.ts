@@ -1,0 +1,100 @@
+import type { Connection } from './connection.ts'
+import { bundleFrom } from './deployments.ts'
+import { invalid, isObject } from './notes.ts'
+import type { CredentialBundle } from './schemas/plan.ts'
+import { UrlPatternError, compileUrlPattern } from './url-pattern.ts'
+
+/**
+ * One entry of an operator's `configurable_clientside_auth_params`: a parameter that clients may set, with any value,
+ * or a base that must match a pattern.
+ */
+export type OptIn = { name: string; matches: ((url: string) => boolean) | null }
+
+const BASES = ['api_base', 'base_url']
+
+/**
+ * Reads `configurable_clientside_auth_params`. A pattern is also taken literally, as in LiteLLM.
+ * @throws {InvalidRequestError} with the entry's path; the config loader makes it a ConfigError.
+ */
+export function readOptIns(value: unknown, path: string): OptIn[] {
+  if (value === undefined || value === null) return []
+  if (!Array.isArray(value)) throw invalid(path, 'must be a list of names, or of {"api_base": pattern}.')
+  return value.flatMap((entry: unknown, index) => readOptIn(entry, `${path}[${index}]`))
+}
+
+function readOptIn(entry: unknown, path: string): OptIn[] {
+  if (typeof entry === 'string' && entry !== '') return [{ name: entry, matches: null }]
+  if (!isObject(entry)) throw invalid(path, 'must be a name, or {"api_base": pattern}.')
+  return Object.entries(entry).map(([name, pattern]) => {
+    if (!BASES.includes(name) || typeof pattern !== 'string') {
+      throw invalid(`${path}.${name}`, 'is not known: only `api_base` and `base_url` take a pattern.')
+    }
+    return { name, matches: compile(pattern, `${path}.${name}`) }
+  })
+}
+
+function compile(pattern: string, path: string): (url: string) => boolean {
+  if (!/^\^?https?:/.test(pattern)) {
+    throw invalid(path, 'must begin with ^https://, since it is matched against the whole URL.')
+  }
+  const literal = pattern.replace(/\/+$/, '')
+  try {
+    const matches = compileUrlPattern(pattern)
+    return (url) => url === literal || matches(url)
+  } catch (error) {
+    if (!(error instanceof UrlPatternError)) throw error
+    throw invalid(path, `can't be used as a pattern: it ${error.message}.`)
+  }
+}
+
+/** The first of the given parameters that a deployment does not let clients set, or null when it lets them all. */
+export function firstRefused(
+  optIns: readonly OptIn[],
+  given: Connection,
+  names: readonly string[],
+): string | null {
+  return names.find((name) => !isAllowed(optIns, given, name)) ?? null
+}
+
+function isAllowed(optIns: readonly OptIn[], given: Connection, name: string): boolean {
+  const bases = optIns.filter((optIn) => BASES.includes(optIn.name))
+  if (BASES.includes(name)) {
+    return bases.some(({ matches }) => matches === null || (given.apiBase !== null && matches(given.apiBase)))
+  }
+  if (optIns.some((optIn) => optIn.name === name)) return true
+  // Leave to bring a base is leave to bring the key for it: the operator's key never goes there.
+  return bases.length > 0 && (name === 'api_key' || name === 'azure_ad_token')
+}
+
+/**
+ * An operator's deployment with a client's own key: none of the operator's secrets is left in it. With another base
+ * nothing is left of it but provider, model and API version.
+ */
+export function withClientKey(operator: CredentialBundle, given: Connection): CredentialBundle {
+  const isOwnBase = given.apiBase !== null && given.apiBase !== operator.api_base
+  const connection: Connection = {
+    ...given,
+    apiBase: given.apiBase ?? operator.api_base,
+    apiVersion: given.apiVersion ?? operator.api_version,
+  }
+  const bundle = bundleFrom(connection, operator.provider, operator.model, !isOwnBase)
+  if (isOwnBase) return bundle
+  bundle.params = operator.params
+  if (operator.mock_response !== undefined) bundle.mock_response = operator.mock_response
+  return bundle
+}
+
+/**
+ * What a client overrides beside an operator's key: the worker puts the rest in (`bundleOf`), so that no secret of
+ * the operator is ever in Redis.
+ */
+export function withOperatorKey(operator: CredentialBundle, given: Connection): CredentialBundle {
+  const overrides: Connection = {
+    apiKey: null,
+    azureAdToken: null,
+    apiBase: null,
+    apiVersion: given.apiVersion,
+    organization: given.organization,
+  }
+  return bundleFrom(overrides, operator.provider, operator.model, true)
+}

@@ -1,0 +1,262 @@
+import type { Connection, Trust } from './connection.ts'
+import {
+  readConnection,
+  readHeaders,
+  refuseForeignSecrets,
+  requireComplete,
+  withDefaults,
+} from './connection.ts'
+import type { Ids } from './ids.ts'
+import type { Notes } from './notes.ts'
+import { capped, invalid, isObject } from './notes.ts'
+import type { ProviderEntry } from './provider-catalog.ts'
+import { resolveModel } from './provider-catalog.ts'
+import { isInert, refusalOf } from './refused-keys.ts'
+import { CHAT_PARAMS, CONNECTION_FIELDS, LOCATION_FIELDS, PROVIDER_SECRETS } from './schemas/field-names.ts'
+import type { CredentialBundle, PlanDeployment } from './schemas/plan.ts'
+import type { UserDeployment } from './schemas/user-config.ts'
+
+/** Owner of the operator's deployments in ids and Redis keys. */
+export const OPERATOR = 'operator'
+/** Longest time one attempt may take, in seconds. */
+export const TIMEOUT_S_MAX = 600
+export const RETRIES_MAX = 10
+/** Longest cooldown, in seconds. */
+export const COOLDOWN_S_MAX = 3600
+
+/** A deployment of a list, checked: what the router goes by and what the call is made with. */
+export type Deployment = {
+  group: string
+  writtenModel: string
+  customProvider: string | undefined
+  bundle: CredentialBundle
+  settings: Pick<
+    PlanDeployment,
+    'weight' | 'rpm' | 'tpm' | 'num_retries' | 'timeout_s' | 'cooldown_time_s' | 'allowed_fails'
+  >
+}
+
+const BODY_FIELDS: readonly string[] = [...CHAT_PARAMS, ...LOCATION_FIELDS]
+/** What `extra_body` can't carry: it would change who is called, with which key, or how the answer is read. */
+const NOT_IN_EXTRA_BODY: ReadonlySet<string> = new Set([
+  ...CONNECTION_FIELDS,
+  ...PROVIDER_SECRETS,
+  'litellm_params',
+  'messages',
+  'model',
+  'stream',
+  'stream_options',
+  'user_config',
+])
+
+/**
+ * One entry of a `model_list` as deployments: one for each organization when it lists several.
+ * @throws {InvalidRequestError} with the path of what is wrong.
+ */
+export function readDeployments(
+  item: UserDeployment,
+  defaults: Record<string, unknown>,
+  path: string,
+  trust: Trust,
+  notes: Notes,
+): Deployment[] {
+  const params = item.litellm_params
+  if (Array.isArray(params.organization)) {
+    return params.organization.flatMap((organization) => {
+      const single = { ...item, litellm_params: { ...params, organization } }
+      return readDeployments(single, defaults, path, trust, notes)
+    })
+  }
+  const prefix = `${path}.litellm_params.`
+  const { provider, model } = readModel(params.model, params, prefix)
+  return [
+    {
+      group: item.model_name,
+      writtenModel: params.model,
+      customProvider: params.custom_llm_provider,
+      bundle: readBundle(params, defaults, { provider, model }, prefix, trust),
+      settings: readSettings(item, defaults, path, notes),
+    },
+  ]
+}
+
+function readModel(written: string, fields: Record<string, unknown>, prefix: string) {
+  // oxlint-disable-next-line no-control-regex -- control characters are what is refused
+  if (/[\u0000-\u0020\u007f]/.test(written))
+    throw invalid(`${prefix}model`, 'must not hold spaces or control characters.')
+  const custom = fields['custom_llm_provider']
+  const customProvider = typeof custom === 'string' ? custom : undefined
+  const resolved = resolveModel(written, { customProvider, apiVersion: fields['api_version'] ?? undefined })
+  if (resolved.kind === 'unresolved') throw invalid(`${prefix}model`, resolved.reason)
+  return { provider: resolved.provider, model: resolved.model }
+}
+
+function readBundle(
+  params: UserDeployment['litellm_params'],
+  defaults: Record<string, unknown>,
+  target: { provider: ProviderEntry; model: string },
+  prefix: string,
+  trust: Trust,
+): CredentialBundle {
+  const given = readConnection(params, prefix, trust)
+  const isMocked = !isInert(params.mock_response)
+  const connection = withDefaults(given, target.provider)
+  // An operator's deployment may wait for a client's credential, or for its provider to be served.
+  if (!isMocked && trust.kind === 'client') requireComplete(connection, target.provider, prefix)
+  if (!isMocked && target.provider.family !== 'unserved')
+    refuseForeignSecrets(params, target.provider, prefix)
+  const bundle = bundleFrom(connection, target.provider.name, target.model, trust.kind === 'operator')
+  bundle.headers = {
+    ...readHeaders(defaults['extra_headers'], `${prefix}extra_headers`, trust),
+    ...readHeaders(params.default_headers, `${prefix}default_headers`, trust),
+    ...readHeaders(params.headers, `${prefix}headers`, trust),
+    ...readHeaders(params.extra_headers, `${prefix}extra_headers`, trust),
+  }
+  bundle.params = {
+    ...bodyFields(defaults),
+    ...readExtraBody(defaults['extra_body'], `${prefix}extra_body`),
+    ...bodyFields(params),
+    ...readExtraBody(params.extra_body, `${prefix}extra_body`),
+  }
+  if (isMocked) bundle.mock_response = params.mock_response
+  return bundle
+}
+
+/** A bundle of nothing but a connection. */
+export function bundleFrom(
+  connection: Connection,
+  provider: string,
+  model: string,
+  isOperatorBase: boolean,
+): CredentialBundle {
+  return {
+    provider,
+    model,
+    api_base: connection.apiBase,
+    trusted_base: isOperatorBase,
+    api_key: connection.apiKey,
+    api_version: connection.apiVersion,
+    organization: connection.organization,
+    azure_ad_token: connection.azureAdToken,
+    headers: {},
+    params: {},
+  }
+}
+
+function bodyFields(fields: Record<string, unknown>): Record<string, unknown> {
+  const body: Record<string, unknown> = {}
+  for (const name of BODY_FIELDS) {
+    const value = fields[name]
+    if (value !== undefined && value !== null) body[name] = value
+  }
+  return body
+}
+
+/**
+ * The fields of an `extra_body`: provider-specific, so of any name but those that decide whom we call.
+ * @throws {InvalidRequestError}
+ */
+export function readExtraBody(value: unknown, path: string): Record<string, unknown> {
+  if (value === undefined || value === null) return {}
+  if (!isObject(value)) throw invalid(path, 'must be an object.')
+  const body: Record<string, unknown> = {}
+  for (const [key, content] of Object.entries(value)) {
+    if (!NOT_IN_EXTRA_BODY.has(key) && refusalOf(key) === null) {
+      body[key] = content
+    } else if (content !== null && content !== false) {
+      throw invalid(
+        `${path}.${key}`,
+        'is refused here: `extra_body` is for parameters that only the provider reads.',
+      )
+    }
+  }
+  return body
+}
+
+function readSettings(
+  item: UserDeployment,
+  defaults: Record<string, unknown>,
+  path: string,
+  notes: Notes,
+): Deployment['settings'] {
+  const params = item.litellm_params
+  const prefix = `${path}.litellm_params.`
+  const timeout =
+    params.timeout ?? params.request_timeout ?? defaults['timeout'] ?? defaults['request_timeout']
+  return {
+    weight: params.weight ?? null,
+    rpm: params.rpm ?? item.rpm ?? null,
+    tpm: params.tpm ?? item.tpm ?? null,
+    num_retries: capped(params.num_retries, RETRIES_MAX, `${prefix}num_retries`, notes),
+    timeout_s: capped(secondsOf(timeout), TIMEOUT_S_MAX, `${prefix}timeout`, notes),
+    cooldown_time_s: capped(
+      params.cooldown_time ?? item.model_info?.cooldown_time,
+      COOLDOWN_S_MAX,
+      `${prefix}cooldown_time`,
+      notes,
+    ),
+    allowed_fails: params.allowed_fails ?? item.model_info?.allowed_fails ?? null,
+  }
+}
+
+/** A checked timeout as a number. */
+export function secondsOf(value: unknown): number | undefined {
+  return value === undefined || value === null ? undefined : Number(value)
+}
+
+/** The bundle for a concrete model: of a wildcard deployment, the model the wildcard stood for; null if none. */
+export function concreteBundle(deployment: Deployment, writtenModel: string): CredentialBundle | null {
+  if (writtenModel === deployment.writtenModel) return deployment.bundle
+  const hints = {
+    customProvider: deployment.customProvider,
+    apiVersion: deployment.bundle.provider === 'azure' ? deployment.bundle.api_version : undefined,
+  }
+  const resolved = resolveModel(writtenModel, hints)
+  // A key goes to the provider it was given for: a bare `*` does not turn it into one for another.
+  if (resolved.kind === 'unresolved' || resolved.provider.name !== deployment.bundle.provider) return null
+  return { ...deployment.bundle, model: resolved.model }
+}
+
+/**
+ * Ids of a deployment and of its key for one owner: keyed HMACs, the same in every process and for every job, so
+ * cooldowns and limits hold across them. Weights and timeouts are no part of who a deployment is.
+ */
+export function deploymentIds(
+  bundle: CredentialBundle,
+  owner: string,
+  ids: Ids,
+): { id: string; keyId: string } {
+  const credential = JSON.stringify([
+    bundle.api_key,
+    bundle.azure_ad_token,
+    bundle.organization,
+    Object.entries(bundle.headers).toSorted(([left], [right]) => (left < right ? -1 : 1)),
+    // Two canned answers are two deployments, as two servers would be.
+    bundle.mock_response ?? null,
+  ])
+  const place = [owner, bundle.provider, bundle.api_base ?? '', bundle.api_version ?? ''] as const
+  return {
+    id: ids.fingerprint('deployment', ...place, bundle.model, credential),
+    keyId: ids.fingerprint('key', ...place, credential),
+  }
+}
+
+/**
+ * The bundle a worker calls a deployment with: the job's own, or the operator's from this process's `config.yaml`,
+ * with what the operator let the client override. Null when the operator's deployment is not known here.
+ */
+export function bundleOf(
+  deployment: PlanDeployment,
+  own: CredentialBundle | undefined,
+  operator: ReadonlyMap<string, CredentialBundle>,
+): CredentialBundle | null {
+  if (deployment.operator_id === undefined) return own ?? null
+  const found = operator.get(deployment.operator_id)
+  if (!found) return null
+  return {
+    ...found,
+    model: deployment.model,
+    api_version: own?.api_version ?? found.api_version,
+    organization: own?.organization ?? found.organization,
+  }
+}

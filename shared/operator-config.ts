@@ -1,0 +1,179 @@
+import { readFileSync } from 'node:fs'
+import { parseDocument } from 'yaml'
+import { z } from 'zod'
+import { firstOf, readOperatorDeployments } from './operator-deployments.ts'
+import type { OperatorDeployment } from './operator-deployments.ts'
+import { OPERATOR, deploymentIds } from './deployments.ts'
+import { ConfigError, InvalidRequestError } from './errors.ts'
+import type { Ids } from './ids.ts'
+import { createModelNames } from './model-names.ts'
+import type { Notes } from './notes.ts'
+import { isObject, jsonPath } from './notes.ts'
+import { checkSettings, isReadSetting } from './operator-settings.ts'
+import { noteLaterSettings, readRouter, requireKnownGroups } from './router-settings.ts'
+import type { CredentialBundle } from './schemas/plan.ts'
+import { RouterSettings } from './schemas/user-config.ts'
+
+const GeneralSettings = z.object({
+  master_key: z.string().min(8, 'must have at least 8 characters').nullish(),
+  allow_client_side_credentials: z.boolean().nullish(),
+  allowed_client_hosts: z.array(z.string().min(1)).nullish(),
+  ignored_settings: z.array(z.string()).nullish(),
+})
+
+/**
+ * Loads an operator's `config.yaml` in LiteLLM's form. Text that is `os.environ/NAME` as a whole is replaced from
+ * `environment` in the parts that are read. No file: nobody's models, everything else by default.
+ * @throws {ConfigError} naming file, path and what to do.
+ */
+export function loadOperatorConfig(
+  file: string | null,
+  environment: Record<string, string | undefined>,
+): OperatorConfig {
+  if (file === null) return readOperatorConfig({}, environment)
+  const { config, warnings } = parseYaml(readText(file), file)
+  try {
+    const loaded = readOperatorConfig(config, environment)
+    return { ...loaded, warnings: [...warnings, ...loaded.warnings] }
+  } catch (error) {
+    if (error instanceof ConfigError) throw new ConfigError(`${file}: ${error.message}`)
+    if (error instanceof InvalidRequestError) throw new ConfigError(`${file}: ${error.message}`)
+    throw error
+  }
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    throw new ConfigError(`${file} can't be read. Set GATEWAY_CONFIG to a file that can, or leave it unset.`)
+  }
+}
+
+function parseYaml(text: string, file: string): { config: Record<string, unknown>; warnings: string[] } {
+  const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
+  // LiteLLM's documentation writes patterns as "...\.": an escape that YAML does not know and that keeps its text.
+  const fatal = document.errors.find(({ code }) => code !== 'BAD_DQ_ESCAPE')
+  if (fatal) throw new ConfigError(`${file}: ${fatal.message}`)
+  const config: unknown = document.toJS({ maxAliasCount: 100 })
+  if (config === null || config === undefined) return { config: {}, warnings: [] }
+  if (!isObject(config)) throw new ConfigError(`${file} must be a mapping with a model_list.`)
+  const warnings = document.errors.map(({ message }) => `${message.split('\n')[0] ?? ''} Taken as written.`)
+  return { config, warnings }
+}
+
+function readOperatorConfig(
+  config: Record<string, unknown>,
+  environment: Record<string, string | undefined>,
+) {
+  const notes: Notes = { warnings: [], notYetActive: [] }
+  const variables = { ...environment, ...readVariables(config['environment_variables']) }
+  const general = parsed(GeneralSettings, section(config, 'general_settings', variables), 'general_settings')
+  notes.warnings.push(...checkSettings(config, new Set(general.ignored_settings)))
+  const routerSettings = readRouterSection(config, variables)
+  const router = readRouter(routerSettings, 'router_settings', notes)
+  noteLaterSettings(routerSettings, 'router_settings', notes)
+  const list = config['model_list'] ?? []
+  if (!Array.isArray(list)) throw new ConfigError('model_list must be a list.')
+  const defaults = routerSettings.default_litellm_params ?? {}
+  const deployments = list.flatMap((item: unknown, index) =>
+    readOperatorDeployments(resolve(item, `model_list[${index}]`, variables), {
+      defaults,
+      path: `model_list[${index}]`,
+      variables,
+      notes,
+    }),
+  )
+  const names = createModelNames<OperatorDeployment>(deployments, router.aliases)
+  requireKnownGroups(router.fallbacks, names)
+  return {
+    deployments,
+    names,
+    router,
+    generalSettings: {
+      masterKey: general.master_key ?? null,
+      allowClientSideCredentials: general.allow_client_side_credentials ?? true,
+      allowedClientHosts: general.allowed_client_hosts ?? null,
+    },
+    warnings: [...notes.warnings, ...notes.notYetActive.map((path) => `${path} has no effect yet.`)],
+  }
+}
+
+/** An operator's config, checked and resolved; it holds his keys, so it stays in memory. */
+export type OperatorConfig = ReturnType<typeof readOperatorConfig>
+
+function readVariables(value: unknown): Record<string, string> {
+  if (!isObject(value)) return {}
+  return Object.fromEntries(Object.entries(value).map(([name, text]) => [name, String(text)]))
+}
+
+/** `litellm_settings` and `router_settings` as one; the latter wins, as in LiteLLM. */
+function readRouterSection(config: Record<string, unknown>, variables: Record<string, string | undefined>) {
+  const outer = section(config, 'litellm_settings', variables)
+  const inner = section(config, 'router_settings', variables)
+  const merged: Record<string, unknown> = {
+    allowed_fails: outer['allowed_fails'],
+    content_policy_fallbacks: outer['content_policy_fallbacks'],
+    context_window_fallbacks: outer['context_window_fallbacks'],
+    cooldown_time: outer['cooldown_time'],
+    default_fallbacks: outer['default_fallbacks'],
+    fallbacks: outer['fallbacks'],
+    num_retries: outer['num_retries'],
+    timeout: outer['request_timeout'],
+    ...inner,
+  }
+  const present = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null))
+  return parsed(RouterSettings, present, 'router_settings')
+}
+
+function section(
+  config: Record<string, unknown>,
+  name: string,
+  variables: Record<string, string | undefined>,
+): Record<string, unknown> {
+  const value = config[name] ?? {}
+  if (!isObject(value)) throw new ConfigError(`${name} must be a mapping.`)
+  const read = Object.fromEntries(Object.entries(value).filter(([key]) => isReadSetting(name, key)))
+  const resolved = resolve(read, name, variables)
+  return isObject(resolved) ? resolved : {}
+}
+
+/** Replaces `os.environ/NAME` at any depth. */
+function resolve(value: unknown, path: string, variables: Record<string, string | undefined>): unknown {
+  if (typeof value === 'string') {
+    if (!value.startsWith('os.environ/')) return value
+    const name = value.slice('os.environ/'.length)
+    return firstOf([name], variables) ?? missing(name, path)
+  }
+  if (Array.isArray(value)) return value.map((item, index) => resolve(item, `${path}[${index}]`, variables))
+  if (!isObject(value)) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, resolve(item, `${path}.${key}`, variables)]),
+  )
+}
+
+function missing(name: string, path: string): never {
+  throw new ConfigError(`${path} needs the environment variable ${name}, which is not set.`)
+}
+
+function parsed<Shape extends z.ZodType>(schema: Shape, value: unknown, path: string): z.infer<Shape> {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const lines = result.error.issues.map((issue) => `  ${jsonPath(path, issue.path)}: ${issue.message}`)
+  throw new ConfigError(`the config holds what can't be used:\n${lines.join('\n')}`)
+}
+
+/**
+ * The bundles a worker calls the operator's deployments with, by `PlanDeployment.operator_id`. API and workers
+ * compute the same ids from the same file, environment and id secret.
+ */
+export function operatorBundles(config: OperatorConfig, ids: Ids): Map<string, CredentialBundle> {
+  return new Map(
+    config.deployments.map(({ bundle }) => [deploymentIds(bundle, OPERATOR, ids).id, bundle] as const),
+  )
+}
+
+/** The operator's model groups, for `GET /v1/models`; wildcards as they are written. */
+export function operatorModelNames(config: OperatorConfig): string[] {
+  return config.names.groupNames
+}

@@ -1,0 +1,132 @@
+import { z } from 'zod'
+import type { OptIn } from './clientside-auth.ts'
+import { readOptIns } from './clientside-auth.ts'
+import type { Deployment } from './deployments.ts'
+import { readDeployments } from './deployments.ts'
+import type { Notes } from './notes.ts'
+import { invalid, isObject, jsonPath } from './notes.ts'
+import { findProvider, resolveModel } from './provider-catalog.ts'
+import { noteLaterParams } from './router-settings.ts'
+import type { CredentialBundle } from './schemas/plan.ts'
+import { UserDeployment, paramsShape } from './schemas/user-config.ts'
+
+/** A deployment of the operator's `config.yaml`, with what clients may set on it. */
+export type OperatorDeployment = Deployment & { optIns: OptIn[] }
+
+type Variables = Record<string, string | undefined>
+type Context = { defaults: Record<string, unknown>; path: string; variables: Variables; notes: Notes }
+
+const LooseDeployment = z.object({
+  ...UserDeployment.shape,
+  litellm_params: z.looseObject(paramsShape),
+})
+
+/**
+ * Reads one entry of an operator's `model_list`, `os.environ/` already replaced. Keys LiteLLM does not know go to the
+ * provider, as they do there; a missing key or base is taken from the provider's usual environment variable.
+ * @throws {InvalidRequestError} with the path of what is wrong.
+ */
+export function readOperatorDeployments(value: unknown, context: Context): OperatorDeployment[] {
+  const { defaults, path, notes } = context
+  if (!isObject(value)) throw invalid(path, 'must be a mapping with model_name and litellm_params.')
+  const params = isObject(value['litellm_params']) ? { ...value['litellm_params'] } : {}
+  const optIns = readOptIns(
+    params['configurable_clientside_auth_params'],
+    `${path}.litellm_params.configurable_clientside_auth_params`,
+  )
+  const item = parseItem({ ...value, litellm_params: forProvider(withoutNulls(params), path, notes) }, path)
+  const withKeys = { ...item, litellm_params: withVariables(item.litellm_params, context.variables) }
+  noteLaterParams(item, path, notes)
+  const deployments = readDeployments(withKeys, defaults, path, { kind: 'operator' }, notes)
+  for (const { bundle } of deployments) warnOfUnusable(bundle, optIns, path, notes)
+  return deployments.map((deployment) => ({ ...deployment, optIns }))
+}
+
+function withoutNulls(fields: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null))
+}
+
+/** Settings that are LiteLLM's own and have nothing to act on here. */
+const WITHOUT_EFFECT = new Set([
+  'configurable_clientside_auth_params',
+  'keepalive_seconds',
+  'litellm_credential_name',
+  'litellm_trace_id',
+  'merge_reasoning_content_in_choices',
+  'model_info',
+  'use_chat_completions_api',
+  'use_in_pass_through',
+  'use_litellm_proxy',
+])
+
+/** Moves keys that are no settings into `extra_body`. */
+function forProvider(params: Record<string, unknown>, path: string, notes: Notes): Record<string, unknown> {
+  const known: Record<string, unknown> = {}
+  const extra: Record<string, unknown> = isObject(params['extra_body']) ? { ...params['extra_body'] } : {}
+  for (const [key, value] of Object.entries(params)) {
+    if (key in paramsShape) {
+      known[key] = value
+      continue
+    }
+    const isOurs = WITHOUT_EFFECT.has(key) || /_cost_per_|^litellm_|_budget$|^budget_|^guardrails$/.test(key)
+    if (!isOurs) extra[key] = value
+    if (key === 'configurable_clientside_auth_params' || key === 'model_info') continue
+    const what = isOurs ? 'has no effect' : 'is no setting and is sent to the provider'
+    notes.warnings.push(`${path}.litellm_params.${key} ${what}.`)
+  }
+  if (Object.keys(extra).length > 0) known['extra_body'] = extra
+  return known
+}
+
+function parseItem(value: Record<string, unknown>, path: string): UserDeployment {
+  const result = LooseDeployment.safeParse(withoutNulls(value))
+  if (result.success) return result.data
+  const issue = result.error.issues[0]
+  throw invalid(jsonPath(path, issue?.path ?? []), `can't be used: ${issue?.message ?? 'it is not valid'}.`)
+}
+
+/** A missing key or base from the environment variables that LiteLLM reads for this provider. */
+function withVariables(params: UserDeployment['litellm_params'], variables: Variables) {
+  const resolved = resolveModel(params.model, {
+    customProvider: params.custom_llm_provider,
+    apiVersion: params.api_version,
+  })
+  if (resolved.kind === 'unresolved' || params.mock_response !== undefined) return params
+  const { provider } = resolved
+  const hasBase = params.api_base !== undefined || params.base_url !== undefined
+  const hasKey = params.api_key !== undefined || params.azure_ad_token !== undefined
+  const filled = { ...params }
+  // A key of the environment belongs to the provider's usual base: another one in the file needs its own key.
+  if (!hasKey && (!hasBase || provider.defaultBase === null))
+    filled.api_key = firstOf(provider.keyVariables, variables)
+  if (!hasBase) filled.api_base = firstOf(provider.baseVariables, variables)
+  return filled
+}
+
+/** The first of some environment variables that is set. */
+export function firstOf(names: readonly string[], variables: Variables): string | undefined {
+  for (const name of names) {
+    const value = variables[name]
+    if (value !== undefined && value !== '') return value
+  }
+  return undefined
+}
+
+/** Whether a deployment can be called with what it has; a mocked one always can. */
+export function isCallable(bundle: CredentialBundle): boolean {
+  if (bundle.mock_response !== undefined) return true
+  const provider = findProvider(bundle.provider)
+  if (!provider || provider.family === 'unserved' || bundle.api_base === null) return false
+  return bundle.api_key !== null || bundle.azure_ad_token !== null || provider.isKeyOptional
+}
+
+function warnOfUnusable(bundle: CredentialBundle, optIns: OptIn[], path: string, notes: Notes): void {
+  if (isCallable(bundle)) return
+  if (findProvider(bundle.provider)?.family === 'unserved') {
+    notes.warnings.push(`${path}: provider "${bundle.provider}" is not served yet; requests to it get a 400.`)
+  } else if (bundle.api_base === null) {
+    throw invalid(`${path}.litellm_params.api_base`, `is needed: "${bundle.provider}" has no default base.`)
+  } else if (optIns.length === 0) {
+    notes.warnings.push(`${path} has no api_key, and clients may not bring one; requests to it get a 400.`)
+  }
+}

@@ -1,0 +1,132 @@
+import { ConfigError } from './errors.ts'
+import { isObject } from './notes.ts'
+import { isInert } from './refused-keys.ts'
+import { routerShape } from './schemas/user-config.ts'
+
+/** Settings that are read, by section. */
+const KNOWN: Readonly<Record<string, ReadonlySet<string>>> = {
+  general_settings: new Set([
+    'master_key',
+    'allow_client_side_credentials',
+    'allowed_client_hosts',
+    'ignored_settings',
+  ]),
+  litellm_settings: new Set([
+    'allowed_fails',
+    'content_policy_fallbacks',
+    'context_window_fallbacks',
+    'cooldown_time',
+    'default_fallbacks',
+    'fallbacks',
+    'num_retries',
+    'request_timeout',
+  ]),
+  router_settings: new Set(Object.keys(routerShape)),
+}
+
+/** Known router settings that decide who may use what and have no effect yet. */
+const RESTRICTING_KNOWN = new Set(['router_settings.enable_tag_filtering'])
+
+/**
+ * Names that speak of a restriction: of who may call, from where, what may be said, how much may be spent. Matched
+ * against settings we do not know, so that one that LiteLLM adds tomorrow stops the start too.
+ */
+const RESTRICTING =
+  /auth|jwt|sso|oauth|guardrail|budget|allowed_|allowlist|whitelist|denied|denylist|blocked|blacklist|banned|block_|enforce|restrict|reject|disallow|permission|role|only_|_only|_limit|limit_|max_request|max_response|max_parallel|max_file|upperbound|prompt_injection|moderation|hide_secret|presidio|supported_environments|team_id|access_group/
+
+/** Settings that sound like a restriction and are none. */
+const HARMLESS = new Set([
+  'rate_limit_response_headers',
+  'proxy_budget_rescheduler_max_time',
+  'proxy_budget_rescheduler_min_time',
+])
+
+/** Callbacks that refuse or change requests; one of the operator's own (`module.instance`) may do so too. */
+const RESTRICTING_CALLBACK =
+  /\.|moderation|guard|presidio|hide_secret|banned|blocked|lakera|prompt_injection|content_safety|aporia|limiter|budget/
+
+/**
+ * Refuses to start over a setting that restricts something and has no effect here, unless it is listed under
+ * `general_settings.ignored_settings` by its name or its path. Other unknown settings are returned as warnings.
+ * @throws {ConfigError} naming all of them.
+ */
+export function checkSettings(config: Record<string, unknown>, ignored: ReadonlySet<string>): string[] {
+  const unknown = collectUnknown(config).filter(
+    ({ path, name }) =>
+      !ignored.has(path) && !ignored.has(name) && !ignored.has(path.replaceAll(/\[\d+\]/g, '')),
+  )
+  const restricting = unknown.filter(({ path, name, value }) => isRestricting(path, name, value))
+  if (restricting.length > 0) {
+    const list = restricting.map(({ path }) => `  ${path}`).join('\n')
+    throw new ConfigError(
+      `The config restricts something in a way the gateway does not implement:\n${list}\n` +
+        'Remove it, or list it under general_settings.ignored_settings to start without that restriction.',
+    )
+  }
+  return unknown.map(({ path }) => `${path} has no effect: the gateway does not know this setting.`)
+}
+
+/** Whether a setting has an effect here; others are not looked at, nor are their `os.environ/` names. */
+export function isReadSetting(section: string, name: string): boolean {
+  return KNOWN[section]?.has(name) ?? false
+}
+
+type Setting = { path: string; name: string; value: unknown }
+
+function collectUnknown(config: Record<string, unknown>): Setting[] {
+  const found: Setting[] = []
+  for (const [section, value] of Object.entries(config)) {
+    const known = KNOWN[section]
+    if (known && isObject(value)) {
+      for (const [name, setting] of Object.entries(value)) {
+        const path = `${section}.${name}`
+        if ((!known.has(name) || RESTRICTING_KNOWN.has(path)) && !isInert(setting)) {
+          found.push({ path, name, value: setting })
+        }
+      }
+    } else if (section === 'model_list') {
+      found.push(...collectFromList(value))
+    } else if (section !== 'environment_variables' && !isInert(value)) {
+      found.push({ path: section, name: section, value })
+    }
+  }
+  return found
+}
+
+/** Only what restricts: other unknown keys of a deployment go to its provider. */
+function collectFromList(list: unknown): Setting[] {
+  if (!Array.isArray(list)) return []
+  return list.flatMap((item: unknown, index) => {
+    if (!isObject(item)) return []
+    return ['litellm_params', 'model_info'].flatMap((part) => {
+      const fields = item[part]
+      if (!isObject(fields)) return []
+      return Object.entries(fields)
+        .filter(([name, value]) => RESTRICTING_DEPLOYMENT.has(name) && !isInert(value))
+        .map(([name, value]) => ({ path: `model_list[${index}].${part}.${name}`, name, value }))
+    })
+  })
+}
+
+const RESTRICTING_DEPLOYMENT = new Set([
+  'access_groups',
+  'access_via_team_ids',
+  'blocked',
+  'budget_duration',
+  'guardrails',
+  'max_budget',
+  'max_file_size_mb',
+  'supported_environments',
+  'team_id',
+])
+
+function isRestricting(path: string, name: string, value: unknown): boolean {
+  if (HARMLESS.has(name)) return false
+  if (path.startsWith('model_list')) return true
+  if (name === 'callbacks' || name === 'optional_pre_call_checks') {
+    return JSON.stringify(value)
+      .split(',')
+      .some((callback) => RESTRICTING_CALLBACK.test(callback))
+  }
+  return RESTRICTING.test(name)
+}

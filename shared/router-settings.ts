@@ -1,0 +1,154 @@
+import { COOLDOWN_S_MAX, RETRIES_MAX, TIMEOUT_S_MAX, secondsOf } from './deployments.ts'
+import { suggestion } from './did-you-mean.ts'
+import type { Notes } from './notes.ts'
+import { capped, invalid } from './notes.ts'
+import { isInert } from './refused-keys.ts'
+import { LATER_PARAMS } from './schemas/field-names.ts'
+import type { RouterSettings, UserDeployment } from './schemas/user-config.ts'
+
+export const HOPS_MAX = 10
+const RETRY_AFTER_S_MAX = 60
+
+/** LiteLLM's defaults (routing.md 13); the timeout is ours, theirs is 6000 s. */
+const DEFAULTS = { numRetries: 2, maxFallbacks: 5, timeoutS: 600, retryAfterS: 0, cooldownTimeS: 5 }
+
+/** `group -> other groups`, as written; `*` stands for every group without an entry of its own. */
+export type FallbackEntry = { from: string; to: string[]; path: string }
+
+/** The part of a router config that has an effect now, with every default filled in. */
+export type ActiveRouter = {
+  numRetries: number
+  maxFallbacks: number
+  timeoutS: number
+  retryAfterS: number
+  /** Null: not said, so the ratio rule holds. An explicit 3 is 3. */
+  allowedFails: number | null
+  cooldownTimeS: number
+  disableCooldowns: boolean
+  fallbacks: FallbackEntry[]
+  aliases: ReadonlyMap<string, string>
+}
+
+/** Reads the active settings; values over a cap are lowered and named in `notes`. */
+export function readRouter(settings: RouterSettings, path: string, notes: Notes): ActiveRouter {
+  const cap = (value: number | undefined, most: number, key: string) =>
+    capped(value, most, `${path}.${key}`, notes)
+  const router: ActiveRouter = {
+    numRetries: cap(settings.num_retries, RETRIES_MAX, 'num_retries') ?? DEFAULTS.numRetries,
+    maxFallbacks: cap(settings.max_fallbacks, HOPS_MAX, 'max_fallbacks') ?? DEFAULTS.maxFallbacks,
+    timeoutS: cap(secondsOf(settings.timeout), TIMEOUT_S_MAX, 'timeout') ?? DEFAULTS.timeoutS,
+    retryAfterS: cap(settings.retry_after, RETRY_AFTER_S_MAX, 'retry_after') ?? DEFAULTS.retryAfterS,
+    allowedFails: settings.allowed_fails ?? null,
+    cooldownTimeS: cap(settings.cooldown_time, COOLDOWN_S_MAX, 'cooldown_time') ?? DEFAULTS.cooldownTimeS,
+    disableCooldowns: settings.disable_cooldowns ?? false,
+    fallbacks: readFallbacks(settings.fallbacks ?? [], `${path}.fallbacks`),
+    aliases: readAliases(settings),
+  }
+  if (settings.default_fallbacks && settings.default_fallbacks.length > 0) {
+    router.fallbacks.push({ from: '*', to: settings.default_fallbacks, path: `${path}.default_fallbacks` })
+  }
+  return router
+}
+
+/** Entries of the map form, each with its JSON path. */
+export function readFallbacks(maps: Record<string, string[]>[], path: string): FallbackEntry[] {
+  return maps.flatMap((map, index) =>
+    Object.entries(map).map(([from, to]) => ({ from, to, path: `${path}[${index}].${from}` })),
+  )
+}
+
+function readAliases(settings: RouterSettings): ReadonlyMap<string, string> {
+  const aliases = new Map<string, string>()
+  for (const [alias, target] of Object.entries(settings.model_group_alias ?? {})) {
+    const group = typeof target === 'string' ? target : Array.isArray(target) ? target[0] : target.model
+    if (group !== undefined) aliases.set(alias, group)
+  }
+  return aliases
+}
+
+/**
+ * The fallback groups of a group: its own entry (first one wins), else one without the group's provider prefix (last
+ * one wins), else null, which means `*`.
+ */
+export function ownFallbacks(entries: readonly FallbackEntry[], group: string): string[] | null {
+  const exact = entries.find(({ from }) => from === group)
+  if (exact) return exact.to
+  const slash = group.indexOf('/')
+  if (slash === -1) return null
+  return entries.findLast(({ from }) => from === group.slice(slash + 1))?.to ?? null
+}
+
+/** What `*` stands for: the last entry wins, so `default_fallbacks` does. */
+export function defaultFallbacks(entries: readonly FallbackEntry[]): string[] {
+  return entries.findLast(({ from }) => from === '*')?.to ?? []
+}
+
+/**
+ * Refuses fallbacks that name no group: they would be found out only when they are needed.
+ * @throws {InvalidRequestError} with the entry's path.
+ */
+export function requireKnownGroups(
+  entries: readonly FallbackEntry[],
+  names: { find: (name: string) => unknown; groupNames: string[] },
+): void {
+  for (const { from, to, path } of entries) {
+    const isKnownFrom = from === '*' || names.find(from) !== null || endsAnyGroup(from, names.groupNames)
+    const unknown = isKnownFrom ? to.find((name) => names.find(name) === null) : from
+    if (unknown === undefined) continue
+    const advice = suggestion(unknown, names.groupNames)
+    throw invalid(path, `names "${unknown.slice(0, 64)}", which is no model group of this config.${advice}`)
+  }
+}
+
+function endsAnyGroup(name: string, groups: string[]): boolean {
+  return groups.some((group) => group.slice(group.indexOf('/') + 1) === name)
+}
+
+const LATER_SETTINGS = [
+  'stream_timeout',
+  'default_max_parallel_requests',
+  'context_window_fallbacks',
+  'content_policy_fallbacks',
+  'allowed_fails_policy',
+  'retry_policy',
+  'model_group_retry_policy',
+  'routing_strategy',
+  'routing_strategy_args',
+  'routing_groups',
+  'enable_pre_call_checks',
+  'enable_tag_filtering',
+  'default_priority',
+] as const
+
+const LATER_INFO = [
+  'id',
+  'base_model',
+  'max_input_tokens',
+  'max_tokens',
+  'allowed_fails_policy',
+  'input_cost_per_token',
+  'output_cost_per_token',
+]
+
+/** Names every setting that is valid and has no effect yet. */
+export function noteLaterSettings(settings: RouterSettings, path: string, notes: Notes): void {
+  for (const key of LATER_SETTINGS) {
+    const value = settings[key]
+    if (!isInert(value) && value !== 'simple-shuffle') notes.notYetActive.push(`${path}.${key}`)
+  }
+}
+
+/** The same for one deployment of the list. */
+export function noteLaterParams(item: UserDeployment, path: string, notes: Notes): void {
+  const params = item.litellm_params
+  for (const key of LATER_PARAMS) {
+    if (!isInert(params[key])) notes.notYetActive.push(`${path}.litellm_params.${key}`)
+  }
+  for (const key of LATER_INFO) {
+    if (!isInert(item.model_info?.[key])) notes.notYetActive.push(`${path}.model_info.${key}`)
+  }
+  if (params.max_retries !== undefined && Number(params.max_retries) !== 0) {
+    const text = 'has no effect: the gateway is the only one that retries. Use `num_retries`.'
+    notes.warnings.push(`\`${path}.litellm_params.max_retries\` ${text}`)
+  }
+}

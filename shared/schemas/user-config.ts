@@ -1,0 +1,193 @@
+import { z } from 'zod'
+import {
+  CHAT_PARAMS,
+  CONNECTION_FIELDS,
+  LATER_PARAMS,
+  LOCATION_FIELDS,
+  PROVIDER_SECRETS,
+} from './field-names.ts'
+
+/** Most deployments one config may list, an organization list counted out. */
+export const DEPLOYMENTS_MAX = 100
+
+const Name = z.string().min(1, 'must not be empty').max(256, 'must have at most 256 characters')
+const NameList = z.array(Name)
+const Count = z.int('must be a whole number').min(0, 'must not be negative')
+const Limit = z.int('must be a whole number').min(1, 'must be at least 1, since 0 would let nothing through')
+const Duration = z.number('must be a number of seconds').min(0, 'must not be negative')
+
+/** Seconds as LiteLLM takes them: a number, or a number in quotes. */
+export const Timeout = z.union(
+  [z.number().positive(), z.string().regex(/^(?!0+(\.0*)?$)\d{1,9}(\.\d{1,9})?$/)],
+  {
+    error: 'must be a number of seconds above 0',
+  },
+)
+
+/** `{ "group": ["other", ...] }`, one key an entry. */
+const FallbackMap = z
+  .record(Name, NameList.min(1, 'must name at least one model group'))
+  .refine(
+    (entry) => Object.keys(entry).length === 1,
+    'must be an object with exactly one model group as its key',
+  )
+
+/** The map form of `fallbacks`, in a config or in a request. */
+export const FallbackMaps = z.array(FallbackMap).max(DEPLOYMENTS_MAX)
+
+/** The two list forms a request may give: names, or objects that rewrite the request for each hop. */
+export const FallbackList = z
+  .union([NameList, z.array(z.looseObject({ model: Name }))])
+  .refine((list) => list.length <= DEPLOYMENTS_MAX)
+
+const RetryPolicy = z.strictObject({
+  BadRequestErrorRetries: Count.optional(),
+  AuthenticationErrorRetries: Count.optional(),
+  TimeoutErrorRetries: Count.optional(),
+  RateLimitErrorRetries: Count.optional(),
+  ContentPolicyViolationErrorRetries: Count.optional(),
+  InternalServerErrorRetries: Count.optional(),
+  ServiceUnavailableErrorRetries: Count.optional(),
+  NotFoundErrorRetries: Count.optional(),
+  DefaultRetries: Count.optional(),
+})
+
+const AllowedFailsPolicy = z.strictObject({
+  BadRequestErrorAllowedFails: Count.optional(),
+  AuthenticationErrorAllowedFails: Count.optional(),
+  TimeoutErrorAllowedFails: Count.optional(),
+  RateLimitErrorAllowedFails: Count.optional(),
+  ContentPolicyViolationErrorAllowedFails: Count.optional(),
+  InternalServerErrorAllowedFails: Count.optional(),
+  ServiceUnavailableErrorAllowedFails: Count.optional(),
+  BadGatewayErrorAllowedFails: Count.optional(),
+  NotFoundErrorAllowedFails: Count.optional(),
+})
+
+const STRATEGIES = [
+  'simple-shuffle',
+  'least-busy',
+  'usage-based-routing',
+  'usage-based-routing-v2',
+  'latency-based-routing',
+  'cost-based-routing',
+] as const
+
+const RoutingGroup = z.strictObject({
+  group_name: Name,
+  models: NameList,
+  routing_strategy: z.enum([...STRATEGIES, 'priority']),
+  routing_strategy_args: z.record(z.string(), z.unknown()).optional(),
+  model_priorities: z.record(Name, Limit).optional(),
+})
+
+/** LiteLLM types an alias as text or `{model, hidden}`; its `RouterConfig` as a list. */
+const Alias = z.union(
+  [Name, z.strictObject({ model: Name, hidden: z.boolean().optional() }), z.array(Name).length(1)],
+  {
+    error: 'must be a model group, or {"model": group, "hidden": boolean}',
+  },
+)
+
+/** What a config says beside its `model_list`; the same keys stand in an operator's `router_settings`. */
+export const routerShape = {
+  num_retries: Count.optional(),
+  max_fallbacks: Count.optional(),
+  timeout: Timeout.optional(),
+  stream_timeout: Timeout.optional(),
+  default_litellm_params: z.record(z.string(), z.unknown()).optional(),
+  default_max_parallel_requests: Limit.optional(),
+  fallbacks: FallbackMaps.optional(),
+  default_fallbacks: NameList.optional(),
+  context_window_fallbacks: FallbackMaps.optional(),
+  content_policy_fallbacks: FallbackMaps.optional(),
+  model_group_alias: z.record(Name, Alias).optional(),
+  allowed_fails: Count.optional(),
+  allowed_fails_policy: AllowedFailsPolicy.optional(),
+  cooldown_time: Duration.optional(),
+  disable_cooldowns: z.boolean().optional(),
+  retry_after: Duration.optional(),
+  retry_policy: RetryPolicy.optional(),
+  model_group_retry_policy: z.record(Name, RetryPolicy).optional(),
+  routing_strategy: z.enum(STRATEGIES).optional(),
+  routing_strategy_args: z.record(z.string(), z.unknown()).optional(),
+  routing_groups: z.array(RoutingGroup).optional(),
+  enable_pre_call_checks: z.boolean().optional(),
+  enable_tag_filtering: z.boolean().optional(),
+  default_priority: z.int().optional(),
+  /** Three that have nothing to act on here. */
+  client_ttl: z.number().optional(),
+  polling_interval: z.number().optional(),
+  ignore_invalid_deployments: z.boolean().optional(),
+}
+
+/** One field of each name, of any value: what it means is decided by the provider. */
+function anyOf<const Names extends readonly string[]>(names: Names) {
+  const unknown = z.unknown().optional()
+  return Object.fromEntries(names.map((name) => [name, unknown])) as {
+    [Key in Names[number]]: z.ZodOptional<z.ZodUnknown>
+  }
+}
+
+/** `litellm_params` field by field. */
+export const paramsShape = {
+  ...anyOf(CHAT_PARAMS),
+  ...anyOf(CONNECTION_FIELDS),
+  ...anyOf(PROVIDER_SECRETS),
+  ...anyOf(LOCATION_FIELDS),
+  ...anyOf(LATER_PARAMS),
+  model: Name,
+  custom_llm_provider: Name.optional(),
+  organization: z.union([z.string(), z.array(z.string()).min(1)]).optional(),
+  timeout: Timeout.optional(),
+  request_timeout: Timeout.optional(),
+  stream_timeout: Timeout.optional(),
+  max_retries: z.unknown().optional(),
+  num_retries: Count.optional(),
+  tpm: Limit.optional(),
+  rpm: Limit.optional(),
+  itpm: Limit.optional(),
+  otpm: Limit.optional(),
+  max_parallel_requests: Limit.optional(),
+  weight: z.number().min(0, 'must not be negative').optional(),
+  order: z.int().optional(),
+  tags: NameList.optional(),
+  cooldown_time: Duration.optional(),
+  allowed_fails: Count.optional(),
+  mock_response: z.unknown().optional(),
+  extra_body: z.record(z.string(), z.unknown()).optional(),
+  extra_headers: z.record(z.string(), z.string()).optional(),
+  default_headers: z.record(z.string(), z.string()).optional(),
+  headers: z.record(z.string(), z.string()).optional(),
+}
+
+/** Free notes on a deployment; three of them are settings. */
+const ModelInfo = z.looseObject({
+  cooldown_time: Duration.optional(),
+  allowed_fails: Count.optional(),
+  allowed_fails_policy: AllowedFailsPolicy.optional(),
+})
+
+/** One entry of a `model_list`. */
+export const UserDeployment = z.strictObject({
+  model_name: Name,
+  litellm_params: z.strictObject(paramsShape),
+  model_info: ModelInfo.optional(),
+  tpm: Limit.optional(),
+  rpm: Limit.optional(),
+})
+export type UserDeployment = z.infer<typeof UserDeployment>
+
+/** LiteLLM's router config as a client sends it: `user_config`. */
+export const UserConfig = z.strictObject({
+  model_list: z
+    .array(UserDeployment)
+    .min(1, 'must list at least one deployment')
+    .max(DEPLOYMENTS_MAX, `must list at most ${DEPLOYMENTS_MAX} deployments`),
+  ...routerShape,
+})
+export type UserConfig = z.infer<typeof UserConfig>
+
+/** Router settings without the list: an operator's `router_settings`. */
+export const RouterSettings = z.object(routerShape)
+export type RouterSettings = z.infer<typeof RouterSettings>
