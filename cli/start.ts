@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ConfigError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
@@ -9,7 +10,7 @@ import { findRedisServer } from './find-redis.ts'
 import { readOrMakeKeys, type LocalKeys } from './local-keys.ts'
 import { startNodeChild } from './node-child.ts'
 import { chooseAddress, readFolders, readStopTimeoutMs, type Environment } from './settings.ts'
-import { supervise, type Supervised } from './supervise.ts'
+import { supervise, type SuperviseDeps, type Supervised } from './supervise.ts'
 
 const READY_TIMEOUT_MS = 60_000
 const READY_POLL_MS = 25
@@ -35,45 +36,47 @@ export type StartDeps = {
  * @throws {ConfigError} when it can't start with these settings.
  */
 export async function start({ workers }: { workers: number }, deps: StartDeps): Promise<void> {
+  const { log } = deps
   const folders = readFolders(deps.environment)
   const ownsRedis = !deps.environment.REDIS_URL
   const lock = ownsRedis ? await lockDataDir(folders.dataDir) : null
   const children: Supervised[] = []
-  const signals = watchSignals(deps, children)
+  const stopping = stopOnSignal(deps, children)
+  let isReady = false
+  const supervising = { log, isReady: () => isReady }
   try {
     const keys = ownsRedis ? await readOrMakeKeys(folders.keysDir) : null
     const address = await chooseAddress(deps.environment)
     const environment = childEnvironment(deps.environment, { ...folders, ...address, keys })
-    if (ownsRedis) environment.REDIS_URL = await startRedis(folders.dataDir, children, deps.log)
-    await startNodeChildren(environment, workers, children, deps.log)
-    const isReady = await Promise.race([
-      waitUntilReady(address.url, signals.first),
-      ...children.map(failedStart),
-      signals.first.then(() => false),
-    ])
+    if (ownsRedis) environment.REDIS_URL = await startRedis(folders.dataDir, children, supervising)
+    await startNodeChildren(environment, workers, children, supervising)
+    const failures = children.map(failedStart)
+    isReady = await Promise.race([waitUntilReady(address.url, stopping.signal), ...failures])
     if (isReady) deps.print(formatWelcome(describeStart(deps, address.url, environment, keys)))
-    await signals.first
+    if (!stopping.signal.aborted) await once(stopping.signal, 'abort')
   } finally {
+    stopping.abort()
     await stopAll(children, lock)
   }
 }
 
-function watchSignals({ log, onSignal }: StartDeps, children: Supervised[]) {
-  const { promise: first, resolve } = Promise.withResolvers<void>()
+/** Aborted by the first signal; a later one kills what still drains. */
+function stopOnSignal({ log, onSignal }: StartDeps, children: Supervised[]): AbortController {
+  const stopping = new AbortController()
   let firstAtMs: number | null = null
   onSignal(() => {
     const nowMs = performance.now()
     if (firstAtMs === null) {
       firstAtMs = nowMs
       log.info('Stopping: running jobs are given time to end. Press Ctrl-C again to stop at once')
-      resolve()
+      stopping.abort()
     } else if (nowMs - firstAtMs > SAME_SIGNAL_MS) {
       log.warn('Stopping at once; jobs that are running go on at the next start')
       // Redis is asked in any case: it has nothing to wait for, and data to write.
       for (const child of children) if (child.name !== 'Redis') child.kill()
     }
   })
-  return { first }
+  return stopping
 }
 
 type Places = {
@@ -100,13 +103,17 @@ function childEnvironment(own: Environment, { configFile, dataDir, host, port, k
   }
 }
 
-async function startRedis(dataDir: string, children: Supervised[], log: Logger): Promise<string> {
+async function startRedis(
+  dataDir: string,
+  children: Supervised[],
+  supervising: SuperviseDeps,
+): Promise<string> {
   const server = await findRedisServer()
   // One socket for all restarts: the children know this one.
   const socket = await chooseSocket(dataDir)
-  const onWarning = (line: string) => log.warn({ child: 'Redis' }, `Redis says: ${line}`)
+  const onWarning = (line: string) => supervising.log.warn({ child: 'Redis' }, `Redis says: ${line}`)
   const launch = () => startEmbeddedRedis({ dataDir, server, socket, onWarning })
-  children.push(await supervise('Redis', launch, { log }))
+  children.push(await supervise('Redis', launch, supervising))
   return socketUrl(socket)
 }
 
@@ -114,14 +121,14 @@ async function startNodeChildren(
   environment: Environment,
   workers: number,
   children: Supervised[],
-  log: Logger,
+  supervising: SuperviseDeps,
 ): Promise<void> {
   const stopTimeoutMs = readStopTimeoutMs(environment)
   const launch = (file: string) => () => startNodeChild(file, environment, stopTimeoutMs)
-  children.push(await supervise('API', launch('api/main.ts'), { log }))
+  children.push(await supervise('API', launch('api/main.ts'), supervising))
   for (let number = 1; number <= workers; number += 1) {
     const name = workers === 1 ? 'worker' : `worker ${number}`
-    children.push(await supervise(name, launch('worker/main.ts'), { log }))
+    children.push(await supervise(name, launch('worker/main.ts'), supervising))
   }
 }
 
@@ -131,21 +138,24 @@ async function failedStart(child: Supervised): Promise<never> {
   throw new ConfigError(`The ${child.name} ended at its start (${signal ?? `exit code ${code}`}); see above.`)
 }
 
-async function waitUntilReady(url: string, cancelled: Promise<void>): Promise<boolean> {
-  let isCancelled = false
-  void cancelled.then(() => (isCancelled = true))
+/** False when it was stopped before. */
+async function waitUntilReady(url: string, signal: AbortSignal): Promise<boolean> {
   const giveUpAtMs = performance.now() + READY_TIMEOUT_MS
-  for (;;) {
-    const status = await fetch(`${url}/readyz`).then(
-      async (response) => {
-        await response.body?.cancel()
-        return response.status
-      },
-      () => null,
-    )
-    if (status === 200 || isCancelled) return status === 200
+  while (!signal.aborted) {
+    if (await isAnsweredWith200(`${url}/readyz`, signal)) return true
     if (performance.now() > giveUpAtMs) throw new Error(`${url}/readyz does not answer 200; see the log.`)
     await sleep(READY_POLL_MS)
+  }
+  return false
+}
+
+async function isAnsweredWith200(url: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    const response = await fetch(url, { signal })
+    await response.body?.cancel()
+    return response.status === 200
+  } catch {
+    return false
   }
 }
 

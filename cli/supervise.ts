@@ -10,13 +10,16 @@ const HEALTHY_MS = 30_000
 export type Supervised = {
   name: string
   pid(): number | undefined
-  /** How the first run ended: before the gateway was ready, that is a failed start and not a crash. */
+  /** How the first run ended. */
   firstExit: Promise<ProcessExit>
   /** Asks the process to end and waits until it has; it is not started again. */
   stop(): Promise<void>
   /** As stop, without asking. */
   kill(): void
 }
+
+/** `isReady`: before the whole gateway is ready, an end is a failed start, and nothing is started again. */
+export type SuperviseDeps = { log: Logger; isReady: () => boolean; restartDelaysMs?: readonly number[] }
 
 /**
  * Starts a process and starts it again when it crashes, after a delay that grows with each crash, and says so in the
@@ -25,7 +28,7 @@ export type Supervised = {
 export async function supervise(
   name: string,
   launch: () => Promise<RunningProcess>,
-  { log, restartDelaysMs = RESTART_DELAYS_MS }: { log: Logger; restartDelaysMs?: readonly number[] },
+  { log, isReady, restartDelaysMs = RESTART_DELAYS_MS }: SuperviseDeps,
 ): Promise<Supervised> {
   const stopping = new AbortController()
   const first = await launch()
@@ -39,7 +42,7 @@ export async function supervise(
       const startedAtMs = performance.now()
       const exit = running ? await running.exited : null
       current = null
-      if (stopping.signal.aborted) return
+      if (stopping.signal.aborted || !isReady()) return
       if (performance.now() - startedAtMs > HEALTHY_MS) restarts = 0
       const restartInMs = restartDelaysMs[Math.min(restarts, restartDelaysMs.length - 1)] ?? 0
       restarts += 1
