@@ -1,15 +1,15 @@
 import { createApiKeys } from '../shared/api-keys.ts'
-import { parseConfig, type Config } from '../shared/config.ts'
+import type { Config } from '../shared/config.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
-import { ConfigError } from '../shared/errors.ts'
 import { createIds } from '../shared/ids.ts'
 import { createJobs } from '../shared/jobs.ts'
 import { createKeys } from '../shared/keys.ts'
-import { createLog, type Logger } from '../shared/log.ts'
+import type { Logger } from '../shared/log.ts'
 import { loadOperatorConfig } from '../shared/operator-config.ts'
 import { createJobQueue } from '../shared/queues.ts'
 import { checkRedis } from '../shared/redis-check.ts'
 import { createRedis } from '../shared/redis.ts'
+import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
 import { createSettledListener } from '../shared/settled.ts'
 import { createSettle } from '../shared/settle.ts'
@@ -78,32 +78,4 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   }
 }
 
-async function main(): Promise<void> {
-  const stopping = new AbortController()
-  const stop = () => stopping.abort()
-  process.once('SIGTERM', stop)
-  process.once('SIGINT', stop)
-  if (process.env.GATEWAY_EXIT_WITH_PARENT === '1') process.once('disconnect', stop)
-
-  const config = parseConfig(process.env)
-  const log = createLog(config.logLevel, 'api')
-  const close = await start(config, log, stopping.signal)
-  if (!stopping.signal.aborted) {
-    await new Promise((resolve) => stopping.signal.addEventListener('abort', resolve, { once: true }))
-  }
-  log.info('The API stops')
-  await close()
-  // The channel to the parent would keep the process alive.
-  if (process.connected) process.disconnect()
-}
-
-try {
-  await main()
-} catch (error) {
-  if (!(error instanceof Error) || error.name !== 'AbortError') {
-    const text =
-      error instanceof ConfigError ? error.message : error instanceof Error ? error.stack : 'Unknown failure'
-    process.stderr.write(`The API can't start. ${text}\n`)
-    process.exitCode = 1
-  }
-}
+await runProcess(process, 'api', start)

@@ -1,0 +1,45 @@
+import { parseConfig, type Config } from './config.ts'
+import { ConfigError } from './errors.ts'
+import { createLog, type Logger } from './log.ts'
+
+/** Opens what a process needs and returns how to close it; gives up when `signal` aborts. */
+export type StartProcess = (config: Config, log: Logger, signal: AbortSignal) => Promise<() => Promise<void>>
+
+/**
+ * The life of an API or worker process: configuration, start, a signal (or the end of its parent, when it is supervised),
+ * stop. What can't start says why in one sentence and ends with exit code 1.
+ * @param process Handed in by the entry point: nothing else touches the environment or signals.
+ */
+export async function runProcess(
+  process: NodeJS.Process,
+  name: 'api' | 'worker',
+  start: StartProcess,
+): Promise<void> {
+  const stopping = new AbortController()
+  const stop = () => stopping.abort()
+  process.once('SIGTERM', stop)
+  process.once('SIGINT', stop)
+  if (process.env.GATEWAY_EXIT_WITH_PARENT === '1') process.once('disconnect', stop)
+  try {
+    const config = parseConfig(process.env)
+    const log = createLog(config.logLevel, name)
+    const close = await start(config, log, stopping.signal)
+    if (!stopping.signal.aborted) {
+      await new Promise((resolve) => stopping.signal.addEventListener('abort', resolve, { once: true }))
+    }
+    log.info(`The ${name} stops`)
+    await close()
+  } catch (error) {
+    if (!stopping.signal.aborted) {
+      process.stderr.write(`The ${name} can't start. ${describe(error)}\n`)
+      process.exitCode = 1
+    }
+  }
+  // The channel to the parent would keep the process alive.
+  if (process.connected) process.disconnect()
+}
+
+function describe(error: unknown): string {
+  if (error instanceof ConfigError) return error.message
+  return error instanceof Error ? (error.stack ?? error.message) : 'Unknown failure'
+}
