@@ -15,9 +15,11 @@ const SYSTEM_LOOKUPS_MAX = 2
  * and only names that DNS does not know (single labels, `/etc/hosts`, search domains) go to the system's resolver, two at a
  * time. Answers are kept for 5 s and asked for once however many wait: the check of an address is made at each
  * connect all the same.
+ * @param options.servers `address:port` of name servers instead of the system's.
  */
-export function createResolver(): Resolve {
-  const dns = new Resolver({ timeout: QUERY_TIMEOUT_MS, tries: 2 })
+export function createResolver(options: { servers?: string[]; queryTimeoutMs?: number } = {}): Resolve {
+  const dns = new Resolver({ timeout: options.queryTimeoutMs ?? QUERY_TIMEOUT_MS, tries: 2 })
+  if (options.servers) dns.setServers(options.servers)
   const hostsFile = readHostsFile()
   const withLane = createLanes(SYSTEM_LOOKUPS_MAX)
   const cache = new Map<string, { answer: Promise<string[]>; untilMs: number }>()
