@@ -87,6 +87,7 @@ export function printRoundTrips({ submit, job, answer, steps }: RoundTrips): voi
     steps.map((one) => [String(one.step || '-'), one.atMs.toFixed(0), one.process, one.command]),
   )
   console.log('  Commands of one step are under way together; "-" is sent all the time, job or not.')
+  console.log('  After the first, moveToActive looks for the next job: nothing of this one waits for it.')
 }
 
 function verdict(count: number, most: number): string {
@@ -106,7 +107,7 @@ function chain(
   if (!first) throw new Error('No command of the API was seen for a job')
   const stepOf = (atMs: number) => Math.round((atMs - first.atMs) / DELAY_MS) + 1
   const steps = noted
-    .filter(({ atMs }) => atMs >= first.atMs)
+    .filter(({ atMs }) => atMs >= first.atMs && atMs <= answeredAtMs)
     .map((command) => ({
       step: isJobs(command) ? stepOf(command.atMs) : 0,
       atMs: command.atMs - first.atMs,
