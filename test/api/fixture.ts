@@ -1,0 +1,133 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { InjectOptions } from 'fastify'
+import { buildApp } from '../../api/app.ts'
+import { createHolds } from '../../api/holds.ts'
+import { createKeyCache } from '../../api/key-cache.ts'
+import { createApiKeys } from '../../shared/api-keys.ts'
+import { createEgressPolicy } from '../../shared/egress.ts'
+import { createLog } from '../../shared/log.ts'
+import { loadOperatorConfig } from '../../shared/operator-config.ts'
+import type { JobError } from '../../shared/schemas/job.ts'
+import { createSettledListener } from '../../shared/settled.ts'
+import { eventually } from '../support/eventually.ts'
+import { testStore } from '../support/store.ts'
+
+export const MASTER_KEY = 'sk-master-of-the-tests'
+
+/** What a mock provider's deployment answers: no worker of the API tests ever calls one. */
+const MODEL_LIST = [
+  { model_name: 'mine', litellm_params: { model: 'openai/gpt-test', api_key: 'sk-client' } },
+]
+
+/** A body that the API accepts, on the client's own key. */
+export function ask(extra: object = {}) {
+  return {
+    model: 'mine',
+    messages: [{ role: 'user', content: 'hello' }],
+    user_config: { model_list: MODEL_LIST },
+    ...extra,
+  }
+}
+
+/** The API of one process on real stores, with the test in the place of the worker. The caller calls `close`. */
+export async function startApi(
+  options: { configYaml?: string; syncHoldMs?: number; bodyBytesMax?: number } = {},
+) {
+  const store = testStore()
+  const log = createLog('silent', 'test')
+  const subscriber = store.redis.duplicate()
+  const settled = createSettledListener(subscriber, store.keys)
+  await settled.start()
+  const apiKeys = createApiKeys({ redis: store.redis, keys: store.keys })
+  const keyCache = createKeyCache(apiKeys, subscriber, store.keys)
+  const egress = createEgressPolicy({ allowedCidrs: [] })
+  const holds = createHolds()
+  const app = await buildApp({
+    log,
+    redis: store.redis,
+    jobs: store.jobs,
+    settled,
+    ids: store.ids,
+    keyCache,
+    holds,
+    operator: loadYaml(options.configYaml),
+    masterKey: MASTER_KEY,
+    egress,
+    webhookEgress: egress,
+    times: {
+      syncDeadlineMs: 600_000,
+      asyncDeadlineMs: 86_400_000,
+      syncRetentionMs: 600_000,
+      resultRetentionMs: 86_400_000,
+    },
+    syncHoldMs: options.syncHoldMs ?? 5_000,
+    bodyBytesMax: options.bodyBytesMax ?? 10 * 1024 * 1024,
+  })
+
+  return {
+    app,
+    store,
+    apiKeys,
+    holds,
+    settled,
+
+    /** One call with the master key, unless headers say otherwise. A string is sent as it is. */
+    async call(method: 'GET' | 'POST' | 'DELETE', url: string, call: Call = {}) {
+      const headers: Record<string, string> = { authorization: `Bearer ${call.key ?? MASTER_KEY}` }
+      if (call.body !== undefined) headers['content-type'] = 'application/json'
+      Object.assign(headers, call.headers)
+      const payload = call.body as InjectOptions['payload']
+      const response = await app.inject({ method, url, headers, payload })
+      const { statusCode: status, body: text } = response
+      const isJson = String(response.headers['content-type']).includes('json')
+      return { status, headers: response.headers, text, json: isJson ? JSON.parse(text) : undefined }
+    },
+
+    /** How many jobs were stored in all. */
+    stored: async () => (await store.redis.keys(`${store.keys.jobPrefix}*`)).length,
+
+    /** Plays the worker: takes the next job that is fed and ends it. @returns the claim it ran under. */
+    async work(end: WorkEnd = {}) {
+      const fed = await eventually('a job is fed', () => store.queued.shift())
+      const result = await store.claims.claim(fed)
+      if (result.kind !== 'claimed') throw new Error(`The claim was answered ${result.kind}.`)
+      const { claim } = result
+      const place = { tenant: claim.subject.tenant, kind: 'job' as const, id: claim.id, field: 'out' }
+      const fields: (string | number | Buffer)[] = []
+      if (end.body !== undefined) {
+        fields.push('out', store.sealer.seal(place, end.body), 'status_code', end.status ?? 200)
+      }
+      const status = end.error ? 'failed' : 'completed'
+      const by = end.error ? 'claim' : 'complete'
+      await store.settle.settle(claim.subject, by, claim.token, status, end.error ?? null, fields)
+      return claim
+    },
+
+    async close() {
+      await app.close()
+      keyCache.close()
+      settled.close()
+      subscriber.disconnect()
+      await store.cleanup()
+    },
+  }
+}
+
+export type TestApi = Awaited<ReturnType<typeof startApi>>
+
+export type Call = { key?: string; body?: unknown; headers?: Record<string, string> }
+export type WorkEnd = { body?: string; status?: number; error?: JobError }
+
+function loadYaml(text: string | undefined) {
+  if (text === undefined) return loadOperatorConfig(null, {})
+  const folder = mkdtempSync(join(tmpdir(), 'byok-test-api-'))
+  const file = join(folder, 'config.yaml')
+  writeFileSync(file, text)
+  try {
+    return loadOperatorConfig(file, {})
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}

@@ -1,0 +1,166 @@
+import { connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { ask, MASTER_KEY, startApi, type TestApi } from './fixture.ts'
+
+const PATH = '/v1/chat/completions'
+let api: TestApi
+beforeAll(async () => {
+  api = await startApi({ bodyBytesMax: 100_000 })
+})
+afterAll(() => api.close())
+
+function errorOf(message: unknown, change: object = {}) {
+  return {
+    error: { message, type: 'invalid_request_error', param: null, code: expect.any(String), ...change },
+  }
+}
+
+test('malformed JSON is a 400 with its position and nothing of the body', async () => {
+  const body = '{"model": "x",\n "api_key": "sk-canary" "messages": []}'
+  const answer = await api.call('POST', PATH, { body })
+  expect(answer.status).toBe(400)
+  expect(answer.json).toEqual(
+    errorOf(expect.stringContaining('position 39 (line 2, column 25)'), { code: 'invalid_json' }),
+  )
+  expect(answer.text).not.toContain('sk-canary')
+})
+
+test('a key "__proto__" anywhere in a body is refused', async () => {
+  const body = '{"model":"x","messages":[{"__proto__":{"isAdmin":true}}]}'
+  const answer = await api.call('POST', PATH, { body })
+  expect(answer.json).toMatchObject({ error: { code: 'invalid_json' } })
+  expect(answer.status).toBe(400)
+})
+
+test('a bottomless body is a 400', async () => {
+  const body = `{"model":"x","messages":${'['.repeat(40_000)}${']'.repeat(40_000)}}`
+  expect((await api.call('POST', PATH, { body })).status).toBe(400)
+})
+
+test('a body over the limit is a 413, also in one that says nothing of its length', async () => {
+  const body = JSON.stringify(ask({ padding: 'x'.repeat(100_000) }))
+  const answer = await api.call('POST', PATH, { body })
+  expect(answer.status).toBe(413)
+  expect(answer.headers['x-should-retry']).toBe('false')
+  expect(answer.json).toEqual(errorOf(expect.stringContaining('100000 bytes'), { code: 'request_too_large' }))
+  expect(await api.stored()).toBe(0)
+})
+
+test.for([
+  'text/plain',
+  'application/x-www-form-urlencoded',
+  'multipart/form-data; boundary=x',
+  'json',
+  ';;;',
+  'a/b/c',
+])('content type %j is a 415', async (type) => {
+  const answer = await api.call('POST', PATH, {
+    body: JSON.stringify(ask()),
+    headers: { 'content-type': type },
+  })
+  expect(answer.status).toBe(415)
+  expect(answer.json).toEqual(
+    errorOf(expect.stringContaining('application/json'), { code: 'unsupported_media_type' }),
+  )
+})
+
+test('a body that is no object names the mistake', async () => {
+  for (const body of ['[]', '"x"', 'null', '']) {
+    const answer = await api.call('POST', PATH, { body })
+    expect(answer.status).toBe(400)
+    expect(answer.json).toEqual(errorOf('Send a JSON object as the body.', { code: 'invalid_body' }))
+  }
+})
+
+test('an unknown path and an unknown method are a 404 in the same shape', async () => {
+  for (const [method, path] of [
+    ['GET', '/v1/nothing'],
+    ['DELETE', '/v1/models'],
+    ['POST', '/'],
+  ] as const) {
+    const answer = await api.call(method, path)
+    expect(answer.status).toBe(404)
+    expect(answer.json).toEqual(errorOf(expect.stringContaining(path), { code: 'not_found' }))
+  }
+})
+
+test('a path that can not be decoded is a 400 in the same shape', async () => {
+  const answer = await api.call('GET', '/v1/jobs/%E0%A4%A')
+  expect(answer.status).toBe(400)
+  expect(answer.json).toEqual(errorOf(expect.any(String), { code: 'invalid_url' }))
+  expect(answer.headers['x-request-id']).toMatch(/^req_/)
+})
+
+test('every answer carries a request id of ours', async () => {
+  const answers = await Promise.all([
+    api.call('GET', '/healthz'),
+    api.call('GET', '/v1/models', { headers: { 'x-request-id': 'mine' } }),
+    api.call('GET', '/v1/models', { key: 'wrong' }),
+    api.call('GET', '/nothing'),
+    api.call('POST', PATH, { body: '{' }),
+  ])
+  const requestIds = answers.map(({ headers }) => headers['x-request-id'])
+  for (const id of requestIds) expect(id).toMatch(/^req_[0-9a-f]{24}$/)
+  expect(new Set(requestIds).size).toBe(answers.length)
+})
+
+test('both spellings of a path and a slash at its end are the same route', async () => {
+  for (const path of ['/v1/models', '/models', '/v1/models/', '//v1//models']) {
+    expect((await api.call('GET', path)).status, path).toBe(200)
+  }
+})
+
+test('an internal failure tells nothing of itself and is not to be retried', async () => {
+  const broken = await startApi()
+  broken.store.jobs.list = () => Promise.reject(new Error('secret internals at /srv/app'))
+  const answer = await broken.call('GET', '/v1/jobs')
+  await broken.close()
+  expect(answer.status).toBe(500)
+  expect(answer.headers['x-should-retry']).toBe('false')
+  expect(answer.text).not.toContain('secret')
+  expect(answer.json).toMatchObject({ error: { type: 'server_error', code: 'internal_error' } })
+})
+
+test('Redis away is a 503 that may be retried', async () => {
+  const broken = await startApi()
+  broken.store.jobs.list = () => Promise.reject(new Error('Connection is closed.'))
+  const answer = await broken.call('GET', '/v1/jobs')
+  await broken.close()
+  expect(answer.status).toBe(503)
+  expect(answer.headers).toMatchObject({ 'retry-after': '2', 'x-should-retry': 'true' })
+  expect(answer.json).toMatchObject({ error: { type: 'server_error', code: 'unavailable' } })
+})
+
+test('what is no HTTP and headers without end are answered in the same shape', async () => {
+  await api.app.listen({ host: '127.0.0.1', port: 0 })
+  expect(await exchange('nonsense\r\n\r\n')).toMatch(/^HTTP\/1.1 400 .*"code":"bad_http_request"/s)
+  const long = `GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${'x'.repeat(1_000_000)}\r\n\r\n`
+  expect(await exchange(long)).toMatch(/^HTTP\/1.1 431 .*x-request-id: req_.*"code":"bad_http_request"/s)
+  const nul = `GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${MASTER_KEY}\0\r\n\r\n`
+  expect(await exchange(nul)).toMatch(/^HTTP\/1.1 400 /)
+  const unicode = `GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${MASTER_KEY}é\r\nconnection: close\r\n\r\n`
+  expect(await exchange(unicode)).toMatch(/^HTTP\/1.1 401 /)
+})
+
+test('a client that sends far too much still gets to read the 413', async () => {
+  const { port } = api.app.server.address() as AddressInfo
+  const answer = await fetch(`http://127.0.0.1:${port}${PATH}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${MASTER_KEY}`, 'content-type': 'application/json' },
+    body: JSON.stringify(ask({ padding: 'x'.repeat(20_000_000) })),
+  })
+  expect(answer.status).toBe(413)
+  expect(await answer.json()).toMatchObject({ error: { code: 'request_too_large' } })
+})
+
+async function exchange(text: string): Promise<string> {
+  const { port } = api.app.server.address() as AddressInfo
+  const socket = connect(port, '127.0.0.1')
+  const chunks: Buffer[] = []
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk))
+  socket.on('error', () => {})
+  socket.write(text)
+  await new Promise((resolve) => socket.once('close', resolve))
+  return Buffer.concat(chunks).toString()
+}
