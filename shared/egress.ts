@@ -8,7 +8,7 @@ import { ConfigError, InvalidRequestError } from './errors.ts'
 export type ForbiddenTarget = { host: string; port: number }
 
 /** What a URL may hold beyond scheme, host, port and path. */
-export type UrlRules = {
+type UrlRules = {
   /** Webhook targets carry queries; a provider base must not, since paths are appended and keys hide there. */
   allowQuery?: boolean
   /** `general_settings.allowed_client_hosts`: `host` or `*.suffix`, each with an optional `:port`. Null: any host. */
@@ -104,12 +104,12 @@ export function isLocalhostName(host: string): boolean {
 }
 
 /** A URL's host as an address or name: without the brackets of IPv6. */
-export function hostOf(url: URL): string {
+function hostOf(url: URL): string {
   return url.hostname.startsWith('[') ? url.hostname.slice(1, -1) : url.hostname
 }
 
 /** A URL's port, its scheme's default when it names none. */
-export function effectivePort(url: URL): number {
+function effectivePort(url: URL): number {
   return url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port)
 }
 

@@ -16,8 +16,6 @@ export function createProviders(outbound: Outbound) {
   }
 }
 
-export type Providers = ReturnType<typeof createProviders>
-
 /** A plan made by another version may name a provider that this worker can't call; its key is then sent nowhere. */
 const unserved: Provider = {
   chat: ({ bundle }) => {
