@@ -39,6 +39,11 @@ export function createIds(idSecret: string) {
     eventId(jobId: string, type: string): string {
       return `evt_${fingerprint('event', jobId, type).replaceAll('-', 'A').replaceAll('_', 'B')}`
     },
+
+    /** The delivery of an event to one endpoint (`job`: the job's own webhook): one, however often it is made. */
+    deliveryId(eventId: string, endpoint: string): string {
+      return `dlv_${fingerprint('delivery', eventId, endpoint).replaceAll('-', 'A').replaceAll('_', 'B')}`
+    },
   }
 }
 

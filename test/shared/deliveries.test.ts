@@ -1,0 +1,210 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { DeliveryAttempt, DeliveryClaim } from '../../shared/deliveries.ts'
+import { eventually } from '../support/eventually.ts'
+import { testStore, type TestStore } from '../support/store.ts'
+import { testWebhooks, type TestWebhooks } from '../support/webhooks.ts'
+
+const DAY_MS = 86_400_000
+const webhook = { url: 'https://hook.example/canary-path?t=canary-query', secret: 'canary-secret' }
+
+let store: TestStore
+let webhooks: TestWebhooks
+beforeEach(() => {
+  store = testStore()
+  webhooks = testWebhooks(store, { leaseMs: 60, lookAgainMs: 50 })
+})
+afterEach(async () => {
+  await webhooks.close()
+  await store.cleanup()
+})
+
+/** A job that ended and was announced. */
+async function announced(change: Parameters<TestWebhooks['endJob']>[0] = {}) {
+  const jobId = await webhooks.endJob({ webhook, ...change })
+  await webhooks.announce(jobId)
+  return { jobId, id: webhooks.deliveryId(jobId) }
+}
+
+async function claimed(id: string): Promise<DeliveryClaim> {
+  return eventually('the delivery can be taken', async () => {
+    const result = await webhooks.deliveries.claim(id)
+    return result.kind === 'claimed' ? result.claim : null
+  })
+}
+
+function tried(claim: DeliveryClaim, status: number): DeliveryAttempt {
+  return {
+    number: claim.number,
+    started_at: claim.startedMs,
+    duration_ms: 1,
+    status_code: status,
+    error: null,
+  }
+}
+
+function read(id: string) {
+  return webhooks.deliveries.read('acme', id)
+}
+
+/** Everything Redis holds under the test's prefix, BullMQ's keys included, as text. */
+async function dump(): Promise<string> {
+  const texts: string[] = []
+  for (const key of await store.redis.keys(`${store.prefix}:*`)) {
+    texts.push(key)
+    const type = await store.redis.type(key)
+    if (type === 'hash') texts.push(JSON.stringify(await store.redis.hgetall(key)))
+    if (type === 'string') texts.push((await store.redis.get(key)) ?? '')
+    if (type === 'zset') texts.push(...(await store.redis.zrange(key, '0', '-1')))
+    if (type === 'list') texts.push(...(await store.redis.lrange(key, 0, -1)))
+  }
+  return texts.join('\n')
+}
+
+test('an end that is announced twice in a row, and by many at once, makes one delivery', async () => {
+  const jobId = await webhooks.endJob({ webhook })
+  await Promise.all([webhooks.announce(jobId), webhooks.announce(jobId), webhooks.announce(jobId)])
+  await webhooks.announce(jobId)
+  expect(await store.redis.zrange(store.keys.deliveriesDue, '0', '-1')).toEqual([webhooks.deliveryId(jobId)])
+  expect(await store.redis.zcard(store.keys.announce)).toBe(0)
+  expect(await read(webhooks.deliveryId(jobId))).toMatchObject({ state: 'pending', jobId, attempts: [] })
+})
+
+test('an announcement that comes again after the delivery was made and forgotten does not make it anew', async () => {
+  const { jobId, id } = await announced()
+  await store.redis.del(store.keys.delivery(id))
+  await webhooks.announce(jobId)
+  expect(await store.redis.exists(store.keys.delivery(id))).toBe(0)
+})
+
+test("the job's own copy of its webhook is erased in the step that announces it", async () => {
+  const jobId = await webhooks.endJob({ webhook })
+  expect(await store.redis.hexists(store.keys.job(jobId), 'hook')).toBe(1)
+  await webhooks.announce(jobId)
+  expect(await store.redis.hexists(store.keys.job(jobId), 'hook')).toBe(0)
+})
+
+test('no URL, secret, metadata or result is readable in any key or value, before, between and after the tries', async () => {
+  const change = { webhook: { ...webhook, include_result: true } }
+  const jobId = await webhooks.endJob(change, { body: '{"text":"canary-result"}' })
+  const dumps = [await dump()]
+  await webhooks.announce(jobId)
+  dumps.push(await dump())
+  const claim = await claimed(webhooks.deliveryId(jobId))
+  expect(webhooks.deliveries.open(claim)).toMatchObject({
+    hook: webhook,
+    event: expect.stringContaining('canary-result'),
+  })
+  await webhooks.deliveries.finish(claim, tried(claim, 500), { state: 'pending', waitMs: 0 })
+  dumps.push(await dump())
+  expect(dumps.join('\n')).toContain(webhooks.deliveryId(jobId))
+  expect(dumps.join('\n')).not.toMatch(/canary/)
+})
+
+test('of workers that take one delivery at once one gets it; who comes while it is tried is too early', async () => {
+  const { id } = await announced()
+  const results = await Promise.all([1, 2, 3].map(() => webhooks.deliveries.claim(id)))
+  expect(results.map(({ kind }) => kind).toSorted()).toEqual(['claimed', 'early', 'early'])
+})
+
+test('a try whose worker died comes back when its lease ran out, under the next number, and still shows', async () => {
+  const { id } = await announced()
+  const first = await claimed(id)
+  const second = await claimed(id)
+  expect([first.number, second.number]).toEqual([1, 2])
+  const late = tried(first, 500)
+  expect(await webhooks.deliveries.finish(first, late, { state: 'pending', waitMs: 0 })).toBe('fenced')
+  expect(await webhooks.deliveries.finish(second, tried(second, 200), { state: 'delivered' })).toBe('noted')
+  const { attempts = [] } = (await read(id)) ?? {}
+  expect(attempts.map(({ number, status_code }) => [number, status_code])).toEqual([
+    [1, undefined],
+    [2, 200],
+  ])
+})
+
+test('an acceptance counts even when it came after its lease, and is noted once', async () => {
+  const { id } = await announced()
+  const first = await claimed(id)
+  const second = await claimed(id)
+  expect(await webhooks.deliveries.finish(first, tried(first, 200), { state: 'delivered' })).toBe('noted')
+  expect(await webhooks.deliveries.finish(first, tried(first, 200), { state: 'delivered' })).toBe('ended')
+  expect(await webhooks.deliveries.finish(second, tried(second, 500), { state: 'exhausted' })).toBe('ended')
+  expect((await read(id))?.state).toBe('delivered')
+  expect(await webhooks.deliveries.claim(id)).toEqual({ kind: 'ended' })
+})
+
+test('an ended delivery leaves the due set, loses what it carried once accepted, and is gone a day later', async () => {
+  const { id } = await announced()
+  const claim = await claimed(id)
+  await webhooks.deliveries.finish(claim, tried(claim, 200), { state: 'delivered' })
+  expect(await store.redis.zcard(store.keys.deliveriesDue)).toBe(0)
+  expect(await store.redis.hmget(store.keys.delivery(id), 'event', 'hook')).toEqual([null, null])
+  expect(await store.redis.pttl(store.keys.delivery(id))).toBeGreaterThan(DAY_MS - 10_000)
+})
+
+test('a result lives its whole time from its first accepted webhook on', async () => {
+  const { jobId, id } = await announced({ resultTtlMs: 2 * DAY_MS })
+  const job = store.keys.job(jobId)
+  await store.redis.pexpire(job, 5_000)
+  const claim = await claimed(id)
+  await webhooks.deliveries.finish(claim, tried(claim, 200), { state: 'delivered' })
+  expect(await store.redis.pttl(job)).toBeGreaterThan(2 * DAY_MS - 10_000)
+  const view = await store.jobs.read('acme', jobId)
+  expect(view?.job.result_expires_at).toBeGreaterThan(Date.now() / 1000 + (2 * DAY_MS) / 1000 - 10)
+})
+
+test('a result outlives every wait for the next try, however short its time', async () => {
+  const { jobId, id } = await announced({ resultTtlMs: 1_000 })
+  const claim = await claimed(id)
+  await webhooks.deliveries.finish(claim, tried(claim, 500), { state: 'pending', waitMs: DAY_MS })
+  expect(await store.redis.pttl(store.keys.job(jobId))).toBeGreaterThan(2 * DAY_MS - 10_000)
+})
+
+test('a result with `result_ttl: 0` goes a minute after it was accepted', async () => {
+  const { jobId, id } = await announced({ resultTtlMs: 0 })
+  expect(await store.redis.pttl(store.keys.job(jobId))).toBeGreaterThan(DAY_MS - 10_000)
+  const claim = await claimed(id)
+  await webhooks.deliveries.finish(claim, tried(claim, 200), { state: 'delivered' })
+  const leftMs = await store.redis.pttl(store.keys.job(jobId))
+  expect(leftMs).toBeGreaterThan(50_000)
+  expect(leftMs).toBeLessThanOrEqual(60_000)
+})
+
+test('the purged record of a job is not brought back by the acceptance of its webhook', async () => {
+  const { jobId, id } = await announced()
+  await store.redis.del(store.keys.job(jobId))
+  const claim = await claimed(id)
+  await webhooks.deliveries.finish(claim, tried(claim, 200), { state: 'delivered' })
+  expect(await store.redis.exists(store.keys.job(jobId))).toBe(0)
+})
+
+test('what is due is handed out once in a while, by two sweepers at once too, and what is not due is not', async () => {
+  const { id } = await announced()
+  await eventually(
+    'it is due',
+    async () => Number(await store.redis.zscore(store.keys.deliveriesDue, id)) <= Date.now(),
+  )
+  const counts = await Promise.all([webhooks.deliveries.feedDue(), webhooks.deliveries.feedDue()])
+  expect(counts.toSorted()).toEqual([0, 1])
+  await eventually(
+    'it is handed out again, since nobody took it',
+    async () => (await webhooks.deliveries.feedDue()) === 1,
+  )
+  const claim = await claimed(id)
+  await webhooks.deliveries.finish(claim, tried(claim, 500), { state: 'pending', waitMs: 60_000 })
+  expect(await webhooks.deliveries.feedDue()).toBe(0)
+})
+
+test('a delivery whose record is gone does not stay in the due set', async () => {
+  const { id } = await announced()
+  await store.redis.del(store.keys.delivery(id))
+  expect(await webhooks.deliveries.claim(id)).toEqual({ kind: 'gone' })
+  await store.redis.zadd(store.keys.deliveriesDue, 1, id)
+  await webhooks.deliveries.feedDue()
+  expect(await store.redis.zcard(store.keys.deliveriesDue)).toBe(0)
+})
+
+test("a delivery can be read by its own tenant only, and shows no part of the receiver's address or answer", async () => {
+  const { id } = await announced()
+  expect(await webhooks.deliveries.read('other', id)).toBeNull()
+  expect(JSON.stringify(await read(id))).not.toMatch(/canary|hook\.example/)
+})

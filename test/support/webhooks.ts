@@ -1,0 +1,127 @@
+import { Worker } from 'bullmq'
+import { Redis } from 'ioredis'
+import { createDeliveries } from '../../shared/deliveries.ts'
+import { createDeliveryQueue, WEBHOOKS_QUEUE, type DeliveryEntry } from '../../shared/delivery-queue.ts'
+import { createEgressPolicy } from '../../shared/egress.ts'
+import type { JobInput } from '../../shared/jobs.ts'
+import { createLog } from '../../shared/log.ts'
+import { createEndedReader } from '../../shared/webhooks.ts'
+import { createAnnounce } from '../../worker/announce.ts'
+import { createDeliveryProcessor } from '../../worker/delivery.ts'
+import { createOutbound } from '../../worker/outbound.ts'
+import type { TestStore } from './store.ts'
+
+/** Of `testWebhooks`: derived secrets hang on it. */
+export const ID_SECRET = 'a stable secret of this test run'
+
+type Options = {
+  scheduleSeconds?: number[]
+  timeoutMs?: number
+  leaseMs?: number
+  lookAgainMs?: number
+  allowedCidrs?: string[]
+}
+
+/** The outbox on a test's store, real queue included: announce, deliveries, and the processor behind the real door out. */
+export function testWebhooks(store: TestStore, options: Options = {}) {
+  const { redis, keys, sealer, ids } = store
+  const { scheduleSeconds = [0, 0.03, 0.03], timeoutMs = 2_000, leaseMs = 5_000, lookAgainMs } = options
+  const log = createLog('silent', 'test')
+  const queue = createDeliveryQueue(redis, keys)
+  const deliveries = createDeliveries({
+    redis,
+    keys,
+    sealer,
+    queue,
+    leaseMs,
+    retentionMs: 86_400_000,
+    firstWaitMs: (scheduleSeconds[0] ?? 0) * 1000,
+    lookAgainMs,
+  })
+  const announce = createAnnounce({
+    readEnded: createEndedReader({ redis, keys, sealer }),
+    deliveries,
+    ids,
+    idSecret: ID_SECRET,
+    log,
+  })
+  const outbound = createOutbound({
+    policy: createEgressPolicy({ allowedCidrs: options.allowedCidrs ?? ['127.0.0.0/8'] }),
+  })
+  const processor = createDeliveryProcessor({
+    deliveries,
+    post: outbound.post,
+    scheduleSeconds,
+    timeoutMs,
+    random: Math.random,
+    log,
+  })
+
+  /** Submits a job and ends it; it is not announced yet. */
+  async function endJob(
+    change: Partial<JobInput>,
+    {
+      status = 'completed',
+      body = '{"id":"chatcmpl-1"}',
+    }: { status?: 'completed' | 'failed'; body?: string } = {},
+  ): Promise<string> {
+    const created = await store.jobs.create(store.jobInput(change))
+    if (created.kind === 'mismatch') throw new Error('not created')
+    const entry = store.queued.find((job) => job.id === created.id)
+    const claimed = entry && (await store.claims.claim(entry))
+    if (claimed?.kind !== 'claimed') throw new Error('not claimed')
+    const { id, subject, token } = claimed.claim
+    const out = sealer.seal({ tenant: subject.tenant, kind: 'job', id, field: 'out' }, body)
+    const usage = JSON.stringify({ input_tokens: 1, output_tokens: 2, total_tokens: 3 })
+    const fields = ['out', out, 'status_code', status === 'completed' ? 200 : 400, 'usage', usage]
+    const error = { message: 'No.', type: 'invalid_request_error', param: null, code: 'bad' }
+    const by = status === 'completed' ? 'complete' : 'claim'
+    await store.settle.settle(subject, by, token, status, status === 'failed' ? error : null, fields)
+    return id
+  }
+
+  /** Serves the queue as a worker process does; a fast stand-in for the sweeper enqueues what is due. */
+  function startWorker(run: (entry: DeliveryEntry) => Promise<unknown> = processor) {
+    const blocking = new Redis(store.url, { maxRetriesPerRequest: null })
+    const worker = new Worker<DeliveryEntry>(WEBHOOKS_QUEUE, async ({ data }) => void (await run(data)), {
+      connection: blocking,
+      prefix: keys.queuePrefix,
+      concurrency: 20,
+      removeOnComplete: { count: 0 },
+      removeOnFail: { count: 0 },
+    })
+    worker.on('error', () => {})
+    const stopping = new AbortController()
+    const feeding = (async () => {
+      while (!stopping.signal.aborted) {
+        await deliveries.feedDue()
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+    })()
+    return {
+      async close() {
+        stopping.abort()
+        await feeding
+        await worker.close()
+        blocking.disconnect()
+      },
+    }
+  }
+
+  return {
+    queue,
+    deliveries,
+    announce,
+    processor,
+    outbound,
+    endJob,
+    startWorker,
+    deliveryId: (jobId: string, type = 'job.completed') => ids.deliveryId(ids.eventId(jobId, type), 'job'),
+    async close() {
+      await outbound.close()
+      await queue.close()
+    },
+  }
+}
+
+export type TestWebhooks = ReturnType<typeof testWebhooks>

@@ -1,0 +1,89 @@
+import type { Deliveries } from '../shared/deliveries.ts'
+import type { Ids } from '../shared/ids.ts'
+import type { JobView } from '../shared/job-record.ts'
+import type { Logger } from '../shared/log.ts'
+import type { JobWebhook } from '../shared/schemas/job.ts'
+import { deriveWebhookSecret } from '../shared/signature.ts'
+import type { ReadEnded } from '../shared/webhooks.ts'
+
+/** A result above it is not sent along: receivers cap their bodies, and each try would carry it. */
+const INCLUDED_RESULT_BYTES_MAX = 256 * 1024
+
+/** A type of event that the end of a job can be. */
+export type JobEventType = 'job.completed' | 'job.failed' | 'job.cancelled' | 'job.expired'
+
+/**
+ * Makes `announce(jobId)`: the end of a job becomes a delivery to its webhook. It runs right after the settle and, for
+ * what a dead process left behind, from the sweeper; any number of times, by any number of processes, it makes one
+ * delivery. It never throws: what fails is announced later.
+ */
+export function createAnnounce(deps: {
+  readEnded: ReadEnded
+  deliveries: Deliveries
+  ids: Ids
+  /** `GATEWAY_ID_SECRET`, for the secrets of those who gave none. */
+  idSecret: string
+  log: Logger
+}) {
+  const { readEnded, deliveries, ids, idSecret, log } = deps
+
+  async function tell(jobId: string): Promise<void> {
+    const ended = await readEnded(jobId)
+    if (!ended?.webhook) return deliveries.drop(jobId)
+    const { view, webhook, resultTtlMs } = ended
+    const { tenant, job } = view
+    const type = `job.${job.status}` as JobEventType // it has ended
+    if (webhook.events && !webhook.events.includes(type)) return deliveries.drop(jobId)
+    const eventId = ids.eventId(jobId, type)
+    await deliveries.create({
+      id: ids.deliveryId(eventId, 'job'),
+      jobId,
+      tenant,
+      eventId,
+      type,
+      event: JSON.stringify(buildEvent(eventId, type, view, webhook)),
+      hook: {
+        url: webhook.url,
+        secret: webhook.secret ?? deriveWebhookSecret(idSecret, tenant, job.customer),
+      },
+      resultTtlMs,
+    })
+  }
+
+  return async (jobId: string): Promise<void> => {
+    try {
+      await tell(jobId)
+    } catch (error) {
+      log.error({ err: error, job_id: jobId }, 'The end of a job could not be announced; trying again later')
+      // It may be Redis itself that failed; then the entry is where it was.
+      await deliveries.putOff(jobId).catch(() => {})
+    }
+  }
+}
+
+/**
+ * The event in OpenAI's envelope. Nothing in it depends on when it is built, so an end that is announced twice is told
+ * in the same bytes.
+ */
+export function buildEvent(id: string, type: JobEventType, view: JobView, webhook: JobWebhook): object {
+  const { job, result } = view
+  const ended = job.completed_at ?? job.failed_at ?? job.cancelled_at ?? job.expired_at ?? job.created_at
+  const isIncluded =
+    webhook.include_result === true && (result?.body.length ?? 0) <= INCLUDED_RESULT_BYTES_MAX
+  return {
+    id,
+    object: 'event',
+    created_at: ended,
+    type,
+    data: {
+      id: job.id,
+      object: 'job',
+      status: job.status,
+      ...(job.customer === null ? {} : { customer: job.customer }),
+      metadata: job.metadata,
+      usage: job.usage,
+      ...(job.error ? { error: job.error } : {}),
+      ...(result ? (isIncluded ? { result: job.response?.body } : { result_omitted: true }) : {}),
+    },
+  }
+}
