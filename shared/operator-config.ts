@@ -62,7 +62,11 @@ function parseYaml(text: string, file: string): { config: Record<string, unknown
   return { config, warnings }
 }
 
-function readOperatorConfig(
+/**
+ * The same from plain data: what a parsed file holds.
+ * @throws {ConfigError} or {InvalidRequestError} with the path of what is wrong.
+ */
+export function readOperatorConfig(
   config: Record<string, unknown>,
   environment: Record<string, string | undefined>,
 ) {
