@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'v
 import type { Job } from '../../shared/schemas/job.ts'
 import { eventually, gate } from '../support/eventually.ts'
 import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, startProvider, type LedgerEntry, type TestProvider } from '../support/provider.ts'
+import { completion, startProvider, type TestProvider } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
 
 let provider: TestProvider
@@ -27,8 +27,8 @@ beforeEach(() => {
 const config = () => ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}` }, { num_retries: 0 })
 
 /** A worker that is gone at the end of the test, so that none takes another test's jobs. */
-async function worker() {
-  const started = await gateway.addWorker()
+async function worker(env: Record<string, string> = {}) {
+  const started = await gateway.addWorker(env)
   onTestFinished(async () => {
     if (!started.hasEnded()) started.kill('SIGTERM')
     await started.ended(15_000)
@@ -123,23 +123,26 @@ test(
   'workers killed again and again: every job ends once, and every call is in its attempts',
   { timeout: 60_000 },
   async () => {
-    provider.answer(() => ({ ...completion('ok'), delayMs: 60 }))
+    provider.answer(() => ({ ...completion('ok'), delayMs: 200 }))
     const configs = Array.from({ length: 4 }, config)
-    const prompts = Array.from({ length: 120 }, (_, number) => `job #${number}!`)
+    const prompts = Array.from({ length: 200 }, (_, number) => `job #${number}!`)
     const jobs = await Promise.all(
       prompts.map(async (prompt, number) => ({
         prompt,
         ...(await gateway.submit(ask(configs[number % 4] ?? {}, prompt))),
       })),
     )
-    let doomed = await worker()
-    for (const calls of [10, 60]) {
+    const few = { WORKER_CONCURRENCY: '10' }
+    let doomed = await worker(few)
+    let other = await worker(few)
+    for (const calls of [20, 100]) {
       await eventually('some calls are made', () => provider.ledger.length >= calls)
-      const next = await worker()
       doomed.kill('SIGKILL')
       await doomed.ended(5000)
-      doomed = next
+      doomed = other
+      other = await worker(few)
     }
+    let lostCalls = 0
     for (const { id, prompt } of jobs) {
       const job = await gateway.ended(id)
       const calls = provider.ledger.filter((entry) => JSON.stringify(entry.body).includes(prompt))
@@ -147,6 +150,7 @@ test(
       // A call noted and then killed may not have left; one that was made is always noted.
       expect(calls.length).toBeLessThanOrEqual(job.attempts.length)
       const lost = job.attempts.filter(({ outcome }) => outcome === 'lost')
+      lostCalls += lost.length
       expect(lost.every(({ possibly_billed }) => possibly_billed)).toBe(true)
       if (job.status === 'completed') {
         expect(calls.length).toBeGreaterThan(0)
@@ -155,7 +159,7 @@ test(
         expect(job).toMatchObject({ status: 'failed', error: { code: 'worker_lost' } })
       }
     }
-    expect(sum(jobs.map(({ prompt }) => callsOf(provider.ledger, prompt)))).toBe(provider.ledger.length)
+    expect(lostCalls).toBeGreaterThan(2)
   },
 )
 
@@ -172,11 +176,3 @@ test('a job no worker is there for ends at its deadline', async () => {
   })
   expect(provider.ledger).toEqual([])
 })
-
-function callsOf(ledger: LedgerEntry[], prompt: string): number {
-  return ledger.filter((entry) => JSON.stringify(entry.body).includes(prompt)).length
-}
-
-function sum(numbers: number[]): number {
-  return numbers.reduce((total, number) => total + number, 0)
-}
