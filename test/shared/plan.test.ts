@@ -1,0 +1,379 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { matchWildcard } from '../../shared/model-names.ts'
+import { operatorBundles } from '../../shared/operator-config.ts'
+import { resolvePlan } from '../../shared/plan.ts'
+import { REQUEST_FIELDS } from '../../shared/schemas/field-names.ts'
+import { configWith, egress, ids, operatorOf, planOf, refusalFor, seedConfig } from './plan-support.ts'
+
+const OPERATOR_KEY = 'sk-operator-secret'
+
+function operatorModel(name: string, params: Record<string, unknown> = {}) {
+  return { model_name: name, litellm_params: { model: 'openai/gpt-4o', api_key: OPERATOR_KEY, ...params } }
+}
+
+describe('where credentials may come from', () => {
+  const operator = operatorOf({
+    model_list: [operatorModel('house'), operatorModel('*', { model: 'openai/*' })],
+  })
+
+  test("user_config: a plan of it alone, also for a name that is the operator's", () => {
+    const { plan, bundles } = planOf({ model: 'mine', user_config: configWith({}) }, operator)
+    expect([plan.source, plan.deployments.length]).toEqual(['user_config', 1])
+    expect(JSON.stringify(bundles)).not.toContain(OPERATOR_KEY)
+    expect(refusalFor({ model: 'house', user_config: configWith({}) }, operator).code).toBe('model_not_found')
+  })
+
+  test('user_config beside a credential is ambiguous', () => {
+    for (const field of ['api_key', 'api_base', 'base_url', 'organization', 'aws_session_token']) {
+      const error = refusalFor({ model: 'mine', user_config: configWith({}), [field]: 'x' }, operator)
+      expect([error.code, error.param]).toEqual(['ambiguous_credentials', field])
+    }
+  })
+
+  test("own credentials for an operator's group without an opt-in are refused", () => {
+    expect(refusalFor({ model: 'house', api_key: 'sk-mine' }, operator).param).toBe('api_key')
+  })
+
+  test('a bare "*" of the operator does not catch complete credentials', () => {
+    const { plan, bundles } = planOf({ model: 'gpt-3.5-turbo', api_key: 'sk-mine' }, operator)
+    expect(plan.source).toBe('client_credentials')
+    expect(bundles).toMatchObject([{ api_key: 'sk-mine', api_base: 'https://api.openai.com/v1' }])
+    expect(refusalFor({ model: 'gpt-3.5-turbo', organization: 'org-x' }, operator).param).toBe('organization')
+  })
+
+  test("a deployment's upstream name does not catch complete credentials either", () => {
+    const only = operatorOf({ model_list: [operatorModel('house', { model: 'gpt-4o' })] })
+    expect(planOf({ model: 'gpt-4o', api_key: 'sk-mine' }, only).bundles).toMatchObject([
+      { api_key: 'sk-mine' },
+    ])
+    expect(planOf({ model: 'gpt-4o' }, only).plan.source).toBe('operator')
+  })
+
+  test('an api_key alone, the azure triple, and own base with a bare model name', () => {
+    const bundleFor = (given: Record<string, unknown>) =>
+      planOf({ model: 'gpt-3.5-turbo', api_key: 'sk-mine', ...given }).bundles?.[0]
+    expect(bundleFor({})).toMatchObject({ provider: 'openai', api_base: 'https://api.openai.com/v1' })
+    expect(bundleFor({ api_base: 'https://x.example', api_version: '2024-10-21' })).toMatchObject({
+      provider: 'azure',
+      model: 'gpt-3.5-turbo',
+      api_base: 'https://x.example',
+      api_version: '2024-10-21',
+    })
+    expect(bundleFor({ base_url: 'https://X.example/v1//' })).toMatchObject({
+      provider: 'openai',
+      api_base: 'https://x.example/v1',
+      trusted_base: false,
+    })
+  })
+
+  test("nothing given: the operator's deployments, named by id only", () => {
+    const { plan, bundles } = planOf({ model: 'house' }, operator)
+    expect([plan.source, plan.owner_id, bundles]).toEqual(['operator', 'operator', null])
+    expect(JSON.stringify(plan)).not.toContain(OPERATOR_KEY)
+    const found = operatorBundles(operator, ids).get(plan.deployments[0]?.id ?? '')
+    expect(found).toMatchObject({ api_key: OPERATOR_KEY, trusted_base: true })
+  })
+
+  test('nothing given and no match: model_not_found', () => {
+    const only = operatorOf({
+      model_list: [operatorModel('house')],
+      router_settings: { default_fallbacks: ['house'] },
+    })
+    const error = refusalFor({ model: 'huose' }, only)
+    expect([error.status, error.code, error.param]).toEqual([400, 'model_not_found', 'model'])
+    expect(error.message).toContain('"house"')
+  })
+
+  test('incomplete credentials name what is missing', () => {
+    const missing: [Record<string, unknown>, string][] = [
+      [{ model: 'gpt-4o', api_base: 'https://x.example' }, 'api_base'],
+      [{ model: 'gpt-4o', base_url: 'https://x.example' }, 'base_url'],
+      [{ model: 'gpt-4o', organization: 'org-x' }, 'api_key'],
+      [{ model: 'azure/gpt-4o', api_key: 'k' }, 'api_base'],
+      [{ model: 'hosted_vllm/m', api_key: 'k' }, 'api_base'],
+      [{ model: 'anthropic/claude', api_key: 'k' }, 'model'],
+      [{ model: 'meta-llama/m', api_key: 'k' }, 'model'],
+      [{ model: 'gpt-4o', api_key: 'k', aws_secret_access_key: 'x' }, 'aws_secret_access_key'],
+      [{ model: 'gpt-4o', api_key: 'k', azure_ad_token: 'x' }, 'azure_ad_token'],
+      [{ model: 'gpt-4o', api_key: 'os.environ/X' }, 'api_key'],
+      [{ model: 'gpt-4o', api_key: 7 }, 'api_key'],
+      [
+        { model: 'gpt-4o', api_key: 'k', extra_headers: { Authorization: 'x' } },
+        'extra_headers.Authorization',
+      ],
+    ]
+    for (const [body, param] of missing) expect([body, refusalFor(body).param]).toEqual([body, param])
+  })
+
+  test('allow_client_side_credentials: false turns them off; allowed_client_hosts narrows bases', () => {
+    const off = operatorOf({ general_settings: { allow_client_side_credentials: false } })
+    expect(refusalFor({ model: 'mine', user_config: configWith({}) }, off).param).toBe('user_config')
+    expect(refusalFor({ model: 'gpt-4o', api_key: 'k' }, off).code).toBe('client_credentials_disabled')
+    const narrow = operatorOf({ general_settings: { allowed_client_hosts: ['*.openai.azure.com'] } })
+    const to = (api_base: string) => ({ model: 'gpt-4o', api_key: 'k', api_base })
+    expect(planOf(to('https://me.openai.azure.com'), narrow).bundles).toHaveLength(1)
+    expect(refusalFor(to('https://me.example.com'), narrow).param).toBe('api_base')
+    expect(planOf({ model: 'gpt-4o', api_key: 'k' }, narrow).bundles).toHaveLength(1)
+  })
+})
+
+describe('the body for the provider', () => {
+  test('unknown fields stay as they came, gateway fields and credentials never do', () => {
+    const kept = {
+      vertex_ai_location: 'us-east1',
+      metadata: { a: 'b' },
+      cache_salt: 'x',
+      cache_control: { type: 'ephemeral' },
+      stop: null,
+      top_a: 0.1,
+      nested: { api_base: 'x', os: 'os.environ/X' },
+    }
+    const gateway = Object.fromEntries(REQUEST_FIELDS.map((field) => [field, null]))
+    const { body } = planOf({
+      model: 'gpt-3.5-turbo',
+      ...kept,
+      ...gateway,
+      api_key: 'k',
+      num_retries: 1,
+      timeout: 5,
+      litellm_trace_id: 'x',
+      extra_body: { top_b: 2 },
+    })
+    expect(body).toEqual({
+      model: 'gpt-3.5-turbo',
+      messages: [{ role: 'user', content: 'hi' }],
+      ...kept,
+      top_b: 2,
+    })
+  })
+
+  const misses = [
+    'user_configs',
+    'userConfig',
+    'user-config',
+    'litellm_params',
+    'model_list',
+    'apiKey',
+    'API_KEY',
+    'api-key',
+    'baseUrl',
+    'numRetries',
+  ]
+  test.each(misses)('the near miss %s is refused instead of being sent on', (field) => {
+    expect(refusalFor({ model: 'gpt-4o', api_key: 'k', [field]: { a: 1 } }).param).toBe(field)
+  })
+
+  test.each(['litellm_credential_name', 'callbacks', 'redis_url', 'litellm_embedding_config', 'set_verbose'])(
+    'the harmful field %s is refused, and ignored when it is inert',
+    (field) => {
+      expect(refusalFor({ model: 'gpt-4o', api_key: 'k', [field]: 'x' }).param).toBe(field)
+      expect(planOf({ model: 'gpt-4o', api_key: 'k', [field]: false }).body).not.toHaveProperty(field)
+    },
+  )
+
+  test.each(['api_key', 'api_base', 'user_config', 'stream', 'litellm_credential_name'])(
+    'extra_body can not smuggle %s',
+    (field) => {
+      expect(refusalFor({ model: 'gpt-4o', api_key: 'k', extra_body: { [field]: 'x' } }).param).toBe(
+        `extra_body.${field}`,
+      )
+    },
+  )
+})
+
+describe('settings of a request', () => {
+  const user_config = seedConfig()
+
+  test('they win over the config; over a cap they are lowered and named', () => {
+    const { plan, warnings } = planOf({
+      model: 'user-azure-instance',
+      user_config,
+      num_retries: 99,
+      timeout: '3',
+      max_fallbacks: 0,
+    })
+    expect(plan).toMatchObject({ request_num_retries: 10, num_retries: 2, timeout_s: 3, max_fallbacks: 0 })
+    expect(plan.deployments.map(({ timeout_s }) => timeout_s)).toEqual([null, null])
+    expect(warnings).toEqual([expect.stringContaining('`num_retries`')])
+  })
+
+  test('fallbacks in map form replace those of the config; other forms wait for a later version', () => {
+    const swapped = [{ 'user-openai-instance': ['user-azure-instance'] }]
+    const { plan } = planOf({ model: 'user-openai-instance', user_config, fallbacks: swapped })
+    expect(plan.fallbacks).toEqual(swapped[0])
+    expect(planOf({ model: 'user-azure-instance', user_config, disable_fallbacks: true }).plan).toMatchObject(
+      {
+        fallbacks: {},
+        deployments: [{ group: 'user-azure-instance' }],
+      },
+    )
+    for (const fallbacks of [['user-openai-instance'], [{ model: 'x', api_key: 'k' }]]) {
+      const { notYetActive } = planOf({ model: 'user-azure-instance', user_config, fallbacks })
+      expect(notYetActive).toEqual(['fallbacks'])
+    }
+    expect(refusalFor({ model: 'user-azure-instance', user_config, fallbacks: [{ a: ['b'] }] }).param).toBe(
+      'fallbacks[0].a',
+    )
+  })
+
+  const wrong: [string, unknown][] = [
+    ['num_retries', -1],
+    ['num_retries', '1'],
+    ['timeout', 0],
+    ['request_timeout', 'x'],
+    ['max_fallbacks', 1.5],
+    ['disable_fallbacks', 'yes'],
+    ['fallbacks', 'x'],
+    ['model', ''],
+    ['model', 7],
+    ['model', 'x'.repeat(600)],
+    ['extra_headers', { 'x-a': 'b' }],
+  ]
+  test.each(wrong)('%s: %j is refused', (field, value) => {
+    expect(refusalFor({ model: 'user-azure-instance', user_config, [field]: value }).param).toBe(field)
+  })
+
+  test("mock_response is for own plans; on an operator's model test switches are refused", () => {
+    const mocked = planOf({ model: 'user-azure-instance', user_config, mock_response: 'hello' })
+    expect(mocked.bundles?.map(({ mock_response }) => mock_response)).toEqual(['hello', 'hello'])
+    expect(mocked.body).not.toHaveProperty('mock_response')
+    const operator = operatorOf({ model_list: [operatorModel('house')] })
+    for (const field of ['mock_response', 'mock_timeout', 'mock_testing_fallbacks']) {
+      expect(refusalFor({ model: 'house', [field]: true }, operator).param).toBe(field)
+      expect(planOf({ model: 'house', [field]: false }, operator).plan.source).toBe('operator')
+    }
+  })
+})
+
+describe('names', () => {
+  test("a name that is a deployment's own model selects that deployment", () => {
+    const { plan } = planOf({ model: 'gpt-3.5-turbo', user_config: seedConfig() })
+    expect([plan.group, plan.deployments.map(({ name }) => name)]).toEqual([
+      'user-openai-instance',
+      ['openai/gpt-3.5-turbo'],
+    ])
+  })
+
+  test('an alias leads to its group, an unknown name to the default fallback', () => {
+    const user_config = seedConfig({
+      model_group_alias: { short: { model: 'user-openai-instance', hidden: true } },
+    })
+    expect(planOf({ model: 'short', user_config }).plan.group).toBe('user-openai-instance')
+    const withDefault = seedConfig({ default_fallbacks: ['user-openai-instance'] })
+    expect(planOf({ model: 'unknown', user_config: withDefault }).plan.group).toBe('user-openai-instance')
+    expect(refusalFor({ model: 'unknown', user_config }).code).toBe('model_not_found')
+  })
+
+  test('only groups that can be reached are in the plan, cycles included once', () => {
+    const entry = (name: string) => ({
+      model_name: name,
+      litellm_params: { model: `openai/${name}`, api_key: 'k' },
+    })
+    const user_config = {
+      model_list: ['a', 'b', 'c', 'd', 'vendor/e'].map((name) => entry(name)),
+      fallbacks: [{ a: ['b'] }, { b: ['a'] }, { e: ['d'] }, { '*': ['c'] }],
+    }
+    const reach = (model: string) => planOf({ model, user_config }).plan
+    expect(reach('a').deployments.map(({ group }) => group)).toEqual(['a', 'b'])
+    expect(reach('a').fallbacks).toEqual({ a: ['b'], b: ['a'] })
+    expect(reach('d').fallbacks).toEqual({ '*': ['c'] })
+    expect(reach('vendor/e').fallbacks).toEqual({ 'vendor/e': ['d'], '*': ['c'] })
+  })
+
+  test('wildcards are anchored, the most literal one wins, and what they caught fills the model', () => {
+    const operator = operatorOf({
+      model_list: [
+        operatorModel('*', { model: 'openai/*' }),
+        operatorModel('groq/*', { model: 'groq/*' }),
+        operatorModel('groq/llama-*', { model: 'groq/special-*' }),
+        operatorModel('fixed-*', { model: 'openai/gpt-4o' }),
+        operatorModel('groq/llama-exact', { model: 'groq/exact' }),
+      ],
+    })
+    const modelOf = (model: string) => planOf({ model }, operator).plan.deployments[0]?.name
+    expect(modelOf('groq/llama-3')).toBe('groq/special-3')
+    expect(modelOf('groq/llama-exact')).toBe('groq/exact')
+    expect(modelOf('groq/other')).toBe('groq/other')
+    expect(modelOf('xgroq-other')).toBe('openai/xgroq-other')
+    expect(modelOf('fixed-1')).toBe('openai/gpt-4o')
+  })
+
+  test("a bare * does not send one provider's key to another", () => {
+    const operator = operatorOf({ model_list: [operatorModel('*', { model: '*' })] })
+    expect(planOf({ model: 'gpt-4o' }, operator).plan.deployments[0]?.name).toBe('openai/gpt-4o')
+    expect(refusalFor({ model: 'mistral/large' }, operator).code).toBe('model_not_found')
+  })
+
+  test('a worker finds the bundle of a wildcard by its operator_id', () => {
+    const operator = operatorOf({ model_list: [operatorModel('groq/*', { model: 'groq/*' })] })
+    const bundles = operatorBundles(operator, ids)
+    const [one, other] = ['groq/a', 'groq/b'].map((model) => planOf({ model }, operator).plan.deployments[0])
+    expect(one?.id).not.toBe(other?.id)
+    expect(bundles.get(one?.operator_id ?? '')).toMatchObject({ api_key: OPERATOR_KEY })
+    expect(one?.operator_id).toBe(other?.operator_id)
+  })
+
+  test('wildcards match as anchored patterns do, in linear time', () => {
+    const letters = fc.string({ unit: fc.constantFrom('a', 'b', '*'), maxLength: 8 })
+    const name = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 12 })
+    fc.assert(
+      fc.property(letters, name, (pattern, text) => {
+        const captured = matchWildcard(pattern, text)
+        expect(captured !== null).toBe(new RegExp(`^${pattern.replaceAll('*', '.*')}$`).test(text))
+        if (!captured) return
+        const rebuilt = pattern.split('*').map((piece, index) => (index ? captured[index - 1] : '') + piece)
+        expect(rebuilt.join('')).toBe(text)
+      }),
+      { numRuns: 2000 },
+    )
+    expect(matchWildcard('a*'.repeat(100) + 'b', 'a'.repeat(512))).toBeNull()
+  })
+})
+
+describe('ids', () => {
+  const one = (changes: Record<string, unknown> = {}, tenant = 'acme', customer: string | null = null) => {
+    const body = { model: 'mine', messages: [], user_config: configWith(changes) }
+    const { plan } = resolvePlan({ body, tenant, customer }, { operator: operatorOf(), ids, egress })
+    const [deployment] = plan.deployments
+    if (!deployment) throw new Error('no deployment')
+    return deployment
+  }
+
+  test('are the same for the same deployment, whatever its weight, timeout or limits', () => {
+    expect(one({ weight: 3, timeout: 9, rpm: 5, temperature: 1 }).id).toBe(one().id)
+  })
+
+  test.each([
+    ['key', { api_key: 'sk-other' }],
+    ['base', { api_base: 'https://x.example/v1' }],
+    ['organization', { organization: 'org-x' }],
+    ['provider', { model: 'groq/gpt-4o' }],
+  ])('differ by %s, also without the model', (_what, changes) => {
+    expect(one(changes).id).not.toBe(one().id)
+    expect(one(changes).key_id).not.toBe(one().key_id)
+  })
+
+  test('differ by model, but not the one that carries a pause of the key', () => {
+    expect(one({ model: 'openai/gpt-5' }).id).not.toBe(one().id)
+    expect(one({ model: 'openai/gpt-5' }).key_id).toBe(one().key_id)
+  })
+
+  test("differ by tenant and by customer, so one's cooldown is never another's", () => {
+    const all = [one(), one({}, 'other'), one({}, 'acme', 'c1'), one({}, 'acme', 'c2')]
+    expect(new Set(all.map(({ id }) => id)).size).toBe(4)
+    expect(new Set(all.map(({ key_id }) => key_id)).size).toBe(4)
+  })
+
+  test('twins of one list share their id and are told apart by an ordinal', () => {
+    const [item] = configWith({}).model_list
+    const { plan } = planOf({ model: 'mine', user_config: { model_list: [item, item] } })
+    expect(new Set(plan.deployments.map(({ id }) => id)).size).toBe(1)
+    expect(plan.deployments.map(({ name }) => name)).toEqual(['openai/gpt-4o', 'openai/gpt-4o#2'])
+  })
+
+  test('no id, name or plan holds a key', () => {
+    const { plan } = planOf({ model: 'user-azure-instance', user_config: seedConfig() })
+    expect(JSON.stringify(plan)).not.toMatch(/azure-key|openai-key|user\.openai/)
+  })
+})
