@@ -9,6 +9,7 @@ import { chooseSocket, socketUrl, startEmbeddedRedis } from './embedded-redis.ts
 import { findRedisServer } from './find-redis.ts'
 import { readOrMakeKeys, type LocalKeys } from './local-keys.ts'
 import { startNodeChild } from './node-child.ts'
+import type { RunningProcess } from './running-process.ts'
 import { chooseAddress, readFolders, readStopTimeoutMs, type Environment } from './settings.ts'
 import { supervise, type SuperviseDeps, type Supervised } from './supervise.ts'
 
@@ -48,8 +49,13 @@ export async function start({ workers }: { workers: number }, deps: StartDeps): 
     const keys = ownsRedis ? await readOrMakeKeys(folders.keysDir) : null
     const address = await chooseAddress(deps.environment)
     const environment = childEnvironment(deps.environment, { ...folders, ...address, keys })
-    if (ownsRedis) environment.REDIS_URL = await startRedis(folders.dataDir, children, supervising)
-    await startNodeChildren(environment, workers, children, supervising)
+    const redis = ownsRedis ? await prepareRedis(folders.dataDir, log) : null
+    if (redis) environment.REDIS_URL = redis.url
+    // At once: Redis answers long before the others have loaded their code.
+    await Promise.all([
+      redis ? superviseInto(children, 'Redis', redis.launch, supervising) : null,
+      startNodeChildren(environment, workers, children, supervising),
+    ])
     const failures = children.map(failedStart)
     isReady = await Promise.race([waitUntilReady(address.url, stopping.signal), ...failures])
     if (isReady) deps.print(formatWelcome(describeStart(deps, address.url, environment, keys)))
@@ -103,18 +109,13 @@ function childEnvironment(own: Environment, { configFile, dataDir, host, port, k
   }
 }
 
-async function startRedis(
-  dataDir: string,
-  children: Supervised[],
-  supervising: SuperviseDeps,
-): Promise<string> {
+async function prepareRedis(dataDir: string, log: Logger) {
   const server = await findRedisServer()
   // One socket for all restarts: the children know this one.
   const socket = await chooseSocket(dataDir)
-  const onWarning = (line: string) => supervising.log.warn({ child: 'Redis' }, `Redis says: ${line}`)
+  const onWarning = (line: string) => log.warn({ child: 'Redis' }, `Redis says: ${line}`)
   const launch = () => startEmbeddedRedis({ dataDir, server, socket, onWarning })
-  children.push(await supervise('Redis', launch, supervising))
-  return socketUrl(socket)
+  return { url: socketUrl(socket), launch }
 }
 
 async function startNodeChildren(
@@ -125,11 +126,21 @@ async function startNodeChildren(
 ): Promise<void> {
   const stopTimeoutMs = readStopTimeoutMs(environment)
   const launch = (file: string) => () => startNodeChild(file, environment, stopTimeoutMs)
-  children.push(await supervise('API', launch('api/main.ts'), supervising))
+  await superviseInto(children, 'API', launch('api/main.ts'), supervising)
   for (let number = 1; number <= workers; number += 1) {
     const name = workers === 1 ? 'worker' : `worker ${number}`
-    children.push(await supervise(name, launch('worker/main.ts'), supervising))
+    await superviseInto(children, name, launch('worker/main.ts'), supervising)
   }
+}
+
+/** What has been started is in the list at once, so that it is stopped when a later one fails. */
+async function superviseInto(
+  children: Supervised[],
+  name: string,
+  launch: () => Promise<RunningProcess>,
+  supervising: SuperviseDeps,
+): Promise<void> {
+  children.push(await supervise(name, launch, supervising))
 }
 
 /** A child that ends before the gateway was ready will not do better when started again: its message is in the log. */

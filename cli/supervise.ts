@@ -32,6 +32,7 @@ export async function supervise(
 ): Promise<Supervised> {
   const stopping = new AbortController()
   const first = await launch()
+  log.info({ child: name, childPid: first.pid }, `${name} started`)
   let current: RunningProcess | null = first
   const done = keepRunning(first)
 

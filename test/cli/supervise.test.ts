@@ -46,6 +46,7 @@ test('a killed process is started again and the log says so', async () => {
   process.kill(firstPid ?? 0, 'SIGKILL')
   await eventually('another process runs', () => child.pid() !== undefined && child.pid() !== firstPid)
   expect(lines).toMatchObject([
+    { level: 30, child: 'worker', childPid: firstPid, msg: 'worker started' },
     { level: 50, child: 'worker', signal: 'SIGKILL', msg: expect.stringContaining('starting it again') },
     { level: 30, child: 'worker', childPid: child.pid(), msg: 'worker runs again' },
   ])
@@ -64,12 +65,16 @@ test('a stopped process is not started again, and neither is one that waits for 
   await running.stop()
   await waiting.stop()
   expect(running.pid()).toBeUndefined()
-  expect(lines.map(({ msg }) => msg)).toEqual(['worker ended unexpectedly; starting it again in 60 s'])
+  expect(lines.map(({ msg }) => msg)).toEqual([
+    'worker started',
+    'worker started',
+    'worker ended unexpectedly; starting it again in 60 s',
+  ])
 })
 
 test('before the gateway is ready an end is a failed start: told, not repeated', async () => {
   const child = await watch(CRASH, false)
   expect(await child.firstExit).toMatchObject({ code: 7 })
   await child.stop()
-  expect(lines).toEqual([])
+  expect(lines.map(({ msg }) => msg)).toEqual(['worker started'])
 })
