@@ -4,7 +4,7 @@ import { startGateway, type Gateway } from '../support/gateway.ts'
 import { completion, startProvider, type LedgerEntry, type TestProvider } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
 
-const SLOTS = 10
+const SLOTS = 20
 
 let provider: TestProvider
 let gateway: Gateway
@@ -40,17 +40,18 @@ test('100 calls of one tenant that hang do not stop another tenant’s jobs', as
     expect(await gateway.ended(id, { key: light })).toMatchObject({ status: 'completed' })
     expect(performance.now() - startedAt).toBeLessThan(2000)
   }
-  // Alone it may take more than half, but never the last 15 in a hundred of the slots.
-  expect(callsOf('hanging').length).toBeLessThanOrEqual(Math.floor(SLOTS * 0.85))
+  const taken = callsOf('hanging').length
   await Promise.all(stuck.map(({ id }) => gateway.call('POST', `/v1/jobs/${id}/cancel`, { key: heavy })))
   await eventually('all slots are free again', () => provider.open() === 0)
+  // Alone it may take more than half, but never the last 15 in a hundred of the slots.
+  expect(taken).toBeLessThanOrEqual(SLOTS * 0.85)
 })
 
 test('a tenant’s backlog delays another’s single job by about one service time, not by the backlog', async () => {
   const serviceMs = 100
   provider.answer(() => ({ ...completion('ok'), delayMs: serviceMs }))
   const backlog = await Promise.all(
-    Array.from({ length: 200 }, () => gateway.submit(asks('sk-heavy', 'backlog'), {}, heavy)),
+    Array.from({ length: 400 }, () => gateway.submit(asks('sk-heavy', 'backlog'), {}, heavy)),
   )
   await eventually('the backlog is being worked off', () => callsOf('backlog').length > SLOTS)
   const before = callsOf('backlog').length
@@ -64,13 +65,13 @@ test('a tenant’s backlog delays another’s single job by about one service ti
 
 test('within a tenant, one customer’s backlog does not delay another customer’s job', async () => {
   provider.answer(() => ({ ...completion('ok'), delayMs: 100 }))
-  await Promise.all(Array.from({ length: 200 }, () => submitFor('big', 'bulk')))
+  await Promise.all(Array.from({ length: 400 }, () => submitFor('big', 'bulk')))
   await eventually('the bulk is being worked off', () => callsOf('bulk').length > SLOTS)
   const before = callsOf('bulk').length
   await submitFor('small', 'small one')
   await eventually('it is called', () => callsOf('small one').length === 1)
   expect(callsOf('bulk').length - before).toBeLessThanOrEqual(4 * SLOTS)
-  await eventually('the bulk is done', () => callsOf('bulk').length === 200 && provider.open() === 0)
+  await eventually('the bulk is done', () => callsOf('bulk').length === 400 && provider.open() === 0)
 })
 
 function submitFor(customer: string, prompt: string) {

@@ -17,7 +17,9 @@ let keyNumber = 0
 beforeAll(async () => {
   provider = await startProvider()
   receiver = await startReceiver()
-  gateway = await startGateway({ env: { GATEWAY_WEBHOOK_SCHEDULE_S: '0,0.3,0.3,1', GATEWAY_WEBHOOK_TIMEOUT_MS: '2000' } })
+  gateway = await startGateway({
+    env: { GATEWAY_WEBHOOK_SCHEDULE_S: '0,0.3,0.3,1', GATEWAY_WEBHOOK_TIMEOUT_MS: '2000' },
+  })
 })
 
 afterAll(async () => {
