@@ -117,8 +117,8 @@ export function createCompletion(deps: CompletionDeps) {
     run.waits = []
     run.isLastResort = false
 
-    const leftMs = run.claim.deadline - Date.now()
-    const timeoutMs = Math.max(1, Math.min((grant.deployment.timeout_s ?? plan.timeout_s) * 1000, leftMs))
+    // Not shortened to the deadline: the hold stops the call then, so that it ends `expired` and not as a timeout.
+    const timeoutMs = Math.max(1, (grant.deployment.timeout_s ?? plan.timeout_s) * 1000)
     const outcome = await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal })
     const isStopped = outcome.kind === 'error' && hold.reason() !== null
     noteAttempt(run, closeAttempt(made, outcome, isStopped, Date.now()))

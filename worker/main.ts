@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
 import { createClaims } from '../shared/claims.ts'
 import type { Config } from '../shared/config.ts'
+import { createDeliveries } from '../shared/deliveries.ts'
+import { createDeliveryQueue, WEBHOOKS_QUEUE, type DeliveryEntry } from '../shared/delivery-queue.ts'
 import { createDeploymentState } from '../shared/deployment-state.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
 import { createIds } from '../shared/ids.ts'
@@ -14,14 +17,22 @@ import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
 import { createSettledListener } from '../shared/settled.ts'
 import { createSettle, type SettleResult, type SettleSubject } from '../shared/settle.ts'
+import { createEndedReader } from '../shared/webhooks.ts'
 import { createWindow } from '../shared/window.ts'
+import { createAnnounce } from './announce.ts'
 import { createCompletion } from './completion.ts'
+import { createDeliveryProcessor } from './delivery.ts'
 import { createFeeder } from './feeder.ts'
 import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
 import { RunningJobs } from './running.ts'
 import { createSweeper } from './sweeper.ts'
-import { startJobsWorker } from './workers.ts'
+import { startJobsWorker, startWorker } from './workers.ts'
+
+// Webhooks are short calls; they have slots of their own, so that a slow receiver takes none from completions.
+const WEBHOOK_CONCURRENCY = 50
+// A try that its worker does not end in time is another worker's.
+const DELIVERY_LEASE_MARGIN_MS = 2_000
 
 /** Opens what a worker needs, in order, and takes jobs. @returns how to stop: take no more, drain, hand back, close. */
 async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
@@ -39,7 +50,8 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     throw error
   }
 
-  const workerId = `w-${randomBytes(8).toString('hex')}`
+  // The host's name lets a container's health check find its own worker's heartbeat.
+  const workerId = `w-${hostname()}-${randomBytes(8).toString('hex')}`
   const keys = createKeys(redisConfig.keyPrefix)
   const ids = createIds(secrets.idSecret)
   const sealer = createSealer(secrets.encryptionKeys)
@@ -53,10 +65,28 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   settled.onCancel((jobId) => running.stop(jobId, 'cancelled'))
   await settled.start()
 
-  const { allowedCidrs, testResolve, testCaFile } = config.egress
-  const policy = createEgressPolicy({ allowedCidrs, forbidden: ownTargets(config.listen, redisConfig.url) })
+  const { allowedCidrs, webhookAllowedCidrs, testResolve, testCaFile } = config.egress
+  const forbidden = ownTargets(config.listen, redisConfig.url)
+  const policy = createEgressPolicy({ allowedCidrs, forbidden })
   const outbound = createOutbound({ policy, testResolve, testCaFile })
-  const afterSettle = (_subject: SettleSubject, result: SettleResult) => {
+  const webhookPolicy = createEgressPolicy({ allowedCidrs: webhookAllowedCidrs, forbidden })
+  const webhookOutbound = createOutbound({ policy: webhookPolicy, testResolve, testCaFile })
+
+  const { scheduleSeconds, timeoutMs } = config.webhooks
+  const deliveryQueue = createDeliveryQueue(redis, keys)
+  const deliveries = createDeliveries({
+    redis,
+    keys,
+    sealer,
+    queue: deliveryQueue,
+    leaseMs: timeoutMs + DELIVERY_LEASE_MARGIN_MS,
+    retentionMs: config.jobs.resultRetentionMs,
+    firstWaitMs: (scheduleSeconds[0] ?? 0) * 1000,
+  })
+  const readEnded = createEndedReader({ redis, keys, sealer })
+  const announce = createAnnounce({ readEnded, deliveries, ids, idSecret: secrets.idSecret, log })
+  const afterSettle = ({ id, hasWebhook }: SettleSubject, result: SettleResult) => {
+    if (hasWebhook && (result.kind === 'settled' || result.kind === 'ended')) void announce(id)
     if (result.kind === 'settled' && result.tenantsWaiting > 0) void feed()
   }
   const completion = createCompletion({
@@ -80,8 +110,8 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     queue,
     settle,
     feed,
-    announce: async () => {},
-    feedDeliveries: async () => {},
+    announce,
+    feedDeliveries: () => deliveries.feedDue(),
     afterSettle,
     log,
     workerId,
@@ -98,6 +128,21 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const heartbeat = setInterval(() => void beat(settings.concurrency), settings.heartbeatMs)
   running.start()
   const worker = startJobsWorker(completion.run, { redis: blocking, keys, log, ...settings })
+  const deliver = createDeliveryProcessor({
+    deliveries,
+    post: webhookOutbound.post,
+    scheduleSeconds,
+    timeoutMs,
+    random: Math.random,
+    log,
+  })
+  const webhookWorker = startWorker<DeliveryEntry>(WEBHOOKS_QUEUE, deliver, {
+    redis: blocking,
+    keys,
+    log,
+    ...settings,
+    concurrency: WEBHOOK_CONCURRENCY,
+  })
   sweeper.start()
   void feed()
   log.info({ worker_id: workerId, concurrency: settings.concurrency }, 'The worker takes jobs')
@@ -105,12 +150,11 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   return async () => {
     clearInterval(heartbeat)
     await beat(0)
-    await drain(running, worker.close(), settings.drainMs, log)
+    await drain(running, Promise.all([worker.close(), webhookWorker.close()]), settings.drainMs, log)
     await sweeper.close()
     running.close()
     settled.close()
-    await queue.close()
-    await outbound.close()
+    await Promise.all([queue.close(), deliveryQueue.close(), outbound.close(), webhookOutbound.close()])
     closeConnections()
   }
 }
@@ -118,7 +162,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
 /** Lets the calls in flight finish; what is not done in time is handed back with its attempt marked. */
 async function drain(
   running: RunningJobs,
-  closed: Promise<void>,
+  closed: Promise<unknown>,
   drainMs: number,
   log: Logger,
 ): Promise<void> {

@@ -30,7 +30,7 @@ export function createSweeper(deps: {
   /** Announces an ended job; does nothing when that was done. */
   announce: (jobId: string) => Promise<void>
   /** Enqueues webhook deliveries whose time has come. */
-  feedDeliveries: () => Promise<void>
+  feedDeliveries: () => Promise<unknown>
   afterSettle: (subject: SettleSubject, result: SettleResult) => void
   log: Logger
   workerId: string
