@@ -15,6 +15,9 @@ import { addCompletionRoutes, type CompletionDeps } from './routes/completions.t
 import { addHealthRoutes } from './routes/health.ts'
 import { addJobRoutes } from './routes/jobs.ts'
 import { addModelRoutes } from './routes/models.ts'
+import { addWebhookSecretRoute } from './routes/webhook-secret.ts'
+
+const IDLE_CHECK_MS = 20
 
 export type AppDeps = CompletionDeps & {
   log: Logger
@@ -24,15 +27,21 @@ export type AppDeps = CompletionDeps & {
   /** Null: only keys from the store work. */
   masterKey: string | null
   bodyBytesMax: number
+  /** `GATEWAY_ID_SECRET`, which default webhook secrets are derived from. */
+  idSecret: string
 }
 
 /** Builds the API: everything it serves, in reading order. It does not listen, and closes nothing that it was given. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
-  const loggerInstance: FastifyBaseLogger = deps.log
+  // Fastify's own lines (one a call, one a 404, one a listener) say nothing that an operator wants to read.
+  const level = deps.log.isLevelEnabled('warn') ? 'warn' : deps.log.level
+  const loggerInstance: FastifyBaseLogger = deps.log.child({}, { level })
   const app = fastify({
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: deps.bodyBytesMax,
+    // No logger is made for each call: the few lines that there are name the request themselves.
+    childLoggerFactory: (logger) => logger,
     genReqId: newRequestId,
     requestIdHeader: false,
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 2000 },
@@ -48,7 +57,11 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     // Connections that stay open outlive the listener: what still comes on them must not become a job.
     if (deps.holds.isStopping()) throw new UnavailableError('The gateway is restarting.')
   })
-  app.addHook('preClose', async () => deps.holds.endAll())
+  app.addHook('preClose', async () => {
+    deps.holds.endAll()
+    // Connections whose call is answered from now on stay open for the next one, and would hold up the end.
+    setInterval(() => app.server.closeIdleConnections(), IDLE_CHECK_MS).unref()
+  })
   addJsonBody(app)
   addSchemas(app)
 
@@ -62,6 +75,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
         addCompletionRoutes(scope, deps)
         addJobRoutes(scope, deps)
         addModelRoutes(scope, operatorModelNames(deps.operator))
+        addWebhookSecretRoute(scope, deps.idSecret)
       },
       { prefix },
     )

@@ -21,7 +21,12 @@ export function sendError(reply: FastifyReply, error: GatewayError): FastifyRepl
 /** The one error handler: whatever was thrown leaves as a GatewayError. A 5xx is logged and tells nothing inside. */
 export function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const known = toGatewayError(error, request.routeOptions.bodyLimit)
-  if (known.status >= 500) request.log.error({ err: error, requestId: request.id }, 'The request failed')
+  const line = { request_id: request.id, path: request.routeOptions.url, code: known.code }
+  if (known.status >= 500 && known.cause !== undefined) {
+    request.log.error({ ...line, err: known.cause }, 'A request failed')
+  } else if (known.status >= 500) {
+    request.log.warn(line, 'A request could not be served')
+  }
   void reply.header('x-request-id', request.id)
   void sendError(reply, known)
 }

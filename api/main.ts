@@ -1,3 +1,4 @@
+import type { Redis } from 'ioredis'
 import { createApiKeys } from '../shared/api-keys.ts'
 import type { Config } from '../shared/config.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
@@ -5,7 +6,7 @@ import { createIds } from '../shared/ids.ts'
 import { createJobs } from '../shared/jobs.ts'
 import { createKeys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
-import { loadOperatorConfig } from '../shared/operator-config.ts'
+import { loadOperatorConfig, type OperatorConfig } from '../shared/operator-config.ts'
 import { createJobQueue } from '../shared/queues.ts'
 import { checkRedis } from '../shared/redis-check.ts'
 import { createRedis } from '../shared/redis.ts'
@@ -22,23 +23,33 @@ import { createKeyCache } from './key-cache.ts'
 async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
   const operator = loadOperatorConfig(config.operatorConfigFile, process.env)
   for (const warning of operator.warnings) log.warn(`${config.operatorConfigFile}: ${warning}`)
-  const masterKey = config.secrets.masterKey ?? operator.generalSettings.masterKey
-  if (masterKey === null) log.warn('No master key is set: only keys made by `keys create` are accepted')
-
-  const { redis: redisConfig, jobs: times, listen, secrets } = config
-  const redis = createRedis(redisConfig.url, 'commands', log)
-  const subscriber = createRedis(redisConfig.url, 'blocking', log)
+  const redis = createRedis(config.redis.url, 'commands', log)
+  const subscriber = createRedis(config.redis.url, 'blocking', log)
   const closeConnections = () => {
     redis.disconnect()
     subscriber.disconnect()
   }
   try {
     await checkRedis(redis, log, signal)
+    const closeApi = await serve(config, log, { operator, redis, subscriber })
+    return async () => {
+      await closeApi()
+      closeConnections()
+    }
   } catch (error) {
     closeConnections()
     throw error
   }
+}
 
+async function serve(
+  config: Config,
+  log: Logger,
+  { operator, redis, subscriber }: { operator: OperatorConfig; redis: Redis; subscriber: Redis },
+): Promise<() => Promise<void>> {
+  const { redis: redisConfig, jobs: times, listen, secrets } = config
+  const masterKey = secrets.masterKey ?? operator.generalSettings.masterKey
+  if (masterKey === null) log.warn('No master key is set: only keys made by `keys create` are accepted')
   const keys = createKeys(redisConfig.keyPrefix)
   const ids = createIds(secrets.idSecret)
   const sealer = createSealer(secrets.encryptionKeys)
@@ -65,8 +76,9 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     holds: createHolds(),
     syncHoldMs: times.syncHoldMs,
     bodyBytesMax: listen.bodyBytesMax,
+    idSecret: secrets.idSecret,
   })
-  const address = await app.listen({ host: listen.host, port: listen.port, listenTextResolver: () => '' })
+  const address = await app.listen({ host: listen.host, port: listen.port })
   log.info({ address }, 'The API listens')
 
   return async () => {
@@ -74,7 +86,6 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     keyCache.close()
     settled.close()
     await queue.close()
-    closeConnections()
   }
 }
 

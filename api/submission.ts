@@ -8,6 +8,7 @@ import { resolvePlan } from '../shared/plan.ts'
 import { isRedisOutage } from '../shared/redis-check.ts'
 import { Customer } from '../shared/schemas/completion.ts'
 import type { JobOptions, JobWebhook } from '../shared/schemas/job.ts'
+import { checkWebhookSecret } from '../shared/signature.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 
 const ATTEMPTS_DEFAULT = 12
@@ -152,6 +153,7 @@ function checkWebhook(
 ): JobWebhook | null {
   if (webhook === undefined) return null
   egress.checkUrl(webhook.url, `${path}.url`, { allowQuery: true })
+  if (webhook.secret !== undefined) checkWebhookSecret(webhook.secret, `${path}.secret`)
   return webhook
 }
 

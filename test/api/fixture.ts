@@ -63,6 +63,7 @@ export async function startApi(
       resultRetentionMs: 86_400_000,
     },
     syncHoldMs: options.syncHoldMs ?? 5_000,
+    idSecret: 'an-id-secret-for-tests',
     bodyBytesMax: options.bodyBytesMax ?? 10 * 1024 * 1024,
   })
 

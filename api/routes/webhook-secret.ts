@@ -1,0 +1,28 @@
+import type { FastifyInstance } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { Customer } from '../../shared/schemas/completion.ts'
+import { ErrorResponse } from '../../shared/schemas/error.ts'
+import { deriveWebhookSecret } from '../../shared/signature.ts'
+
+const WebhookSecret = z.object({
+  object: z.literal('webhook_secret'),
+  customer: z.string().nullable(),
+  secret: z.string(),
+})
+
+/** `GET /webhook_secret`: what signs the webhooks of the tenant's jobs (and this customer's) that bring no secret. */
+export function addWebhookSecretRoute(app: FastifyInstance, idSecret: string): void {
+  const schema = {
+    summary: 'Read the default webhook secret of the tenant, or of one customer',
+    tags: ['webhooks'],
+    querystring: z.strictObject({ customer: Customer.optional() }),
+    response: { 200: WebhookSecret, '4xx': ErrorResponse },
+  }
+  app.withTypeProvider<ZodTypeProvider>().get('/webhook_secret', { schema }, async (request, reply) => {
+    const { customer = null } = request.query
+    void reply.header('cache-control', 'no-store')
+    const secret = deriveWebhookSecret(idSecret, request.tenant, customer)
+    return { object: 'webhook_secret' as const, customer, secret }
+  })
+}

@@ -1,0 +1,39 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { startApi, type TestApi } from './fixture.ts'
+
+let api: TestApi
+beforeAll(async () => {
+  api = await startApi()
+})
+afterAll(() => api.close())
+
+test('the API description names every route once, with what it takes and gives', async () => {
+  const { json } = await api.call('GET', '/openapi.json')
+  expect(json.openapi).toBe('3.1.0')
+  expect(Object.keys(json.paths).toSorted()).toEqual([
+    '/v1/chat/completions',
+    '/v1/jobs',
+    '/v1/jobs/{id}',
+    '/v1/jobs/{id}/cancel',
+    '/v1/jobs/{id}/result',
+    '/v1/models',
+    '/v1/models/{*}',
+    '/v1/webhook_secret',
+  ])
+  const submit = json.paths['/v1/jobs'].post
+  expect(submit.requestBody.content['application/json'].schema.$ref).toMatch(/JobRequest/)
+  expect(submit.responses['202'].content['application/json'].schema.$ref).toMatch(/Job$/)
+  expect(json.components.schemas).toHaveProperty('ErrorResponse')
+  expect(json.components.securitySchemes.gatewayKey).toMatchObject({ scheme: 'bearer' })
+})
+
+test('the docs page loads nothing from anywhere else', async () => {
+  const page = await api.call('GET', '/docs/')
+  expect(page.status).toBe(200)
+  expect(page.headers['content-security-policy']).toContain("default-src 'self'")
+  expect(page.text).not.toMatch(/(?:src|href)="https?:/)
+  for (const [, path] of page.text.matchAll(/(?:src|href)="([^"]+)"/g)) {
+    const asset = await api.call('GET', new URL(path ?? '', 'http://x/docs/').pathname)
+    expect(asset.status, path).toBe(200)
+  }
+})
