@@ -141,10 +141,12 @@ describe.skipIf(!isPossible)('secrets', () => {
       },
     })
     provider.answer(echo)
-    const { id } = await gateway.submit(ask(config(), PROMPT), options())
+    // A refused key cools its deployment, and the second call is not to wait for that.
+    const refused = config({ disable_cooldowns: true })
+    const { id } = await gateway.submit(ask(refused, PROMPT), options())
     const job = await gateway.ended(id)
     expect(job).toMatchObject({ status: 'failed', attempts: [{ status_code: 401 }] })
-    const sync = await gateway.call('POST', '/v1/chat/completions', { body: ask(config(), PROMPT) })
+    const sync = await gateway.call('POST', '/v1/chat/completions', { body: ask(refused, PROMPT) })
     expect(sync.status).toBe(401)
     await eventually('the webhook came', () => receiver.received.length === 1)
     expectNoSecret(await everything())
