@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import type { Document } from 'yaml'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
 import { firstOf, readOperatorDeployments } from './operator-deployments.ts'
@@ -55,11 +56,20 @@ function parseYaml(text: string, file: string): { config: Record<string, unknown
   // LiteLLM's documentation writes patterns as "...\.": an escape that YAML does not know and that keeps its text.
   const fatal = document.errors.find(({ code }) => code !== 'BAD_DQ_ESCAPE')
   if (fatal) throw new ConfigError(`${file}: ${fatal.message}`)
-  const config: unknown = document.toJS({ maxAliasCount: 100 })
+  const config = toPlain(document, file)
   if (config === null || config === undefined) return { config: {}, warnings: [] }
   if (!isObject(config)) throw new ConfigError(`${file} must be a mapping with a model_list.`)
   const warnings = document.errors.map(({ message }) => `${message.split('\n')[0] ?? ''} Taken as written.`)
   return { config, warnings }
+}
+
+function toPlain(document: Document.Parsed, file: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 })
+  } catch (error) {
+    // Aliases that multiply without end: the parser gives up.
+    throw new ConfigError(`${file}: ${error instanceof Error ? error.message : 'can not be read'}`)
+  }
 }
 
 /**

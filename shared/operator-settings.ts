@@ -122,7 +122,7 @@ const RESTRICTING_DEPLOYMENT = new Set([
 
 function isRestricting(path: string, name: string, value: unknown): boolean {
   if (HARMLESS.has(name)) return false
-  if (path.startsWith('model_list')) return true
+  if (path.startsWith('model_list') || RESTRICTING_KNOWN.has(path)) return true
   if (name === 'callbacks' || name === 'optional_pre_call_checks') {
     return JSON.stringify(value)
       .split(',')

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { firstRefused, readOptIns } from '../../shared/clientside-auth.ts'
 import { compileUrlPattern } from '../../shared/url-pattern.ts'
@@ -26,6 +26,16 @@ function fireworks(optIns: unknown, params: Record<string, unknown> = {}) {
       },
     ],
   })
+}
+
+/** A member of the group `mixed`. */
+function mixed(provider: string, optIns: unknown) {
+  const params = {
+    model: `${provider}/m`,
+    api_key: OPERATOR_KEY,
+    configurable_clientside_auth_params: optIns,
+  }
+  return { model_name: 'mixed', litellm_params: params }
 }
 
 const model = 'fireworks_ai/llama'
@@ -221,20 +231,8 @@ describe("a client's parameters on an operator's model", () => {
   })
 
   test('of a group, only deployments that opt in are used, and only those of one audience', () => {
-    const deployment = (provider: string, optIns: unknown) => ({
-      model_name: 'mixed',
-      litellm_params: {
-        model: `${provider}/m`,
-        api_key: OPERATOR_KEY,
-        configurable_clientside_auth_params: optIns,
-      },
-    })
     const operator = operatorOf({
-      model_list: [
-        deployment('groq', null),
-        deployment('mistral', ['api_key']),
-        deployment('xai', ['api_key']),
-      ],
+      model_list: [mixed('groq', null), mixed('mistral', ['api_key']), mixed('xai', ['api_key'])],
     })
     const { bundles } = planOf({ model: 'mixed', api_key: 'sk-mine' }, operator)
     expect(bundles?.map(({ provider }) => provider)).toEqual(['mistral'])

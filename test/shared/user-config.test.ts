@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { configWith, planOf, refusalFor, seedConfig } from './plan-support.ts'
 
@@ -71,9 +71,10 @@ describe('a valid user_config', () => {
   })
 
   test('an explicit allowed_fails of 3 is kept apart from none', () => {
-    const failsOf = (router: Record<string, unknown>) =>
-      planOf({ model: 'mine', user_config: configWith({}, router) }).plan.allowed_fails
-    expect([failsOf({ allowed_fails: 3 }), failsOf({ allowed_fails: 0 }), failsOf({})]).toEqual([3, 0, null])
+    const fails = [{ allowed_fails: 3 }, { allowed_fails: 0 }, {}].map(
+      (router) => planOf({ model: 'mine', user_config: configWith({}, router) }).plan.allowed_fails,
+    )
+    expect(fails).toEqual([3, 0, null])
   })
 
   test('settings of a later version are accepted and listed by path', () => {
