@@ -8,19 +8,24 @@ import { fileURLToPath } from 'node:url'
 const NODE_TO_RUN = 24
 
 const main = fileURLToPath(new URL('main.ts', import.meta.url))
+const isInstalled = import.meta.url.includes('/node_modules/')
+const isNewEnough = Number(process.versions.node.split('.')[0]) >= NODE_TO_RUN
 
-if (Number(process.versions.node.split('.')[0]) >= NODE_TO_RUN) await import('./main.ts')
-else runWithPinnedNode()
+if (isNewEnough && !isInstalled) await import('./main.ts')
+else runInNewProcess()
 
-function runWithPinnedNode() {
-  const node = findPinnedNode()
+function runInNewProcess() {
+  const node = isNewEnough ? process.execPath : findPinnedNode()
   if (!node) {
-    const message = `byok-gateway runs on Node ${NODE_TO_RUN} or newer; this is ${process.version}. Run npm ci, or install Node ${NODE_TO_RUN}.`
-    process.stderr.write(`${message}\n`)
+    const message = `byok-gateway runs on Node ${NODE_TO_RUN} or newer; this is ${process.version}.`
+    process.stderr.write(`${message} Run npm ci, or install Node ${NODE_TO_RUN}.\n`)
     process.exitCode = 1
     return
   }
-  const child = spawn(node, [main, ...process.argv.slice(2)], { stdio: 'inherit' })
+  const hooks = isInstalled
+    ? ['--disable-warning=ExperimentalWarning', '--import', new URL('strip-types.mjs', import.meta.url).href]
+    : []
+  const child = spawn(node, [...hooks, main, ...process.argv.slice(2)], { stdio: 'inherit' })
   // The terminal sends its signals to both; what is sent to this process alone is passed on.
   process.on('SIGINT', () => {})
   for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
