@@ -8,7 +8,7 @@ import { invalid, isObject, jsonPath } from './notes.ts'
 import { findProvider, resolveModel } from './provider-catalog.ts'
 import { noteLaterParams } from './router-settings.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
-import { UserDeployment, paramsShape } from './schemas/user-config.ts'
+import { LooseParams, PARAM_NAMES, UserDeployment } from './schemas/user-config.ts'
 
 /** A deployment of the operator's `config.yaml`, with what clients may set on it. */
 export type OperatorDeployment = Deployment & { optIns: OptIn[] }
@@ -16,10 +16,7 @@ export type OperatorDeployment = Deployment & { optIns: OptIn[] }
 type Variables = Record<string, string | undefined>
 type Context = { defaults: Record<string, unknown>; path: string; variables: Variables; notes: Notes }
 
-const LooseDeployment = z.object({
-  ...UserDeployment.shape,
-  litellm_params: z.looseObject(paramsShape),
-})
+const LooseDeployment = z.object({ ...UserDeployment.shape, litellm_params: LooseParams })
 
 /**
  * Reads one entry of an operator's `model_list`, `os.environ/` already replaced. Keys LiteLLM does not know go to the
@@ -64,7 +61,7 @@ function forProvider(params: Record<string, unknown>, path: string, notes: Notes
   const known: Record<string, unknown> = {}
   const extra: Record<string, unknown> = isObject(params['extra_body']) ? { ...params['extra_body'] } : {}
   for (const [key, value] of Object.entries(params)) {
-    if (key in paramsShape) {
+    if (PARAM_NAMES.has(key)) {
       known[key] = value
       continue
     }

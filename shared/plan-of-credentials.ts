@@ -175,7 +175,7 @@ function assemble<Entry extends Deployment>(
   return assemblePlan(
     {
       source: 'client_credentials',
-      ownerId: context.ownerId,
+      ownerId: context.ownerId(),
       start,
       names,
       router: readRouter({}, '', notes),

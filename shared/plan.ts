@@ -11,6 +11,7 @@ import type { OperatorConfig } from './operator-config.ts'
 import type { OperatorDeployment } from './operator-deployments.ts'
 import { isCallable } from './operator-deployments.ts'
 import { assemblePlan } from './plan-assembly.ts'
+import type { PlanCache } from './plan-cache.ts'
 import { planOfConfig } from './plan-of-config.ts'
 import { planOfCredentials } from './plan-of-credentials.ts'
 import { findProvider } from './provider-catalog.ts'
@@ -22,7 +23,13 @@ import type { CredentialBundle, Plan } from './schemas/plan.ts'
 const MODEL_CHARACTERS_MAX = 512
 
 export type PlanRequest = { body: Record<string, unknown>; tenant: string; customer: string | null }
-export type PlanDependencies = { operator: OperatorConfig; ids: Ids; egress: EgressPolicy }
+export type PlanDependencies = {
+  operator: OperatorConfig
+  ids: Ids
+  egress: EgressPolicy
+  /** One for a process; without it every request is resolved anew. */
+  cache?: PlanCache | null
+}
 
 /** One request on its way to a plan. */
 export type PlanContext = {
@@ -30,11 +37,14 @@ export type PlanContext = {
   split: SplitRequest
   settings: RequestSettings
   notes: Notes
+  tenant: string
+  customer: string | null
   /** Whose deployments a client's are: an opaque HMAC of tenant and customer. */
-  ownerId: string
+  ownerId: () => string
   trust: Trust
   operator: OperatorConfig
   ids: Ids
+  cache: PlanCache | null
 }
 
 export type ResolvedPlan = {
@@ -54,7 +64,8 @@ export type ResolvedPlan = {
  * @throws {InvalidRequestError} with the JSON path of what is wrong; values are not repeated.
  */
 export function resolvePlan(request: PlanRequest, dependencies: PlanDependencies): ResolvedPlan {
-  const { operator, ids, egress } = dependencies
+  const { operator, ids, egress, cache = null } = dependencies
+  const { tenant, customer } = request
   const { allowedClientHosts } = operator.generalSettings
   const notes: Notes = { warnings: [], notYetActive: [] }
   const split = splitRequest(request.body)
@@ -63,10 +74,13 @@ export function resolvePlan(request: PlanRequest, dependencies: PlanDependencies
     split,
     settings: readRequestSettings(split.gateway, notes),
     notes,
-    ownerId: ids.fingerprint('owner', request.tenant, request.customer ?? ''),
+    tenant,
+    customer,
+    ownerId: () => ids.fingerprint('owner', tenant, customer ?? ''),
     trust: { kind: 'client', egress, allowedHosts: allowedClientHosts },
     operator,
     ids,
+    cache,
   }
   const { plan, bundles } = choose(context)
   if (!plan.deployments.some(({ group }) => group === plan.group)) throw modelNotFound(context)

@@ -4,14 +4,13 @@ import type { InvalidRequestError } from './errors.ts'
 import { invalid, isObject, jsonPath } from './notes.ts'
 import { isInert, refusalOf, refuseHarmful, refuseReferences } from './refused-keys.ts'
 import { CHAT_PARAMS, CONNECTION_FIELDS } from './schemas/field-names.ts'
-import { DEPLOYMENTS_MAX, UserConfig, paramsShape, routerShape } from './schemas/user-config.ts'
+import { DEPLOYMENTS_MAX, PARAM_NAMES, UserConfig, routerShape } from './schemas/user-config.ts'
 
 /** Most characters of a `user_config` as JSON. */
 export const USER_CONFIG_CHARACTERS_MAX = 256 * 1024
 
 const ROUTER_KEYS = ['model_list', ...Object.keys(routerShape)]
 const DEPLOYMENT_KEYS = ['model_name', 'litellm_params', 'model_info', 'tpm', 'rpm']
-const PARAM_KEYS = Object.keys(paramsShape)
 const DEFAULT_PARAM_KEYS: ReadonlySet<string> = new Set([
   ...CHAT_PARAMS,
   'extra_body',
@@ -24,11 +23,13 @@ const DEFAULT_PARAM_KEYS: ReadonlySet<string> = new Set([
 /**
  * A client's `user_config`, checked whole: size, harmful keys by name, references to the server's secrets, then the
  * strict schema. Nulls and inert values of refused keys are dropped, as in a `RouterConfig` that was dumped whole.
+ * @param characters Its length as JSON.
  * @throws {InvalidRequestError} with the path of what is wrong.
  */
-export function parseUserConfig(value: unknown, path = 'user_config'): UserConfig {
+export function parseUserConfig(value: unknown, characters: number): UserConfig {
+  const path = 'user_config'
   if (!isObject(value)) throw invalid(path, 'must be an object with a `model_list`.')
-  if (JSON.stringify(value).length > USER_CONFIG_CHARACTERS_MAX) {
+  if (characters > USER_CONFIG_CHARACTERS_MAX) {
     throw invalid(path, `must have at most ${USER_CONFIG_CHARACTERS_MAX} characters as JSON.`)
   }
   refuseReferences(value, path)
@@ -116,11 +117,11 @@ function describe(error: z.ZodError, root: string): InvalidRequestError {
 function adviceFor(key: string, path: readonly PropertyKey[]): string {
   const level = path.at(-1)
   if (level === 'litellm_params') {
-    const close = suggestion(key, PARAM_KEYS)
+    const close = suggestion(key, PARAM_NAMES)
     return close === '' ? ' Parameters that only the provider knows belong into `extra_body`.' : close
   }
   if (path.length === 2 && path[0] === 'model_list') {
-    return PARAM_KEYS.includes(key) ? ' It belongs into `litellm_params`.' : suggestion(key, DEPLOYMENT_KEYS)
+    return PARAM_NAMES.has(key) ? ' It belongs into `litellm_params`.' : suggestion(key, DEPLOYMENT_KEYS)
   }
   if (path.length === 0) return suggestion(key, ROUTER_KEYS)
   return ''
