@@ -1,11 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import type { EgressPolicy } from '../shared/egress.ts'
-import { GatewayError, IdempotencyMismatchError, InvalidRequestError } from '../shared/errors.ts'
+import { InvalidRequestError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
-import type { CreateResult, JobInput, Jobs } from '../shared/jobs.ts'
+import type { JobInput } from '../shared/jobs.ts'
 import type { OperatorConfig } from '../shared/operator-config.ts'
 import { resolvePlan } from '../shared/plan.ts'
-import { isRedisOutage } from '../shared/redis-check.ts'
 import { Customer } from '../shared/schemas/completion.ts'
 import type { JobOptions, JobWebhook } from '../shared/schemas/job.ts'
 import { checkWebhookSecret } from '../shared/signature.ts'
@@ -94,36 +93,6 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
         ? null
         : fingerprintRequest(deps.ids, { tenant, customer, path, key, body: request.body }),
   }
-}
-
-/**
- * Stores a prepared job, or finds the one that its idempotency key stands for.
- * @throws {IdempotencyMismatchError} when the key came with another body before.
- * @throws {UnavailableError} when Redis is away and nothing was stored, or a second try is safe.
- */
-export async function acceptJob(
-  jobs: Jobs,
-  input: JobInput,
-): Promise<Exclude<CreateResult, { kind: 'mismatch' }>> {
-  let result: CreateResult
-  try {
-    result = await jobs.create(input)
-  } catch (error) {
-    if (!isRedisOutage(error) || input.idempotency !== null || wasNeverSent(error)) throw error
-    // The script may have run: were the SDKs to send the request again, both jobs could be billed.
-    const message =
-      'The gateway lost its store while it took the job, which may or may not run. Look at GET /v1/jobs before you send it again; with an Idempotency-Key a second try is safe.'
-    throw new GatewayError(503, 'server_error', 'unavailable', message, { shouldRetry: false, cause: error })
-  }
-  if (result.kind === 'mismatch') throw new IdempotencyMismatchError()
-  return result
-}
-
-function wasNeverSent(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    /^(Stream isn't writeable|Cluster isn't ready|None of startup nodes)/.test(error.message)
-  )
 }
 
 // Node reads header bytes as Latin-1; names outside ASCII come as UTF-8 and must equal the same name in a body.

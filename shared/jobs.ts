@@ -43,7 +43,10 @@ export type JobInput = {
   idempotency: { fingerprint: string; bodyHash: string } | null
 }
 
-export type CreateResult = { kind: 'created' | 'replayed'; id: string } | { kind: 'mismatch' }
+export type CreateResult =
+  | { kind: 'created'; id: string; createdMs: number }
+  | { kind: 'replayed'; id: string }
+  | { kind: 'mismatch' }
 
 export type JobFilter = {
   status?: string
@@ -91,11 +94,11 @@ export function createJobs(deps: {
         PRIORITY_CLASSES[input.priority], ...recordFields(input, sealer),
       ], // oxfmt-ignore
     )
-    const [kind, value] = reply as [Buffer, Buffer | number] // see the script
+    const [kind, value, createdMs = 0] = reply as [Buffer, Buffer | number, number?] // see the script
     if (kind.toString() === 'mismatch') return { kind: 'mismatch' }
     if (kind.toString() === 'replayed') return { kind: 'replayed', id: String(value) }
     await enqueue(input, Number(value))
-    return { kind: 'created', id }
+    return { kind: 'created', id, createdMs }
   }
 
   // The record is written: from here on a failure delays the job, the sweeper enqueues it.
@@ -106,6 +109,26 @@ export function createJobs(deps: {
     } catch (error) {
       log.warn({ err: error, job_id: id }, 'A job was accepted but not enqueued; the sweeper will')
     }
+  }
+
+  /** The job as it stood when it was created: what a read would have given, without the round trip. */
+  function describeCreated(input: JobInput, createdMs: number): Job {
+    const starts = String(createdMs + input.delayMs)
+    const isDelayed = input.delayMs > 0
+    const fields: Record<string, string> = {
+      status: 'queued',
+      tenant: input.tenant,
+      meta: JSON.stringify(metaOf(input)),
+      created: String(createdMs),
+      starts,
+      deadline: String(createdMs + input.delayMs + input.expiresInMs),
+      queue_state: isDelayed ? 'delayed' : 'waiting',
+      ...(isDelayed ? { next_at: starts } : {}),
+    }
+    const values = LIST_FIELDS.map((name) => (fields[name] === undefined ? null : Buffer.from(fields[name])))
+    const view = parseRecord(input.id, values, sealer)
+    if (!view) throw new Error('A created job lacks the fields of one.')
+    return view.job
   }
 
   async function readRecord(tenant: string, id: string): Promise<JobView | null> {
@@ -176,14 +199,13 @@ export function createJobs(deps: {
     return readRecord(tenant, id)
   }
 
-  return { create, read: readRecord, list, cancel }
+  return { create, describeCreated, read: readRecord, list, cancel }
 }
 
 export type Jobs = ReturnType<typeof createJobs>
 
-function recordFields(input: JobInput, sealer: Sealer): (string | Buffer)[] {
-  const place = (field: string) => ({ tenant: input.tenant, kind: 'job' as const, id: input.id, field })
-  const meta: JobMeta = {
+function metaOf(input: JobInput): JobMeta {
+  return {
     endpoint: input.endpoint,
     model: input.model,
     mode: input.mode,
@@ -196,7 +218,16 @@ function recordFields(input: JobInput, sealer: Sealer): (string | Buffer)[] {
     attemptsMax: input.plan.max_attempts,
     resultTtlMs: input.resultTtlMs,
   }
-  const fields: (string | Buffer)[] = ['meta', JSON.stringify(meta), 'plan', JSON.stringify(input.plan)]
+}
+
+function recordFields(input: JobInput, sealer: Sealer): (string | Buffer)[] {
+  const place = (field: string) => ({ tenant: input.tenant, kind: 'job' as const, id: input.id, field })
+  const fields: (string | Buffer)[] = [
+    'meta',
+    JSON.stringify(metaOf(input)),
+    'plan',
+    JSON.stringify(input.plan),
+  ]
   fields.push('req', sealer.seal(place('req'), JSON.stringify(input.body)))
   if (input.bundles) fields.push('cred', sealer.seal(place('cred'), JSON.stringify(input.bundles)))
   if (input.webhook) fields.push('hook', sealer.seal(place('hook'), JSON.stringify(input.webhook)))

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { SyncWaitExceededError } from '../../shared/errors.ts'
 import type { JobInput, Jobs, JobView } from '../../shared/jobs.ts'
@@ -6,10 +6,11 @@ import { ChatCompletion, ChatCompletionRequest } from '../../shared/schemas/comp
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { Job } from '../../shared/schemas/job.ts'
 import type { SettledListener } from '../../shared/settled.ts'
+import { acceptAndSend, acceptJob } from '../acceptance.ts'
 import type { Holds } from '../holds.ts'
 import { missingJob, sendAccepted, sendCompletion } from '../job-replies.ts'
 import { parsePrefer, type Preference } from '../prefer.ts'
-import { acceptJob, CHAT_COMPLETIONS, prepareJob, type SubmissionDeps } from '../submission.ts'
+import { CHAT_COMPLETIONS, prepareJob, type SubmissionDeps } from '../submission.ts'
 import { awaitOwnJob } from '../waiting.ts'
 
 export type CompletionDeps = SubmissionDeps & {
@@ -41,19 +42,22 @@ export function addCompletionRoutes(app: FastifyInstance, deps: CompletionDeps):
       deps,
     )
     void reply.header('vary', 'Prefer')
-    const waitMs = isAsync ? Math.min((preference.waitSeconds ?? 0) * 1000, deps.syncHoldMs) : deps.syncHoldMs
-    const view = await createAndAwait(request, reply, input, waitMs)
-    if (isAsync) return answerAsync(reply, view, preference, waitMs)
-    if (!view.isTerminal) throw new SyncWaitExceededError(view.job.id)
+    if (!isAsync) {
+      const view = await createAndAwait(reply, input, deps.syncHoldMs)
+      if (!view.isTerminal) throw new SyncWaitExceededError(view.job.id)
+      return sendCompletion(reply, view)
+    }
+    const waitMs = Math.min((preference.waitSeconds ?? 0) * 1000, deps.syncHoldMs)
+    void reply.header('preference-applied', formatPreference(preference, waitMs))
+    if (waitMs === 0) return acceptAndSend(reply, input, deps)
+    const view = await createAndAwait(reply, input, waitMs)
+    if (!view.isTerminal) return sendAccepted(reply, view.job)
+    void reply.header('preference-applied', formatPreference({ ...preference, respondAsync: false }, waitMs))
     return sendCompletion(reply, view)
   })
 
-  async function createAndAwait(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    input: JobInput,
-    waitMs: number,
-  ): Promise<JobView> {
+  async function createAndAwait(reply: FastifyReply, input: JobInput, waitMs: number): Promise<JobView> {
+    const { tenant } = input
     // The watch stands before the job exists: a fast one could end before anybody listened.
     let watch = settled.watch(input.id)
     const hold = holds.hold(reply)
@@ -65,10 +69,10 @@ export function addCompletionRoutes(app: FastifyInstance, deps: CompletionDeps):
         watch.close()
         watch = settled.watch(id)
       }
-      const isFresh = kind === 'created' && waitMs > 0
-      const wait = { tenant: request.tenant, id, watch, waitMs, signal: hold.signal, isFresh }
+      const isFresh = kind === 'created'
+      const wait = { tenant, id, watch, waitMs, signal: hold.signal, isFresh }
       const view = await awaitOwnJob(jobs, wait)
-      if (!view) throw missingJob(deps.ids, request.tenant, id)
+      if (!view) throw missingJob(deps.ids, tenant, id)
       return view
     } finally {
       watch.close()
@@ -77,18 +81,9 @@ export function addCompletionRoutes(app: FastifyInstance, deps: CompletionDeps):
   }
 }
 
-function answerAsync(
-  reply: FastifyReply,
-  view: JobView,
-  preference: Preference,
-  waitMs: number,
-): FastifyReply {
-  const wait = preference.waitSeconds === null ? [] : [`wait=${Math.floor(waitMs / 1000)}`]
-  if (view.isTerminal && wait.length > 0) {
-    void reply.header('preference-applied', wait.join(', '))
-    return sendCompletion(reply, view)
-  }
-  const asynchronous = preference.respondAsync ? ['respond-async'] : []
-  void reply.header('preference-applied', [...asynchronous, ...wait].join(', '))
-  return sendAccepted(reply, view.job)
+/** What was applied, for `Preference-Applied`. */
+function formatPreference({ respondAsync, waitSeconds }: Preference, waitMs: number): string {
+  const asynchronous = respondAsync ? ['respond-async'] : []
+  const wait = waitSeconds === null ? [] : [`wait=${Math.floor(waitMs / 1000)}`]
+  return [...asynchronous, ...wait].join(', ')
 }

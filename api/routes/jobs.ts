@@ -7,11 +7,12 @@ import { JobRequest } from '../../shared/schemas/completion.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { Job } from '../../shared/schemas/job.ts'
 import { waitForEnd, type SettledListener } from '../../shared/settled.ts'
+import { acceptAndSend } from '../acceptance.ts'
 import type { Holds } from '../holds.ts'
 import { missingJob, sendAccepted, sendJob, sendResult } from '../job-replies.ts'
 import { JobList, JobListQuery, readJobFilter } from '../job-list.ts'
 import { parsePrefer } from '../prefer.ts'
-import { acceptJob, CHAT_COMPLETIONS, prepareJob, type SubmissionDeps } from '../submission.ts'
+import { CHAT_COMPLETIONS, prepareJob, type SubmissionDeps } from '../submission.ts'
 
 const WAIT_MAX_S = 60
 
@@ -52,10 +53,7 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
       },
       deps,
     )
-    const { kind, id } = await acceptJob(jobs, input)
-    if (kind === 'replayed') void reply.header('idempotent-replayed', 'true')
-    const view = await readJob(request, id)
-    return sendAccepted(reply, view.job)
+    return acceptAndSend(reply, input, deps)
   })
 
   const listSchema = {

@@ -3,7 +3,7 @@
 -- KEYS: job, idempotency, index, window, busy, tenants, owners, waiting, fed, deadlines, parked, slots
 -- ARGV: now_ms ('' = Redis TIME), id, tenant, owner, body hash ('' = no idempotency key), idempotency TTL ms beyond the
 --       deadline, delay ms, expires_in ms, priority class (0 high, 1 normal, 2 low), then field, value, ... of the record
--- Output: {'created', generation to enqueue or 0 = it waits} | {'replayed', id} | {'mismatch'}
+-- Output: {'created', generation to enqueue or 0 = it waits, created ms} | {'replayed', id} | {'mismatch'}
 local job, idem, index, window, busy = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local tenants, owners, waiting = KEYS[6], KEYS[7], KEYS[8]
 local fed, deadlines, parked, slots_key = KEYS[9], KEYS[10], KEYS[11], KEYS[12]
@@ -33,7 +33,7 @@ redis.call('ZADD', deadlines, deadline, id)
 if delay > 0 then
   redis.call('HSET', job, 'queue_state', 'delayed', 'next_at', starts)
   redis.call('ZADD', parked, starts, id)
-  return { 'created', 0 }
+  return { 'created', 0, now }
 end
 
 -- Room for this tenant: below half of the slots always; above it only while nobody waits, and never the last 15%.
@@ -47,11 +47,11 @@ if has_room and total < slots + 32 and redis.call('LLEN', owners) == 0 then
   redis.call('HINCRBY', busy, tenant, 1)
   redis.call('ZADD', fed, now, id)
   redis.call('HSET', job, 'generation', 1, 'queue_state', 'waiting')
-  return { 'created', 1 }
+  return { 'created', 1, now }
 end
 redis.call('HSET', job, 'generation', 0, 'queue_state', 'waiting')
 redis.call('ZADD', waiting, class * 1e14 + now, id)
 if redis.call('ZCARD', waiting) == 1 and redis.call('RPUSH', owners, owner) == 1 then
   redis.call('RPUSH', tenants, tenant)
 end
-return { 'created', 0 }
+return { 'created', 0, now }

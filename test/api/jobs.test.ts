@@ -169,3 +169,13 @@ function ways(job: string) {
     ['POST', `/v1/jobs/${job}/cancel`],
   ] as const
 }
+
+test.for([{}, { delay: 100, customer: 'carol' }])(
+  'the 202 of %j shows what a read shows',
+  async (options) => {
+    const submitted = await submit(options)
+    expect(submitted).toEqual((await api.call('GET', `/v1/jobs/${submitted.id}`)).json)
+    await api.call('POST', `/v1/jobs/${submitted.id}/cancel`)
+    api.store.queued.length = 0
+  },
+)

@@ -1,0 +1,50 @@
+import type { FastifyReply } from 'fastify'
+import { GatewayError, IdempotencyMismatchError } from '../shared/errors.ts'
+import type { Ids } from '../shared/ids.ts'
+import type { CreateResult, JobInput, Jobs } from '../shared/jobs.ts'
+import { isRedisOutage } from '../shared/redis-check.ts'
+import { missingJob, sendAccepted } from './job-replies.ts'
+
+/** Stores a prepared job and answers 202 at once, with the job as it stands. */
+export async function acceptAndSend(
+  reply: FastifyReply,
+  input: JobInput,
+  { jobs, ids }: { jobs: Jobs; ids: Ids },
+): Promise<FastifyReply> {
+  const result = await acceptJob(jobs, input)
+  if (result.kind === 'created') return sendAccepted(reply, jobs.describeCreated(input, result.createdMs))
+  void reply.header('idempotent-replayed', 'true')
+  const view = await jobs.read(input.tenant, result.id)
+  if (!view) throw missingJob(ids, input.tenant, result.id)
+  return sendAccepted(reply, view.job)
+}
+
+/**
+ * Stores a prepared job, or finds the one that its idempotency key stands for.
+ * @throws {IdempotencyMismatchError} when the key came with another body before.
+ * @throws {UnavailableError} when Redis is away and nothing was stored, or a second try is safe.
+ */
+export async function acceptJob(
+  jobs: Jobs,
+  input: JobInput,
+): Promise<Exclude<CreateResult, { kind: 'mismatch' }>> {
+  let result: CreateResult
+  try {
+    result = await jobs.create(input)
+  } catch (error) {
+    if (!isRedisOutage(error) || input.idempotency !== null || wasNeverSent(error)) throw error
+    // The script may have run: were the SDKs to send the request again, both jobs could be billed.
+    const message =
+      'The gateway lost its store while it took the job, which may or may not run. Look at GET /v1/jobs before you send it again; with an Idempotency-Key a second try is safe.'
+    throw new GatewayError(503, 'server_error', 'unavailable', message, { shouldRetry: false, cause: error })
+  }
+  if (result.kind === 'mismatch') throw new IdempotencyMismatchError()
+  return result
+}
+
+function wasNeverSent(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    /^(Stream isn't writeable|Cluster isn't ready|None of startup nodes)/.test(error.message)
+  )
+}
