@@ -1,33 +1,31 @@
-import { randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
-import { z } from 'zod'
-import { ATTEMPT_FIELDS, attemptField, JobMeta, parseAttempts } from './job-record.ts'
+import { parseLog, type JobMeta } from './job-record.ts'
 import type { Keys } from './keys.ts'
 import type { FedJob } from './queues.ts'
+import { randomPart } from './random.ts'
 import type { Attempt, QueueState } from './schemas/job.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
 import { createScript, type ScriptArgument } from './scripts.ts'
-import type { Sealer } from './seal.ts'
+import type { RecordSealer, Sealer } from './seal.ts'
 import type { SettleSubject } from './settle.ts'
 
 /** Where a job stands in its plan; kept in the record so that a snooze or a crash goes on where it was. */
-export const Progress = z.object({
+export type Progress = {
   /** Model group that is being tried, and fallback groups still to try, in order. */
-  group: z.string(),
-  pending: z.array(z.string()),
-  visited: z.array(z.string()),
-  hops: z.number(),
+  group: string
+  pending: string[]
+  visited: string[]
+  hops: number
   /** Retries used in this group. */
-  retries: z.number(),
+  retries: number
   /** Calls that count against `max_attempts`. */
-  counted: z.number(),
+  counted: number
   /** Ids of deployments that failed in this job, and of those that can't be mended within it. */
-  failed: z.array(z.string()),
-  dead: z.array(z.string()),
+  failed: string[]
+  dead: string[]
   /** Deployment whose limits already hold a place for this job. */
-  slot: z.string().nullable(),
-})
-export type Progress = z.infer<typeof Progress>
+  slot: string | null
+}
 
 /** A job in a worker's hands. */
 export type Claim = {
@@ -39,6 +37,8 @@ export type Claim = {
   /** Null: the operator's, found in this worker's own config.yaml. */
   bundles: CredentialBundle[] | null
   body: Record<string, unknown>
+  /** Seals what belongs to this job's record. */
+  sealed: RecordSealer
   attempts: Attempt[]
   attemptsMade: number
   progress: Progress | null
@@ -55,7 +55,7 @@ export type ClaimResult =
   | { kind: 'unreadable'; id: string; token: string; subject: SettleSubject; error: unknown }
 
 const CLAIM_FIELDS = [
-  'tenant', 'owner', 'meta', 'plan', 'req', 'cred', 'idem', 'hook', 'deadline', 'attempts', 'run',
+  'tenant', 'owner', 'meta', 'plan', 'req', 'cred', 'idem', 'hook', 'deadline', 'attempts', 'run', 'log',
 ] as const // oxfmt-ignore
 
 /** The record store as a worker uses it: claim, note attempts, renew, snooze. Settling is in settle.ts. */
@@ -68,11 +68,9 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
 
   /** Takes a job for this worker, unless it ended, waits for nobody, or another live claim holds it. */
   async function claim({ id, generation }: FedJob): Promise<ClaimResult> {
-    const token = randomBytes(12).toString('base64url')
-    const reply = await claimJob(
-      [keys.job(id), keys.fed, keys.leases],
-      ['', id, generation, token, leaseMs, ...CLAIM_FIELDS, ...ATTEMPT_FIELDS],
-    )
+    const token = randomPart(12).toString('base64url')
+    const args = ['', id, generation, token, leaseMs, ...CLAIM_FIELDS]
+    const reply = await claimJob([keys.job(id), keys.window], args)
     const [kind, , claimedAt, crashes, ...fields] = reply as [
       Buffer,
       number,
@@ -86,7 +84,8 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
     const text = (name: (typeof CLAIM_FIELDS)[number]) =>
       fields[CLAIM_FIELDS.indexOf(name)]?.toString() ?? null
     const tenant = text('tenant') ?? ''
-    const meta = JobMeta.parse(JSON.parse(text('meta') ?? '{}'))
+    // Plan, meta, bundles and body were checked by the API that wrote them, the rest by our own scripts.
+    const meta = JSON.parse(text('meta') ?? '{}') as JobMeta
     const subject: SettleSubject = {
       id,
       tenant,
@@ -95,9 +94,10 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
       hasWebhook: text('hook') !== null,
       idem: text('idem'),
     }
+    const sealed = sealer.record({ tenant, kind: 'job', id })
     const open = (field: 'req' | 'cred') => {
-      const sealed = fields[CLAIM_FIELDS.indexOf(field)]
-      return sealed ? JSON.parse(sealer.open({ tenant, kind: 'job', id, field }, sealed).toString()) : null
+      const envelope = fields[CLAIM_FIELDS.indexOf(field)]
+      return envelope ? JSON.parse(sealed.open(field, envelope).toString()) : null
     }
     const run = text('run')
     try {
@@ -106,13 +106,13 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
         token,
         subject,
         meta,
-        // Both were validated by the API that wrote them, under the same seal or by our own scripts.
         plan: JSON.parse(text('plan') ?? '{}') as Plan,
         bundles: open('cred') as CredentialBundle[] | null,
         body: open('req') as Record<string, unknown>,
-        attempts: parseAttempts(fields.slice(CLAIM_FIELDS.length)),
+        sealed,
+        attempts: parseLog(text('log') ?? ''),
         attemptsMade: Number(text('attempts') ?? 0),
-        progress: run === null ? null : Progress.parse(JSON.parse(run)),
+        progress: run === null ? null : (JSON.parse(run) as Progress),
         crashes,
         deadline: Date.now() + Number(text('deadline')) - claimedAt,
       }
@@ -127,7 +127,7 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
     { id, token }: Claim,
     fields: readonly ScriptArgument[],
   ): Promise<'started' | 'fenced' | 'cancelling'> {
-    const reply = await startAttempt([keys.job(id), keys.leases], ['', id, token, leaseMs, ...fields])
+    const reply = await startAttempt([keys.job(id)], [token, ...fields])
     return String(reply) as 'started' | 'fenced' | 'cancelling' // see the script
   }
 
@@ -136,7 +136,7 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
     held: readonly { id: string; token: string }[],
   ): Promise<Map<string, 'lost' | 'cancelling'>> {
     const pairs = held.flatMap(({ id, token }) => [id, token])
-    const reply = await renewLeases([keys.leases], ['', leaseMs, keys.jobPrefix, ...pairs])
+    const reply = await renewLeases([keys.window], ['', leaseMs, keys.jobPrefix, ...pairs])
     const flat = (reply as Buffer[]).map(String) // pairs of id and word, see the script
     const words = new Map<string, 'lost' | 'cancelling'>()
     for (let at = 0; at < flat.length; at += 2)
@@ -152,7 +152,7 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
     fields: readonly ScriptArgument[],
   ): Promise<{ kind: 'snoozed'; tenantsWaiting: number } | { kind: 'fenced' | 'cancelling' }> {
     const reply = await snoozeJob(
-      [keys.job(id), keys.leases, keys.parked, keys.window, keys.busy, keys.tenants],
+      [keys.job(id), keys.window, keys.parked, keys.busy, keys.tenants],
       ['', id, subject.tenant, token, Math.max(0, Math.ceil(waitMs)), state, ...fields],
     )
     const [kind, tenantsWaiting = 0] = reply as [Buffer, number?] // see the script
@@ -164,8 +164,3 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
 }
 
 export type Claims = ReturnType<typeof createClaims>
-
-/** Record fields that keep an attempt, and how many there were in all. */
-export function attemptFields(attempt: Attempt, attemptsMade: number): ScriptArgument[] {
-  return [attemptField(attempt.number), JSON.stringify(attempt), 'attempts', attemptsMade]
-}

@@ -152,7 +152,7 @@ export function createDeliveries(deps: {
   ): Promise<'noted' | 'ended' | 'fenced'> {
     const waitMs = outcome.state === 'pending' ? Math.round(outcome.waitMs) : 0
     const reply = await finishDelivery(
-      [keys.delivery(claimed.id), keys.deliveriesDue, keys.job(claimed.jobId), keys.expiring],
+      [keys.delivery(claimed.id), keys.deliveriesDue, keys.job(claimed.jobId), keys.due],
       [
         '', claimed.id, claimed.token, outcome.state, waitMs, deps.retentionMs, ACCEPTED_KEPT_MS_MIN,
         attempt.number, JSON.stringify(attempt),

@@ -1,19 +1,22 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto'
+import { randomPart } from './random.ts'
 
 /**
  * Makes and checks the ids and keyed fingerprints of one installation. All of them hang on `GATEWAY_ID_SECRET`,
  * which must stay the same for as long as anything is stored.
  */
 export function createIds(idSecret: string) {
+  const secret = createSecretKey(Buffer.from(idSecret))
+
   /** Keyed HMAC-SHA256 over the parts, base64url, 22 characters (132 bits). Parts can't run into each other. */
   function fingerprint(purpose: string, ...parts: string[]): string {
-    const hmac = createHmac('sha256', idSecret).update(purpose)
+    const hmac = createHmac('sha256', secret).update(purpose)
     for (const part of parts) hmac.update(`\0${Buffer.byteLength(part)}:`).update(part)
     return hmac.digest('base64url').slice(0, 22)
   }
 
   function tag(tenant: string, body: string): string {
-    return createHmac('sha256', idSecret).update(`job\0${tenant}\0${body}`).digest('hex').slice(0, 12)
+    return createHmac('sha256', secret).update(`job\0${tenant}\0${body}`).digest('hex').slice(0, 12)
   }
 
   return {
@@ -24,7 +27,7 @@ export function createIds(idSecret: string) {
      * tenant and id. The tag tells a purged job (410) from one that never was (404) without keeping a tombstone.
      */
     newJobId(tenant: string, nowMs = Date.now()): string {
-      const body = nowMs.toString(16).padStart(12, '0') + randomBytes(8).toString('hex')
+      const body = nowMs.toString(16).padStart(12, '0') + randomPart(8).toString('hex')
       return `job_${body}${tag(tenant, body)}`
     },
 
@@ -51,5 +54,5 @@ export type Ids = ReturnType<typeof createIds>
 
 /** A request id for one HTTP call, sent as `x-request-id`. */
 export function newRequestId(): string {
-  return `req_${randomBytes(12).toString('hex')}`
+  return `req_${randomPart(12).toString('hex')}`
 }

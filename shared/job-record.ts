@@ -1,34 +1,33 @@
-import { z } from 'zod'
 import {
-  Attempt,
-  JobError,
-  OnCrash,
   TERMINAL_STATUSES,
-  Usage,
+  type Attempt,
   type Job,
+  type JobError,
   type JobStatus,
+  type OnCrash,
+  type QueueState,
+  type Usage,
 } from './schemas/job.ts'
 import type { Sealer } from './seal.ts'
 
-/** How many attempts a record keeps; the first half and the last half of more. `attempts_made` counts all. */
+/** How many attempts a record keeps: the first half and the last half of more. `attempts_made` counts all. */
 const ATTEMPTS_KEPT = 40
 
 /** What does not change after submit, kept as one JSON field. */
-export const JobMeta = z.object({
-  endpoint: z.string(),
-  model: z.string(),
-  mode: z.enum(['sync', 'async']),
-  customer: z.string().nullable(),
-  metadata: z.record(z.string(), z.string()),
-  priority: z.enum(['high', 'normal', 'low']),
-  onCrash: OnCrash,
-  warnings: z.array(z.string()),
-  notYetActive: z.array(z.string()),
-  attemptsMax: z.number(),
+export type JobMeta = {
+  endpoint: string
+  model: string
+  mode: 'sync' | 'async'
+  customer: string | null
+  metadata: Record<string, string>
+  priority: 'high' | 'normal' | 'low'
+  onCrash: OnCrash
+  warnings: string[]
+  notYetActive: string[]
+  attemptsMax: number
   /** How long the record is kept after its end; 0 = until its result was delivered. */
-  resultTtlMs: z.number(),
-})
-export type JobMeta = z.infer<typeof JobMeta>
+  resultTtlMs: number
+}
 
 /** A job with its result, as its owner may see it. */
 export type JobView = {
@@ -42,29 +41,30 @@ export type JobView = {
 
 const PLAIN_FIELDS = [
   'status', 'tenant', 'owner', 'meta', 'created', 'starts', 'deadline', 'queue_state', 'next_at', 'started',
-  'cancelling_at', 'ended', 'expires', 'attempts', 'provider', 'usage', 'status_code', 'request_id', 'idem',
+  'cancelling_at', 'ended', 'expires', 'attempts', 'log', 'usage', 'status_code', 'request_id',
 ] as const // oxfmt-ignore
-const SEALED_FIELDS = ['error', 'out'] as const
-
-/** Names of the hash fields that hold the kept attempts. */
-export const ATTEMPT_FIELDS = Array.from({ length: ATTEMPTS_KEPT }, (_, index) => `a${index + 1}`)
 
 /** Hash fields that a list shows; a single read adds the sealed result. */
-export const LIST_FIELDS: readonly string[] = [...PLAIN_FIELDS, ...ATTEMPT_FIELDS, 'error']
+export const LIST_FIELDS: readonly string[] = [...PLAIN_FIELDS, 'error']
 export const READ_FIELDS: readonly string[] = [...LIST_FIELDS, 'out']
 
-/** The hash field of attempt `number` (1-based): its own for the first 20, a ring of 20 for those after. */
-export function attemptField(number: number): string {
-  const half = ATTEMPTS_KEPT / 2
-  return `a${number <= half ? number : half + 1 + ((number - half - 1) % half)}`
+/** The attempts of a record, in order. A line is an attempt; of two about the same call the later one counts. */
+export function parseLog(log: string): Attempt[] {
+  const byNumber = new Map<number, Attempt>()
+  for (const line of log.split('\n')) {
+    if (line === '') continue
+    const attempt = JSON.parse(line) as Attempt // written by formatLog only
+    byNumber.set(attempt.number, attempt)
+  }
+  return [...byNumber.values()].toSorted((a, b) => a.number - b.number)
 }
 
-/** Parses the attempts out of their fields, in order. An empty field is a call that was noted but never made. */
-export function parseAttempts(fields: readonly (Buffer | null)[]): Attempt[] {
-  const attempts = fields.flatMap((field) =>
-    field?.length ? [Attempt.parse(JSON.parse(field.toString()))] : [],
-  )
-  return attempts.toSorted((a, b) => a.number - b.number)
+/** Attempts as the record keeps them: the first 20 and the last 20. */
+export function formatLog(attempts: readonly Attempt[]): string {
+  const half = ATTEMPTS_KEPT / 2
+  const kept =
+    attempts.length <= ATTEMPTS_KEPT ? attempts : [...attempts.slice(0, half), ...attempts.slice(-half)]
+  return kept.map((attempt) => `${JSON.stringify(attempt)}\n`).join('')
 }
 
 /**
@@ -72,40 +72,33 @@ export function parseAttempts(fields: readonly (Buffer | null)[]): Attempt[] {
  * @throws {SealError} when its result can't be opened.
  */
 export function parseRecord(id: string, fields: readonly (Buffer | null)[], sealer: Sealer): JobView | null {
-  const plain = new Map(
-    PLAIN_FIELDS.map((name, index) => [name as string, fields[index]?.toString() ?? null]),
-  )
-  const text = (name: (typeof PLAIN_FIELDS)[number]) => plain.get(name) ?? null
+  const text = (name: (typeof PLAIN_FIELDS)[number]) => fields[PLAIN_FIELDS.indexOf(name)]?.toString() ?? null
   const seconds = (name: (typeof PLAIN_FIELDS)[number]) => toSeconds(text(name))
-  const tenant = text('tenant')
-  const meta = text('meta')
-  if (tenant === null || meta === null) return null
+  const [tenant, metaText] = [text('tenant'), text('meta')]
+  if (tenant === null || metaText === null) return null
 
-  const { endpoint, model, mode, customer, metadata, priority, warnings, notYetActive, attemptsMax } =
-    JobMeta.parse(JSON.parse(meta))
-  const status = text('status') as JobStatus // written by our scripts only
+  // What is not sealed was written by our own scripts from values that the API had checked.
+  const meta = JSON.parse(metaText) as JobMeta
+  const status = text('status') as JobStatus
   const isTerminal = TERMINAL_STATUSES.has(status)
-  const open = (field: (typeof SEALED_FIELDS)[number], sealed: Buffer | null | undefined) =>
-    sealed ? sealer.open({ tenant, kind: 'job', id, field }, sealed) : null
-  const attemptsStart = PLAIN_FIELDS.length
-  const errorAt = attemptsStart + ATTEMPTS_KEPT
-  const error = open('error', fields[errorAt])
-  const body = open('out', fields[errorAt + 1])
+  const sealed = sealer.record({ tenant, kind: 'job', id })
+  const [errorField, outField] = fields.slice(PLAIN_FIELDS.length)
+  const error = errorField ? sealed.open('error', errorField) : null
+  const body = outField ? sealed.open('out', outField) : null
   const result = body ? { status: Number(text('status_code')), body, requestId: text('request_id') } : null
   const endedAs = (name: JobStatus) => (status === name ? seconds('ended') : null)
-  const nextAt = text('next_at')
+  const attempts = parseLog(text('log') ?? '')
   const usage = text('usage')
-  const starts = seconds('starts') ?? 0
   const job: Job = {
     id,
     object: 'job',
     status,
-    endpoint,
-    model,
-    provider: text('provider'),
-    customer,
+    endpoint: meta.endpoint,
+    model: meta.model,
+    provider: attempts.at(-1)?.provider ?? null,
+    customer: meta.customer,
     created_at: seconds('created') ?? 0,
-    not_before: text('starts') === text('created') ? null : starts,
+    not_before: text('starts') === text('created') ? null : seconds('starts'),
     in_progress_at: seconds('started'),
     completed_at: endedAs('completed'),
     failed_at: endedAs('failed'),
@@ -114,28 +107,34 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     expired_at: endedAs('expired'),
     expires_at: seconds('deadline') ?? 0,
     result_expires_at: seconds('expires'),
-    priority,
-    queue: {
-      name: mode === 'sync' ? 'interactive' : 'default',
-      state: isTerminal ? null : (text('queue_state') as Job['queue']['state']), // written by our scripts only
-      next_attempt_at: isTerminal || nextAt === null ? null : Number(nextAt) / 1000,
-    },
-    attempts: parseAttempts(fields.slice(attemptsStart, errorAt)),
+    priority: meta.priority,
+    queue: queueOf(meta, isTerminal ? null : (text('queue_state') as QueueState | null), text('next_at')),
+    attempts,
     attempts_made: Number(text('attempts') ?? 0),
-    attempts_max: attemptsMax,
-    usage: usage === null ? null : Usage.parse(JSON.parse(usage)),
-    response: result && {
-      status_code: result.status,
-      request_id: result.requestId,
-      body: parseBody(result.body),
+    attempts_max: meta.attemptsMax,
+    usage: usage === null ? null : (JSON.parse(usage) as Usage),
+    // Made when somebody looks: a synchronous call passes the bytes on and never does.
+    get response() {
+      return (
+        result && { status_code: result.status, request_id: result.requestId, body: parseBody(result.body) }
+      )
     },
-    error: error && JobError.parse(JSON.parse(error.toString())),
-    metadata,
-    warnings,
-    not_yet_active: notYetActive,
+    error: error && (JSON.parse(error.toString()) as JobError),
+    metadata: meta.metadata,
+    warnings: meta.warnings,
+    not_yet_active: meta.notYetActive,
     urls: { self: `/v1/jobs/${id}`, result: `/v1/jobs/${id}/result`, cancel: `/v1/jobs/${id}/cancel` },
   }
-  return { job, tenant, mode, isTerminal, result }
+  return { job, tenant, mode: meta.mode, isTerminal, result }
+}
+
+function queueOf({ mode }: JobMeta, state: QueueState | null, nextAt: string | null): Job['queue'] {
+  const isParked = state === 'delayed' || state === 'rate_limited' || state === 'retrying'
+  return {
+    name: mode === 'sync' ? 'interactive' : 'default',
+    state,
+    next_attempt_at: isParked && nextAt !== null ? Number(nextAt) / 1000 : null,
+  }
 }
 
 function toSeconds(milliseconds: string | null): number | null {

@@ -9,7 +9,7 @@ import type { CredentialBundle, Plan } from './schemas/plan.ts'
 import { createScript } from './scripts.ts'
 import type { Sealer } from './seal.ts'
 import type { createSettle } from './settle.ts'
-import type { Window } from './window.ts'
+import { UNCLAIMED_MS, type Window } from './window.ts'
 
 export type { JobView } from './job-record.ts'
 
@@ -87,11 +87,11 @@ export function createJobs(deps: {
     const reply = await createJob(
       [
         keys.job(id), keys.idempotency(idempotency?.fingerprint ?? 'none'), keys.index(tenant), keys.window, keys.busy,
-        keys.tenants, keys.owners(tenant), keys.waiting(tenant, owner), keys.fed, keys.deadlines, keys.parked, keys.slots,
+        keys.tenants, keys.owners(tenant), keys.waiting(tenant, owner), keys.due, keys.parked, keys.slots,
       ], // oxfmt-ignore
       [
         '', id, tenant, owner, idempotency?.bodyHash ?? '', deps.idempotencyRetentionMs, input.delayMs, input.expiresInMs,
-        PRIORITY_CLASSES[input.priority], ...recordFields(input, sealer),
+        PRIORITY_CLASSES[input.priority], UNCLAIMED_MS, ...recordFields(input, sealer),
       ], // oxfmt-ignore
     )
     const [kind, value, createdMs = 0] = reply as [Buffer, Buffer | number, number?] // see the script
@@ -194,7 +194,7 @@ export function createJobs(deps: {
    */
   async function cancel(tenant: string, id: string): Promise<JobView | null> {
     if (!(await readRecord(tenant, id))) return null
-    const reply = String(await cancelJob([keys.job(id), keys.leases], ['', id, keys.cancelChannel]))
+    const reply = String(await cancelJob([keys.job(id), keys.window], ['', id, keys.cancelChannel]))
     if (reply === 'free') await deps.settle.free(id, 'cancelled')
     return readRecord(tenant, id)
   }
@@ -221,16 +221,16 @@ function metaOf(input: JobInput): JobMeta {
 }
 
 function recordFields(input: JobInput, sealer: Sealer): (string | Buffer)[] {
-  const place = (field: string) => ({ tenant: input.tenant, kind: 'job' as const, id: input.id, field })
+  const sealed = sealer.record({ tenant: input.tenant, kind: 'job', id: input.id })
   const fields: (string | Buffer)[] = [
     'meta',
     JSON.stringify(metaOf(input)),
     'plan',
     JSON.stringify(input.plan),
   ]
-  fields.push('req', sealer.seal(place('req'), JSON.stringify(input.body)))
-  if (input.bundles) fields.push('cred', sealer.seal(place('cred'), JSON.stringify(input.bundles)))
-  if (input.webhook) fields.push('hook', sealer.seal(place('hook'), JSON.stringify(input.webhook)))
+  fields.push('req', sealed.seal('req', JSON.stringify(input.body)))
+  if (input.bundles) fields.push('cred', sealed.seal('cred', JSON.stringify(input.bundles)))
+  if (input.webhook) fields.push('hook', sealed.seal('hook', JSON.stringify(input.webhook)))
   if (input.idempotency) fields.push('idem', input.idempotency.fingerprint)
   return fields
 }

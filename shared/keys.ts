@@ -16,7 +16,7 @@ export function createKeys(prefix: string) {
     index: (tenant: string) => `${shard}:index:${tenant}`,
     indexPrefix: `${shard}:index:`,
 
-    /** Hash job id -> tenant: what is in BullMQ or running. */
+    /** Sorted set of what is in BullMQ or running, by when its queue entry, or its claim's lease, is overdue. */
     window: `${shard}:window`,
     /** Hash tenant -> how many of the window are its own. */
     busy: `${shard}:busy`,
@@ -30,14 +30,11 @@ export function createKeys(prefix: string) {
     /** String: slots of all live workers, kept by the sweeper. */
     slots: `${shard}:slots`,
 
-    /** Sorted sets of job ids by milliseconds. */
-    fed: `${shard}:fed`,
-    leases: `${shard}:leases`,
+    /** Sorted sets of job ids by milliseconds: waiting for a time or a limit; ended and to be announced. */
     parked: `${shard}:parked`,
-    deadlines: `${shard}:deadlines`,
     announce: `${shard}:announce`,
-    /** Ended jobs, by when their retention is over. */
-    expiring: `${shard}:expiring`,
+    /** When the sweeper must look at a job: at its deadline, then at the end of its retention. */
+    due: `${shard}:due`,
 
     /** Sorted set worker id -> last heartbeat; hash worker id -> slots. */
     workers: `${shard}:workers`,

@@ -1,12 +1,19 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, createSecretKey, type KeyObject } from 'node:crypto'
 import { SealError } from './errors.ts'
+import { randomPart } from './random.ts'
 
 const VERSION = 1
 const IV_BYTES = 12
 const TAG_BYTES = 16
+const SALT = 'byok-gateway'
 
-/** Where a sealed value lives. It opens there and nowhere else: a value moved to another record or field fails. */
-export type SealPlace = { tenant: string; kind: 'job' | 'delivery'; id: string; field: string }
+/** The record a value is sealed for. It opens there and nowhere else. */
+export type SealedRecord = { tenant: string; kind: 'job' | 'delivery'; id: string }
+
+/** A field of a record: a value moved to another record or field fails to open. */
+export type SealPlace = SealedRecord & { field: string }
+
+type MasterKey = { id: string; header: Buffer; extracted: KeyObject }
 
 /**
  * Seals and opens values with AES-256-GCM. The key of each record is derived (HKDF-SHA256) from the master key over
@@ -17,59 +24,86 @@ export type SealPlace = { tenant: string; kind: 'job' | 'delivery'; id: string; 
  * @param keys 32-byte master keys; the first seals, all open.
  */
 export function createSealer(keys: readonly { id: string; key: Buffer }[]) {
-  const [current] = keys
+  const masters = keys.map(({ id, key }) => extract(id, key))
+  const [current] = masters
   if (!current) throw new SealError('No encryption key is configured.', 'seal_no_key')
-  const byId = new Map(keys.map(({ id, key }) => [id, key]))
-  const currentId = Buffer.from(current.id)
-  const header = Buffer.concat([Buffer.from([VERSION, currentId.length]), currentId])
 
-  function seal(place: SealPlace, value: string | Uint8Array): Buffer {
-    const iv = randomBytes(IV_BYTES)
-    const cipher = createCipheriv('aes-256-gcm', recordKey(current?.key ?? Buffer.alloc(0), place), iv)
-    cipher.setAAD(additionalData(header, place.field))
-    const ciphertext = typeof value === 'string' ? cipher.update(value, 'utf8') : cipher.update(value)
-    cipher.final()
-    return Buffer.concat([header, iv, cipher.getAuthTag(), ciphertext])
+  /** Seals and opens the fields of one record; its key is derived once. */
+  function record(place: SealedRecord) {
+    const derived = new Map<MasterKey, Buffer>()
+    const keyOf = (master: MasterKey): Buffer => {
+      const known = derived.get(master)
+      if (known) return known
+      const key = expand(master, place)
+      derived.set(master, key)
+      return key
+    }
+
+    return {
+      seal(field: string, value: string | Uint8Array): Buffer {
+        const iv = randomPart(IV_BYTES)
+        const cipher = createCipheriv('aes-256-gcm', keyOf(current as MasterKey), iv) // checked above
+        cipher.setAAD(additionalData((current as MasterKey).header, field))
+        const ciphertext = typeof value === 'string' ? cipher.update(value, 'utf8') : cipher.update(value)
+        cipher.final()
+        return Buffer.concat([(current as MasterKey).header, iv, cipher.getAuthTag(), ciphertext])
+      },
+
+      /** @throws {SealError} `seal_unknown_key` when its key id is not configured; `seal_open_failed` for anything else. */
+      open(field: string, envelope: Buffer): Buffer {
+        const headerEnd = 2 + (envelope[1] ?? 0)
+        if (envelope[0] !== VERSION || envelope.length < headerEnd + IV_BYTES + TAG_BYTES) {
+          throw new SealError('A sealed value is damaged.')
+        }
+        const keyId = envelope.toString('utf8', 2, headerEnd)
+        const master = masters.find(({ id }) => id === keyId)
+        if (!master) throw unknownKey(keyId)
+        const tagStart = headerEnd + IV_BYTES
+        const iv = envelope.subarray(headerEnd, tagStart)
+        const decipher = createDecipheriv('aes-256-gcm', keyOf(master), iv)
+        decipher.setAAD(additionalData(master.header, field))
+        decipher.setAuthTag(envelope.subarray(tagStart, tagStart + TAG_BYTES))
+        const plain = decipher.update(envelope.subarray(tagStart + TAG_BYTES))
+        try {
+          decipher.final()
+          return plain
+        } catch (cause) {
+          const error = new SealError(
+            'A sealed value does not open here: it was changed or belongs elsewhere.',
+          )
+          error.cause = cause
+          throw error
+        }
+      },
+    }
   }
 
-  /** @throws {SealError} `seal_unknown_key` when its key id is not configured; `seal_open_failed` for anything else. */
-  function open(place: SealPlace, envelope: Buffer): Buffer {
-    const idLength = envelope[1] ?? 0
-    const headerEnd = 2 + idLength
-    if (envelope[0] !== VERSION || envelope.length < headerEnd + IV_BYTES + TAG_BYTES) {
-      throw new SealError('A sealed value is damaged.')
-    }
-    const keyId = envelope.toString('utf8', 2, headerEnd)
-    const key = byId.get(keyId)
-    if (!key) {
-      const message = `This record was sealed with encryption key "${keyId}", which is not configured any more.`
-      throw new SealError(message, 'seal_unknown_key')
-    }
-    const tagStart = headerEnd + IV_BYTES
-    const decipher = createDecipheriv(
-      'aes-256-gcm',
-      recordKey(key, place),
-      envelope.subarray(headerEnd, tagStart),
-    )
-    decipher.setAAD(additionalData(envelope.subarray(0, headerEnd), place.field))
-    decipher.setAuthTag(envelope.subarray(tagStart, tagStart + TAG_BYTES))
-    const plain = decipher.update(envelope.subarray(tagStart + TAG_BYTES))
-    try {
-      return Buffer.concat([plain, decipher.final()])
-    } catch (cause) {
-      const error = new SealError('A sealed value does not open here: it was changed or belongs elsewhere.')
-      error.cause = cause
-      throw error
-    }
+  return {
+    record,
+    seal: ({ field, ...place }: SealPlace, value: string | Uint8Array) => record(place).seal(field, value),
+    open: ({ field, ...place }: SealPlace, envelope: Buffer) => record(place).open(field, envelope),
   }
-
-  return { seal, open }
 }
 
 export type Sealer = ReturnType<typeof createSealer>
 
-function recordKey(master: Buffer, { tenant, kind, id }: SealPlace): Buffer {
-  return Buffer.from(hkdfSync('sha256', master, 'byok-gateway', `${tenant}\0${kind}\0${id}`, 32))
+/** Seals and opens the fields of one record. */
+export type RecordSealer = ReturnType<Sealer['record']>
+
+function unknownKey(keyId: string): SealError {
+  const message = `This record was sealed with encryption key "${keyId}", which is not configured any more.`
+  return new SealError(message, 'seal_unknown_key')
+}
+
+// HKDF (RFC 5869) in its two steps: the first is the same for all records and done once, the second is one block.
+function extract(id: string, key: Buffer): MasterKey {
+  const idBytes = Buffer.from(id)
+  const header = Buffer.concat([Buffer.from([VERSION, idBytes.length]), idBytes])
+  return { id, header, extracted: createSecretKey(createHmac('sha256', SALT).update(key).digest()) }
+}
+
+function expand({ extracted }: MasterKey, { tenant, kind, id }: SealedRecord): Buffer {
+  return createHmac('sha256', extracted).update(`${tenant}\0${kind}\0${id}\x01`).digest()
 }
 
 // The header is bound too, so that nobody can relabel an envelope with another key id.

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
 import type { Ids } from './ids.ts'
-import { JobMeta } from './job-record.ts'
+import type { JobMeta } from './job-record.ts'
 import type { Keys } from './keys.ts'
 import type { JobError } from './schemas/job.ts'
 import { createScript, type ScriptArgument } from './scripts.ts'
@@ -8,6 +8,10 @@ import type { Sealer } from './seal.ts'
 
 // A record whose result must be delivered first, or that a waiting caller is about to read, is kept at least this long.
 const RETENTION_MS_MIN = 60_000
+
+// A completed job's prompt has done its duty; a job that ended otherwise keeps it for a later retry.
+const ERASED = ['cred', 'token', 'plan', 'run']
+const ERASED_WHEN_COMPLETED = [...ERASED, 'req']
 
 export type TerminalStatus = 'completed' | 'failed' | 'cancelled' | 'expired'
 
@@ -62,7 +66,8 @@ export function createSettle(deps: {
   /**
    * Settles for a claim. `complete` is a provider's whole answer and counts from any claim; everything else needs the
    * current token.
-   * @param fields Further record fields to write: attempts, sealed result, usage.
+   * @param log Attempts of this claim, as `formatLog` gives them.
+   * @param fields Further record fields to write: sealed result, usage.
    */
   async function settle(
     subject: SettleSubject,
@@ -70,24 +75,25 @@ export function createSettle(deps: {
     token: string,
     status: TerminalStatus,
     error: JobError | null,
+    log: string,
     fields: readonly ScriptArgument[],
   ): Promise<SettleResult> {
     const { id, tenant, owner, idem } = subject
     const retentionMs = retention(subject, deps.resultRetentionMs)
-    const write: ScriptArgument[] = ['expires', Date.now() + retentionMs, ...fields]
+    const write: ScriptArgument[] = [...fields]
     if (error) {
       write.push('error', sealer.seal({ tenant, kind: 'job', id, field: 'error' }, JSON.stringify(error)))
     }
-    // A completed job's prompt has done its duty; a job that ended otherwise keeps it for a later retry.
-    const erased = status === 'completed' ? 'cred token plan run req' : 'cred token plan run'
+    const erased = status === 'completed' ? ERASED_WHEN_COMPLETED : ERASED
+    const idemMs = idem ? deps.idempotencyRetentionMs : ''
     const reply = await settleJob(
       [
-        keys.job(id), keys.leases, keys.fed, keys.deadlines, keys.parked, keys.window, keys.busy, keys.announce,
-        keys.waiting(tenant, owner), keys.owners(tenant), keys.tenants, keys.idempotency(idem ?? 'none'), keys.expiring,
+        keys.job(id), keys.window, keys.due, keys.parked, keys.busy, keys.announce, keys.waiting(tenant, owner),
+        keys.owners(tenant), keys.tenants, keys.idempotency(idem ?? 'none'),
       ], // oxfmt-ignore
       [
-        '', id, tenant, owner, by, token, status, retentionMs, idem ? deps.idempotencyRetentionMs : '',
-        keys.settledChannel, erased, ...write,
+        '', id, tenant, owner, by, token, status, retentionMs, idemMs, keys.settledChannel, erased.length, ...erased,
+        log, ...write,
       ], // oxfmt-ignore
     )
     const [kind, tenantsWaiting] = reply as [Buffer, number?] // see the script
@@ -108,7 +114,7 @@ export function createSettle(deps: {
       keys.job(id), 'tenant', 'owner', 'meta', 'idem', 'hook',
     ) // oxfmt-ignore
     if (!tenant || !owner || !meta) return { result: { kind: 'gone' }, subject: null }
-    const { resultTtlMs } = JobMeta.parse(JSON.parse(meta.toString()))
+    const { resultTtlMs } = JSON.parse(meta.toString()) as JobMeta // written at submit
     const subject = {
       id,
       tenant: tenant.toString(),
@@ -117,7 +123,7 @@ export function createSettle(deps: {
       hasWebhook: Boolean(hook),
       idem: idem?.toString() ?? null,
     }
-    return { result: await settle(subject, 'free', '', status, endError(status), []), subject }
+    return { result: await settle(subject, 'free', '', status, endError(status), '', []), subject }
   }
 
   return { settle, free }

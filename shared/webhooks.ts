@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { JobMeta, parseRecord, READ_FIELDS, type JobView } from './job-record.ts'
+import { parseRecord, READ_FIELDS, type JobMeta, type JobView } from './job-record.ts'
 import type { Keys } from './keys.ts'
 import { JobWebhook } from './schemas/job.ts'
 import type { Sealer } from './seal.ts'
@@ -27,7 +27,7 @@ export function createEndedReader(deps: { redis: Redis; keys: Keys; sealer: Seal
     if (!view?.isTerminal || !meta) return null
     const place = { tenant: view.tenant, kind: 'job' as const, id: jobId, field: 'hook' }
     const webhook = hook ? JobWebhook.parse(JSON.parse(sealer.open(place, hook).toString())) : null
-    return { view, webhook, resultTtlMs: JobMeta.parse(JSON.parse(meta.toString())).resultTtlMs }
+    return { view, webhook, resultTtlMs: (JSON.parse(meta.toString()) as JobMeta).resultTtlMs }
   }
 }
 

@@ -1,7 +1,11 @@
 import type { Redis } from 'ioredis'
 import type { Keys } from './keys.ts'
 import type { FedJob } from './queues.ts'
+import { TERMINAL_STATUSES } from './schemas/job.ts'
 import { createScript } from './scripts.ts'
+
+/** A queue entry that no worker claimed within this time is looked for, in milliseconds. */
+export const UNCLAIMED_MS = 3_000
 
 /**
  * The window of jobs that are in BullMQ or running, and the fair way into it (decision 7): waiting jobs stand in per-owner
@@ -15,14 +19,14 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
   const refeedJob = createScript(redis, 'refeed-job')
   const beatWorker = createScript(redis, 'beat-worker')
   const holdSweeper = createScript(redis, 'hold-sweeper')
-  const forgetJobs = createScript(redis, 'forget-jobs')
+  const forgetJob = createScript(redis, 'forget-job')
   const prefixes = [keys.ownersPrefix, keys.waitingPrefix, keys.jobPrefix]
 
   return {
     /** Lets in waiting jobs, at most `jobsMax`; the caller enqueues them. */
     async feed(jobsMax = 100): Promise<FedJob[]> {
-      const windowKeys = [keys.window, keys.busy, keys.tenants, keys.fed, keys.slots]
-      const reply = await feedJobs(windowKeys, [now(), jobsMax, ...prefixes])
+      const windowKeys = [keys.window, keys.busy, keys.tenants, keys.slots]
+      const reply = await feedJobs(windowKeys, [now(), jobsMax, ...prefixes, UNCLAIMED_MS])
       const flat = reply as (Buffer | number)[] // pairs of id and generation, see the script
       const fed: FedJob[] = []
       for (let at = 0; at < flat.length; at += 2) {
@@ -40,10 +44,7 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
 
     /** A new generation for a job whose queue entry is gone, or null when nothing is to be done. */
     async refeed(job: FedJob): Promise<FedJob | null> {
-      const reply = await refeedJob(
-        [keys.job(job.id), keys.fed, keys.leases],
-        [now(), job.id, job.generation],
-      )
+      const reply = await refeedJob([keys.job(job.id), keys.window], [now(), job.id, job.generation])
       return Number(reply) === 0 ? null : { id: job.id, generation: Number(reply) }
     },
 
@@ -58,19 +59,35 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
       return Number(await holdSweeper([keys.sweeper], [workerId, leaseMs])) === 1
     },
 
-    /** Removes ended jobs whose retention is over. @returns how many. */
-    async forget(jobsMax = 500): Promise<number> {
-      return Number(await forgetJobs([keys.expiring], [now(), jobsMax, keys.jobPrefix, keys.indexPrefix]))
-    },
-
-    /** Jobs fed, or leased, at least `ageMs` ago that nobody has claimed or renewed since; with their generation. */
-    async overdue(set: 'fed' | 'leases', ageMs: number, jobsMax = 100): Promise<FedJob[]> {
-      const [seconds = '0', microseconds = '0'] = (await redis.time()).map(String)
-      const before = Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000) - ageMs
-      const ids = await redis.zrangebyscore(keys[set], '-inf', before, 'LIMIT', 0, jobsMax)
+    /** Jobs of the window that nobody claimed in time, or whose claim was not renewed; with their generation. */
+    async overdue(jobsMax = 100): Promise<FedJob[]> {
+      const ids = await redis.zrangebyscore(keys.window, '-inf', await clock(), 'LIMIT', 0, jobsMax)
       const generations = await Promise.all(ids.map((id) => redis.hget(keys.job(id), 'generation')))
       return ids.map((id, index) => ({ id, generation: Number(generations[index] ?? 0) }))
     },
+
+    /** Jobs to look at: their deadline passed, or they ended and their retention is over. */
+    async due(jobsMax = 200): Promise<{ id: string; tenant: string | null; isTerminal: boolean }[]> {
+      const ids = await redis.zrangebyscore(keys.due, '-inf', await clock(), 'LIMIT', 0, jobsMax)
+      const records = await Promise.all(ids.map((id) => redis.hmget(keys.job(id), 'tenant', 'status')))
+      return ids.map((id, index) => {
+        const [tenant = null, status] = records[index] ?? []
+        return { id, tenant, isTerminal: !status || TERMINAL_STATUSES.has(status) }
+      })
+    },
+
+    /** Forgets an ended job whose retention is over, with its place in its tenant's list. */
+    async forget(id: string, tenant: string | null): Promise<boolean> {
+      const jobKeys = [keys.job(id), keys.index(tenant ?? ''), keys.due]
+      return Number(await forgetJob(jobKeys, [now(), id])) === 1
+    },
+  }
+
+  async function clock(): Promise<number> {
+    const held = now()
+    if (held !== '') return held
+    const [seconds = 0, microseconds = 0] = await redis.time()
+    return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000)
   }
 }
 

@@ -1,11 +1,12 @@
 import type { Claim, Claims } from '../shared/claims.ts'
 import type { DeploymentState, Grant, Reservation } from '../shared/deployment-state.ts'
 import { SealError } from '../shared/errors.ts'
-import { attemptField } from '../shared/job-record.ts'
+import { formatLog } from '../shared/job-record.ts'
 import type { Logger } from '../shared/log.ts'
 import type { FedJob } from '../shared/queues.ts'
+import type { Attempt } from '../shared/schemas/job.ts'
 import type { CredentialBundle, PlanDeployment } from '../shared/schemas/plan.ts'
-import type { Sealer } from '../shared/seal.ts'
+import type { ScriptArgument } from '../shared/scripts.ts'
 import { type Settle, type SettleResult, type SettleSubject } from '../shared/settle.ts'
 import { callDeployment, closeAttempt, openAttempt, type Providers } from './attempt.ts'
 import { createEnding, type RunOutcome } from './ending.ts'
@@ -13,7 +14,7 @@ import { retryDelayMs } from './backoff.ts'
 import { persist, RedisAwayError } from './persist.ts'
 import type { ProviderError } from './providers/provider.ts'
 import { countsAsAttempt, isClientsMistake, judge, nextGroup, orderCandidates } from './router.ts'
-import { jobError, noteAttempt, openRun, workerLostError, type Run } from './run.ts'
+import { jobError, openRun, workerLostError, type Run } from './run.ts'
 import type { Hold, RunningJobs } from './running.ts'
 import { estimateTokens } from './tokens.ts'
 import { createWaiting } from './waiting.ts'
@@ -25,7 +26,6 @@ export type CompletionDeps = {
   running: RunningJobs
   providers: Providers
   operatorBundles: ReadonlyMap<string, CredentialBundle>
-  sealer: Sealer
   crashesMax: number
   /** Uniform in [0, 1). */
   random: () => number
@@ -43,7 +43,7 @@ export function createCompletion(deps: CompletionDeps) {
   const { claims, state, running, log } = deps
   const ending = createEnding(deps)
   const waiting = createWaiting({ claims, ending, afterSnooze: deps.afterSnooze })
-  const { complete, endClaim, end, endFree, stop, letGo } = ending
+  const { complete, endClaim, endUnreadable, endFree, stop, letGo } = ending
   const { waitFor, waitForFirst, rest } = waiting
 
   async function run(fed: FedJob): Promise<RunOutcome> {
@@ -59,7 +59,7 @@ export function createCompletion(deps: CompletionDeps) {
       const { message, type, code } =
         result.error instanceof SealError ? result.error : new SealError('The record is damaged.')
       log.error({ job_id: fed.id, code }, 'A job can not be opened')
-      return end(result.subject, result.token, 'failed', { message, type, param: null, code }, [])
+      return endUnreadable(result, { message, type, param: null, code })
     }
     if (result.kind !== 'claimed') return { kind: 'dropped', why: result.kind }
     const { claim } = result
@@ -98,18 +98,15 @@ export function createCompletion(deps: CompletionDeps) {
     const isLikelyFree = run.progress.slot === null && run.waits.length === 0
     const [reservation, noted] = await Promise.all([
       away(hold, () => reserve(run, candidates)),
-      isLikelyFree ? away(hold, () => startAttempt(run, first, attempt)) : null,
+      isLikelyFree ? away(hold, () => startAttempt(run, attempt)) : null,
     ])
     if (noted !== null && noted !== 'started') return letGo(run, noted)
-    if (reservation.kind === 'wait') {
-      if (noted) run.dirty.push(attemptField(attempt.number), '')
-      return waitFor(run, hold, reservation)
-    }
+    if (reservation.kind === 'wait') return waitFor(run, hold, reservation)
     const { grant } = reservation
     const made =
       grant.deployment === first ? attempt : openAttempt(attempt.number, grant.deployment, Date.now())
     if (!noted || grant.deployment !== first) {
-      const again = await away(hold, () => startAttempt(run, grant.deployment, made))
+      const again = await away(hold, () => startAttempt(run, made))
       if (again !== 'started') return letGo(run, again)
     }
     run.attemptsMade++
@@ -121,7 +118,7 @@ export function createCompletion(deps: CompletionDeps) {
     const timeoutMs = Math.max(1, (grant.deployment.timeout_s ?? plan.timeout_s) * 1000)
     const outcome = await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal })
     const isStopped = outcome.kind === 'error' && hold.reason() !== null
-    noteAttempt(run, closeAttempt(made, outcome, isStopped, Date.now()))
+    run.attempts.push(closeAttempt(made, outcome, isStopped, Date.now()))
     if (outcome.kind === 'reply') return complete(run, grant, outcome.reply)
     if (isStopped) return null
     return afterFailure(run, hold, grant, outcome.error)
@@ -139,23 +136,17 @@ export function createCompletion(deps: CompletionDeps) {
     })
   }
 
-  function startAttempt(run: Run, deployment: PlanDeployment, attempt: ReturnType<typeof openAttempt>) {
-    // Written as if the call counted, which it does when this worker dies during it.
-    const progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
-    const fields = [
-      'run',
-      JSON.stringify(progress),
+  function startAttempt(run: Run, attempt: Attempt) {
+    const fields: ScriptArgument[] = [
+      'log',
+      formatLog([...run.attempts, attempt]),
       'attempts',
       run.attemptsMade + 1,
-      'provider',
-      deployment.provider,
     ]
-    return claims.start(run.claim, [
-      ...run.dirty,
-      attemptField(attempt.number),
-      JSON.stringify(attempt),
-      ...fields,
-    ])
+    // Written as if the call counted, which it does when this worker dies during it.
+    const progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
+    if (run.attemptsMade > 0 || run.progress.hops > 0) fields.push('run', JSON.stringify(progress))
+    return claims.start(run.claim, fields)
   }
 
   async function afterFailure(

@@ -1,8 +1,9 @@
 import type { Claims } from '../shared/claims.ts'
 import type { DeploymentState, Grant } from '../shared/deployment-state.ts'
 import type { Logger } from '../shared/log.ts'
+import { formatLog } from '../shared/job-record.ts'
 import type { JobError } from '../shared/schemas/job.ts'
-import type { Sealer } from '../shared/seal.ts'
+import type { ScriptArgument } from '../shared/scripts.ts'
 import {
   endError,
   type Settle,
@@ -12,7 +13,7 @@ import {
 } from '../shared/settle.ts'
 import { persist } from './persist.ts'
 import type { ProviderReply } from './providers/provider.ts'
-import { takeDirty, type Run } from './run.ts'
+import { standing, type Run } from './run.ts'
 import type { StopReason } from './running.ts'
 
 /** How one queue entry ended. `dropped`: there was nothing to do, or somebody else does it. */
@@ -26,7 +27,6 @@ export function createEnding(deps: {
   claims: Claims
   settle: Settle
   state: DeploymentState
-  sealer: Sealer
   log: Logger
   /** Follows every end, possibly twice: announce it, let the next job in. Never throws. */
   afterSettle: (subject: SettleSubject, result: SettleResult) => void
@@ -36,50 +36,58 @@ export function createEnding(deps: {
 
   /** The provider answered. */
   async function complete(run: Run, grant: Grant, reply: ProviderReply): Promise<RunOutcome> {
-    const { id, subject, plan } = run.claim
-    const out = deps.sealer.seal({ tenant: subject.tenant, kind: 'job', id, field: 'out' }, reply.body)
-    run.dirty.push('out', out, 'status_code', reply.status)
-    if (reply.requestId) run.dirty.push('request_id', reply.requestId)
-    if (reply.usage) run.dirty.push('usage', JSON.stringify(reply.usage))
+    const { id, plan, sealed } = run.claim
+    const fields: ScriptArgument[] = ['out', sealed.seal('out', reply.body), 'status_code', reply.status]
+    if (reply.requestId) fields.push('request_id', reply.requestId)
+    if (reply.usage) fields.push('usage', JSON.stringify(reply.usage))
     const counted = state
       .succeed(plan, grant, reply.usage?.total_tokens ?? null)
       .catch((error: unknown) =>
         log.warn({ err: error, job_id: id }, 'Usage of a deployment could not be noted'),
       )
-    const [outcome] = await Promise.all([endClaim(run, 'completed', null, 'complete'), counted])
+    const [outcome] = await Promise.all([endRun(run, 'complete', 'completed', null, fields), counted])
     return outcome
   }
 
-  /** Ends a claimed job; a failed one carries the provider's last answer beside the error. */
-  function endClaim(
-    run: Run,
-    status: TerminalStatus,
-    error: JobError | null,
-    by: 'complete' | 'claim' = 'claim',
-  ): Promise<RunOutcome> {
-    const { subject, token, id } = run.claim
+  /** Ends a claimed job without a result; a failed one carries the provider's last answer beside the error. */
+  function endClaim(run: Run, status: TerminalStatus, error: JobError | null): Promise<RunOutcome> {
     const upstream = status === 'failed' ? run.lastError : null
-    if (upstream?.status) {
-      const body = JSON.stringify({ error })
-      const out = deps.sealer.seal({ tenant: subject.tenant, kind: 'job', id, field: 'out' }, body)
-      run.dirty.push('out', out, 'status_code', upstream.status)
-    }
-    return end(subject, token, status, error, [...run.dirty, 'attempts', run.attemptsMade], by)
+    if (!upstream?.status) return endRun(run, 'claim', status, error, [])
+    const out = run.claim.sealed.seal('out', JSON.stringify({ error }))
+    return endRun(run, 'claim', status, error, ['out', out, 'status_code', upstream.status])
   }
 
-  async function end(
-    subject: SettleSubject,
-    token: string,
+  function endRun(
+    { claim, attempts, attemptsMade }: Run,
+    by: 'complete' | 'claim',
     status: TerminalStatus,
     error: JobError | null,
-    fields: (string | number | Buffer)[],
-    by: 'complete' | 'claim' = 'claim',
+    fields: ScriptArgument[],
   ): Promise<RunOutcome> {
-    // A result must not be lost to an absent Redis: there is no giving up but the end of the process.
-    const settle = () => deps.settle.settle(subject, by, token, status, error, fields)
+    return end(claim, by, status, error, formatLog(attempts), [...fields, 'attempts', attemptsMade])
+  }
+
+  /** A result must not be lost to an absent Redis: there is no giving up but the end of the process. */
+  async function end(
+    { subject, token }: { subject: SettleSubject; token: string },
+    by: 'complete' | 'claim',
+    status: TerminalStatus,
+    error: JobError | null,
+    log: string,
+    fields: ScriptArgument[],
+  ): Promise<RunOutcome> {
+    const settle = () => deps.settle.settle(subject, by, token, status, error, log, fields)
     const result = await persist(settle, () => false)
     deps.afterSettle(subject, result)
     return result.kind === 'settled' ? { kind: 'settled', status } : { kind: 'dropped', why: result.kind }
+  }
+
+  /** Fails a job whose record can't be opened. */
+  function endUnreadable(
+    claim: { subject: SettleSubject; token: string },
+    error: JobError,
+  ): Promise<RunOutcome> {
+    return end(claim, 'claim', 'failed', error, '', [])
   }
 
   /** Ends a job that was over before a worker could claim it. */
@@ -93,7 +101,7 @@ export function createEnding(deps: {
   async function stop(run: Run, reason: StopReason): Promise<RunOutcome> {
     if (reason === 'lost') return { kind: 'dropped', why: 'lost' }
     if (reason !== 'drained') return endClaim(run, reason, endError(reason))
-    const result = await claims.snooze(run.claim, 0, 'waiting', takeDirty(run))
+    const result = await claims.snooze(run.claim, 0, 'waiting', standing(run))
     if (result.kind !== 'snoozed') return letGo(run, result.kind)
     deps.afterSnooze(result.tenantsWaiting)
     return { kind: 'dropped', why: 'drained' }
@@ -105,7 +113,7 @@ export function createEnding(deps: {
     return { kind: 'dropped', why }
   }
 
-  return { complete, endClaim, end, endFree, stop, letGo }
+  return { complete, endClaim, endUnreadable, endFree, stop, letGo }
 }
 
 export type Ending = ReturnType<typeof createEnding>

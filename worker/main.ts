@@ -96,7 +96,6 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     running,
     providers: createProviders(outbound),
     operatorBundles: operatorBundles(operator, ids),
-    sealer,
     crashesMax: settings.crashesMax,
     random: Math.random,
     log,

@@ -1,5 +1,5 @@
 import type { Claim, Progress } from '../shared/claims.ts'
-import { attemptField } from '../shared/job-record.ts'
+import { formatLog } from '../shared/job-record.ts'
 import type { Attempt, JobError } from '../shared/schemas/job.ts'
 import type { ScriptArgument } from '../shared/scripts.ts'
 import { loseAttempt } from './attempt.ts'
@@ -18,40 +18,32 @@ export type Run = {
   waits: Wait[]
   /** No group is free: the next wait is final. */
   isLastResort: boolean
-  /** Fields to write with the next script. */
-  dirty: ScriptArgument[]
+  /** All calls so far, as the next script writes them. */
+  attempts: Attempt[]
   /** Tokens the request may use; counted once, when a limit asks. */
   tokens: number | null
 }
 
 /** Opens a claim: calls that were in flight when an earlier worker died are marked as lost. */
 export function openRun(claim: Claim, nowMs: number): { run: Run; lostCalls: number } {
-  const lost = claim.attempts
-    .filter(({ outcome }) => outcome === 'in_flight')
-    .map((open) => loseAttempt(open, nowMs))
+  const isOpen = ({ outcome }: Attempt) => outcome === 'in_flight'
   const run: Run = {
     claim,
-    progress: claim.progress ?? startProgress(claim.plan),
+    // A first claim writes no progress before its call: what it made counts when it died.
+    progress: claim.progress ?? { ...startProgress(claim.plan), counted: claim.attempts.length },
     attemptsMade: claim.attemptsMade,
     lastError: null,
     waits: [],
     isLastResort: false,
-    dirty: lost.flatMap((attempt) => [attemptField(attempt.number), JSON.stringify(attempt)]),
+    attempts: claim.attempts.map((attempt) => (isOpen(attempt) ? loseAttempt(attempt, nowMs) : attempt)),
     tokens: null,
   }
-  return { run, lostCalls: lost.length }
+  return { run, lostCalls: claim.attempts.filter(isOpen).length }
 }
 
-/** Writes an attempt with the next script. */
-export function noteAttempt(run: Run, attempt: Attempt): void {
-  run.dirty.push(attemptField(attempt.number), JSON.stringify(attempt))
-}
-
-/** Takes the fields to write, with where the job stands; they count as written. */
-export function takeDirty(run: Run): ScriptArgument[] {
-  const fields = [...run.dirty, 'attempts', run.attemptsMade, 'run', JSON.stringify(run.progress)]
-  run.dirty = []
-  return fields
+/** Where a claimed job stands, as record fields. */
+export function standing({ attempts, attemptsMade, progress }: Run): ScriptArgument[] {
+  return ['log', formatLog(attempts), 'attempts', attemptsMade, 'run', JSON.stringify(progress)]
 }
 
 /**

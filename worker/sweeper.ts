@@ -6,12 +6,11 @@ import type { Settle, SettleResult, SettleSubject } from '../shared/settle.ts'
 import type { Window } from '../shared/window.ts'
 import type { Feed } from './feeder.ts'
 
-// An entry is given this long to be claimed, or announced, by whoever made it, before the sweeper looks.
-const GRACE_MS = 3_000
+// An end is given this long to be announced by whoever settled it.
+const ANNOUNCE_GRACE_MS = 3_000
 const CHORES_EVERY_MS = 1_000
 const LEASE_FACTOR = 10
 const AT_ONCE_MAX = 200
-const FORGET_AT_ONCE_MAX = 500
 
 /**
  * Mends what a dead process left behind, and wakes what waits for a time. Every worker runs one; a lease lets one at a
@@ -50,16 +49,14 @@ export function createSweeper(deps: {
     await deps.feedDeliveries()
     if (performance.now() - choresAt < CHORES_EVERY_MS) return
     choresAt = performance.now()
-    await mendEntries('fed', GRACE_MS)
-    await mendEntries('leases', 0)
-    await expire()
+    await mendEntries()
+    await lookAtDue()
     await announceLeftOver()
-    while ((await window.forget(FORGET_AT_ONCE_MAX)) === FORGET_AT_ONCE_MAX);
   }
 
-  /** Jobs that are in the window but neither claimed nor in BullMQ: enqueued anew. */
-  async function mendEntries(set: 'fed' | 'leases', ageMs: number): Promise<void> {
-    for (const job of await window.overdue(set, ageMs, AT_ONCE_MAX)) {
+  /** Jobs of the window that are neither claimed nor in BullMQ: enqueued anew. */
+  async function mendEntries(): Promise<void> {
+    for (const job of await window.overdue(AT_ONCE_MAX)) {
       if (await queue.has(job)) continue
       const again = await window.refeed(job)
       if (!again) continue
@@ -68,23 +65,28 @@ export function createSweeper(deps: {
     }
   }
 
-  /** Jobs whose deadline passed while nobody ran them. One that runs is stopped by its own worker. */
-  async function expire(): Promise<void> {
-    for (const id of await due(keys.deadlines, 0)) {
-      const { result, subject } = await deps.settle.free(id, 'expired')
-      if (result.kind === 'gone') await redis.zrem(keys.deadlines, id)
-      else if (subject) deps.afterSettle(subject, result)
+  /** Deadlines that passed while nobody ran the job (one that runs is stopped by its worker), and records to forget. */
+  async function lookAtDue(): Promise<void> {
+    for (;;) {
+      const jobs = await window.due(AT_ONCE_MAX)
+      const done = await Promise.all(
+        jobs.map((job) => (job.isTerminal ? window.forget(job.id, job.tenant) : expire(job.id))),
+      )
+      if (jobs.length < AT_ONCE_MAX || !done.includes(true)) return
     }
   }
 
-  async function announceLeftOver(): Promise<void> {
-    for (const id of await due(keys.announce, GRACE_MS)) await deps.announce(id)
+  async function expire(id: string): Promise<boolean> {
+    const { result, subject } = await deps.settle.free(id, 'expired')
+    if (subject) deps.afterSettle(subject, result)
+    return result.kind === 'settled'
   }
 
-  async function due(key: string, ageMs: number): Promise<string[]> {
-    const [seconds = '0', microseconds = '0'] = (await redis.time()).map(String)
-    const before = Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000) - ageMs
-    return redis.zrangebyscore(key, '-inf', before, 'LIMIT', 0, AT_ONCE_MAX)
+  async function announceLeftOver(): Promise<void> {
+    const [seconds = 0, microseconds = 0] = await redis.time()
+    const before = Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000) - ANNOUNCE_GRACE_MS
+    const ids = await redis.zrangebyscore(keys.announce, '-inf', before, 'LIMIT', 0, AT_ONCE_MAX)
+    for (const id of ids) await deps.announce(id)
   }
 
   function schedule(): void {

@@ -5,7 +5,7 @@ import type { QueueState } from '../shared/schemas/job.ts'
 import type { Ending, RunOutcome } from './ending.ts'
 import { persist } from './persist.ts'
 import { nextGroup } from './router.ts'
-import { progressAfterWait, takeDirty, type Run } from './run.ts'
+import { progressAfterWait, standing, type Run } from './run.ts'
 import type { Hold } from './running.ts'
 
 // A longer wait gives the slot back (decision 5).
@@ -67,7 +67,7 @@ export function createWaiting(deps: {
     waitMs: number,
     queueState: QueueState,
   ): Promise<RunOutcome | null> {
-    const fields = takeDirty(run)
+    const fields = standing(run)
     const snoozeJob = () => deps.claims.snooze(run.claim, waitMs, queueState, fields)
     const result = await persist(snoozeJob, () => hold.reason() !== null)
     if (result.kind !== 'snoozed') return deps.ending.letGo(run, result.kind)

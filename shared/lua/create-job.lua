@@ -1,12 +1,13 @@
 -- Writes the record of a new job, once per idempotency key, and gives it its place: parked until its start time, straight
 -- into the window when there is room for its tenant, else in its owner's waiting set.
--- KEYS: job, idempotency, index, window, busy, tenants, owners, waiting, fed, deadlines, parked, slots
+-- KEYS: job, idempotency, index, window, busy, tenants, owners, waiting, due, parked, slots
 -- ARGV: now_ms ('' = Redis TIME), id, tenant, owner, body hash ('' = no idempotency key), idempotency TTL ms beyond the
---       deadline, delay ms, expires_in ms, priority class (0 high, 1 normal, 2 low), then field, value, ... of the record
+--       deadline, delay ms, expires_in ms, priority class (0 high, 1 normal, 2 low), ms after which a queue entry that nobody claimed
+--       is looked for, then field, value, ... of the record
 -- Output: {'created', generation to enqueue or 0 = it waits, created ms} | {'replayed', id} | {'mismatch'}
 local job, idem, index, window, busy = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local tenants, owners, waiting = KEYS[6], KEYS[7], KEYS[8]
-local fed, deadlines, parked, slots_key = KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+local due, parked, slots_key = KEYS[9], KEYS[10], KEYS[11]
 local id, tenant, owner, body_hash = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local delay, expires_in, class = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local now = tonumber(ARGV[1])
@@ -27,9 +28,9 @@ if body_hash ~= '' then
 end
 
 redis.call('HSET', job, 'status', 'queued', 'tenant', tenant, 'owner', owner, 'class', class, 'created', now,
-  'starts', starts, 'deadline', deadline, unpack(ARGV, 10))
+  'starts', starts, 'deadline', deadline, unpack(ARGV, 11))
 redis.call('ZADD', index, now, id)
-redis.call('ZADD', deadlines, deadline, id)
+redis.call('ZADD', due, deadline, id)
 if delay > 0 then
   redis.call('HSET', job, 'queue_state', 'delayed', 'next_at', starts)
   redis.call('ZADD', parked, starts, id)
@@ -38,14 +39,13 @@ end
 
 -- Room for this tenant: below half of the slots always; above it only while nobody waits, and never the last 15%.
 local slots = tonumber(redis.call('GET', slots_key)) or 0
-local total = redis.call('HLEN', window)
+local total = redis.call('ZCARD', window)
 local mine = tonumber(redis.call('HGET', busy, tenant)) or 0
 local has_room = mine < math.max(1, slots / 2)
   or (total < slots * 0.85 and redis.call('LLEN', tenants) == 0)
 if has_room and total < slots + 32 and redis.call('LLEN', owners) == 0 then
-  redis.call('HSET', window, id, tenant)
+  redis.call('ZADD', window, now + tonumber(ARGV[10]), id)
   redis.call('HINCRBY', busy, tenant, 1)
-  redis.call('ZADD', fed, now, id)
   redis.call('HSET', job, 'generation', 1, 'queue_state', 'waiting')
   return { 'created', 1, now }
 end

@@ -1,10 +1,11 @@
 -- Moves waiting jobs into the window while it has room: round robin over tenants, within a tenant over its owners, within
 -- an owner by priority and age. No tenant gets above half of the slots while others wait, nor ever the last 15% of them.
 -- Waiting sets, owner rings and records are named by what the rings hold, hence the prefixes (all in this shard's slot).
--- KEYS: window, busy, tenants, fed, slots
--- ARGV: now_ms ('' = Redis TIME), jobs at most, prefix of owner rings, prefix of waiting sets, prefix of records
+-- KEYS: window, busy, tenants, slots
+-- ARGV: now_ms ('' = Redis TIME), jobs at most, prefix of owner rings, prefix of waiting sets, prefix of records,
+--       ms after which a queue entry that nobody claimed is looked for
 -- Output: {id, generation, id, generation, ...} to be enqueued
-local window, busy, tenants, fed, slots_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local window, busy, tenants, slots_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local jobs_max, owners_prefix, waiting_prefix, job_prefix = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local now = tonumber(ARGV[1])
 if not now then
@@ -12,7 +13,7 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 local slots = tonumber(redis.call('GET', slots_key)) or 0
-local total = redis.call('HLEN', window)
+local total = redis.call('ZCARD', window)
 local ring = redis.call('LLEN', tenants)
 local passed, out = 0, {}
 
@@ -31,9 +32,8 @@ while #out < jobs_max * 2 and passed < ring and total < slots + 32 do
     end
     if id and redis.call('HGET', job_prefix .. id, 'status') == 'queued' then
       local generation = redis.call('HINCRBY', job_prefix .. id, 'generation', 1)
-      redis.call('HSET', window, id, tenant)
+      redis.call('ZADD', window, now + tonumber(ARGV[6]), id)
       redis.call('HINCRBY', busy, tenant, 1)
-      redis.call('ZADD', fed, now, id)
       total = total + 1
       out[#out + 1] = id
       out[#out + 1] = generation

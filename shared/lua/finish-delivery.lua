@@ -1,11 +1,11 @@
 -- Notes how a try of a delivery went and what follows. Accepted counts from any try; everything else needs the current
 -- claim. The job's record is kept while its delivery goes on, and from the first acceptance for as long as its result
 -- is to be kept.
--- KEYS: delivery, due, job, expiring
+-- KEYS: delivery, due, job, jobs due
 -- ARGV: now_ms ('' = Redis TIME), delivery id, token, state ('pending' | 'delivered' | 'exhausted' | 'gone'),
 --       ms until the next try ('pending'), retention ms of the delivery, least ms an accepted job is kept, number of the try, its JSON
 -- Output: 'noted' | 'ended' | 'fenced'
-local delivery, due, job, expiring = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local delivery, due, job, jobs_due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, token, state, wait = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local retention, kept = tonumber(ARGV[6]), tonumber(ARGV[7])
 local now = tonumber(ARGV[1])
@@ -19,18 +19,18 @@ if record[2] ~= token and state ~= 'delivered' then return 'fenced' end
 
 local function keepJob(ms)
   -- As in settle-job: the sweeper forgets it when due, the key's own TTL stands behind that.
-  redis.call('ZADD', expiring, now + ms, record[4])
+  redis.call('ZADD', jobs_due, now + ms, record[4])
   redis.call('PEXPIRE', job, ms + 600000)
   redis.call('HSET', job, 'expires', now + ms)
 end
 
 redis.call('HSET', delivery, 'a' .. ARGV[8], ARGV[9], 'state', state)
 redis.call('HDEL', delivery, 'token')
-local left = redis.call('PTTL', job)
+local expires = tonumber(redis.call('HGET', job, 'expires') or nil)
 if state == 'pending' then
   redis.call('HSET', delivery, 'due', now + wait)
   redis.call('ZADD', due, now + wait, id)
-  if left >= 0 and left < wait + retention then keepJob(wait + retention) end
+  if expires and expires < now + wait + retention then keepJob(wait + retention) end
   return 'noted'
 end
 redis.call('ZREM', due, id)
@@ -38,6 +38,6 @@ redis.call('HDEL', delivery, 'due')
 redis.call('PEXPIRE', delivery, retention)
 if state == 'delivered' then
   redis.call('HDEL', delivery, 'event', 'hook')
-  if left >= 0 then keepJob(math.max(tonumber(record[3]), kept)) end
+  if expires then keepJob(math.max(tonumber(record[3]), kept)) end
 end
 return 'noted'

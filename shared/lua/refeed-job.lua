@@ -1,9 +1,9 @@
--- Makes a new queue entry possible for a job that is in the window but whose entry is gone: never enqueued because the
--- process died in between, or dropped with the worker that held it. The old entry, should it turn up, is stale.
--- KEYS: job, fed, leases
--- ARGV: now_ms ('' = Redis TIME), id, generation that was looked for
+-- Makes a new queue entry possible for a job of the window whose entry is gone: never enqueued because the process died in
+-- between, or dropped with the worker that held it. The old entry, should it turn up, is stale.
+-- KEYS: job, window
+-- ARGV: now_ms ('' = Redis TIME), id, generation that was looked for, ms after which the new entry is looked for
 -- Output: the new generation, or 0 when there is nothing to do (ended, claimed, or already fed anew)
-local job, fed, leases, id = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
+local job, window, id = KEYS[1], KEYS[2], ARGV[2]
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
@@ -12,13 +12,10 @@ end
 local record = redis.call('HMGET', job, 'status', 'generation')
 local status = record[1]
 if status ~= 'queued' and status ~= 'in_progress' and status ~= 'cancelling' then
-  redis.call('ZREM', fed, id)
-  redis.call('ZREM', leases, id)
+  redis.call('ZREM', window, id)
   return 0
 end
-if record[2] ~= ARGV[3] then return 0 end
-local lease = tonumber(redis.call('ZSCORE', leases, id))
-if lease and lease > now then return 0 end
-if not lease and not redis.call('ZSCORE', fed, id) then return 0 end
-redis.call('ZADD', fed, now, id)
+local overdue_at = tonumber(redis.call('ZSCORE', window, id))
+if record[2] ~= ARGV[3] or not overdue_at or overdue_at > now then return 0 end
+redis.call('ZADD', window, now + tonumber(ARGV[4]), id)
 return redis.call('HINCRBY', job, 'generation', 1)

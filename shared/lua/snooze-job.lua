@@ -1,8 +1,8 @@
 -- Puts a claimed job back for later without ending it: it frees its place in the window and stands parked until due.
--- KEYS: job, leases, parked, window, busy, tenants
+-- KEYS: job, window, parked, busy, tenants
 -- ARGV: now_ms ('' = Redis TIME), id, tenant, token, ms to wait, queue state, then field, value, ... to write
 -- Output: {'snoozed', tenants with waiting jobs} | {'fenced'} | {'cancelling'}
-local job, leases, parked, window, busy, tenants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local job, window, parked, busy, tenants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, tenant = ARGV[2], ARGV[3]
 local now = tonumber(ARGV[1])
 if not now then
@@ -16,9 +16,8 @@ if record[1] ~= 'in_progress' then return { 'fenced' } end
 local due = math.min(now + tonumber(ARGV[5]), tonumber(record[3]))
 redis.call('HSET', job, 'status', 'queued', 'queue_state', ARGV[6], 'next_at', due, unpack(ARGV, 7))
 redis.call('HDEL', job, 'token')
-redis.call('ZREM', leases, id)
 redis.call('ZADD', parked, due, id)
-if redis.call('HDEL', window, id) == 1 and redis.call('HINCRBY', busy, tenant, -1) <= 0 then
+if redis.call('ZREM', window, id) == 1 and redis.call('HINCRBY', busy, tenant, -1) <= 0 then
   redis.call('HDEL', busy, tenant)
 end
 return { 'snoozed', redis.call('LLEN', tenants) }

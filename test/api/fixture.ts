@@ -102,7 +102,7 @@ export async function startApi(
       }
       const status = end.error ? 'failed' : 'completed'
       const by = end.error ? 'claim' : 'complete'
-      await store.settle.settle(claim.subject, by, claim.token, status, end.error ?? null, fields)
+      await store.settle.settle(claim.subject, by, claim.token, status, end.error ?? null, '', fields)
       return claim
     },
 

@@ -1,9 +1,12 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Claim } from '../../shared/claims.ts'
+import { formatLog } from '../../shared/job-record.ts'
 import type { FedJob } from '../../shared/queues.ts'
+import type { Attempt } from '../../shared/schemas/job.ts'
 import { createWindow } from '../../shared/window.ts'
+import { openAttempt } from '../../worker/attempt.ts'
 import { eventually } from '../support/eventually.ts'
-import { testStore, type TestStore } from '../support/store.ts'
+import { testDeployment, testStore, type TestStore } from '../support/store.ts'
 
 let store: TestStore
 beforeEach(() => {
@@ -28,7 +31,7 @@ function complete(claim: Claim, text = 'the answer') {
   const place = { tenant: claim.subject.tenant, kind: 'job' as const, id: claim.id, field: 'out' }
   const out = store.sealer.seal(place, JSON.stringify({ text }))
   const fields = ['out', out, 'status_code', 200]
-  return store.settle.settle(claim.subject, 'complete', claim.token, 'completed', null, fields)
+  return store.settle.settle(claim.subject, 'complete', claim.token, 'completed', null, '', fields)
 }
 
 test('a new job is readable at once, and by its tenant only', async () => {
@@ -76,7 +79,7 @@ test('settling erases the credentials in the same step, and ends the job only on
 test('of two ends at once exactly one counts', async () => {
   await submit()
   const claim = await claimed(store.queued[0])
-  const fail = store.settle.settle(claim.subject, 'claim', claim.token, 'failed', null, [])
+  const fail = store.settle.settle(claim.subject, 'claim', claim.token, 'failed', null, '', [])
   const kinds = (await Promise.all([complete(claim), fail, complete(claim)])).map(({ kind }) => kind)
   expect(kinds.filter((kind) => kind === 'settled')).toHaveLength(1)
 })
@@ -91,8 +94,8 @@ test('a job whose claim is alive is not given to a second worker; when its lease
     return result?.kind === 'claimed' ? result.claim : null
   })
   expect(second.crashes).toBe(1)
-  expect(await store.claims.start(first, ['a1', '{}'])).toBe('fenced')
-  expect(await store.settle.settle(first.subject, 'claim', first.token, 'failed', null, [])).toEqual({
+  expect(await store.claims.start(first, ['attempts', 1])).toBe('fenced')
+  expect(await store.settle.settle(first.subject, 'claim', first.token, 'failed', null, '', [])).toEqual({
     kind: 'fenced',
   })
   // A paid result is never thrown away, whoever brings it.
@@ -117,10 +120,12 @@ test('a renewed lease outlives its first length; another claim makes the renewal
 
 test('an entry of an older generation is stale', async () => {
   const id = await submit()
-  await eventually('the entry is overdue', async () => (await store.window.overdue('fed', 20)).length === 1)
-  const again = await store.window.refeed({ id, generation: 1 })
+  const later = createWindow(store.redis, store.keys, () => Date.now() + 5_000)
+  expect(await store.window.overdue()).toEqual([])
+  expect(await later.overdue()).toEqual([{ id, generation: 1 }])
+  const again = await later.refeed({ id, generation: 1 })
   expect(again).toEqual({ id, generation: 2 })
-  expect(await store.window.refeed({ id, generation: 1 })).toBeNull()
+  expect(await later.refeed({ id, generation: 1 })).toBeNull()
   expect(await store.claims.claim({ id, generation: 1 })).toEqual({ kind: 'stale' })
   expect((await store.claims.claim({ id, generation: 2 })).kind).toBe('claimed')
 })
@@ -145,20 +150,16 @@ test('a waiting job is cancelled at once, a running one through its worker', asy
   const claim = await claimed(store.queued.find(({ id }) => id === running))
   expect((await store.jobs.cancel('acme', running))?.job.status).toBe('cancelling')
   expect(await store.claims.renew([claim])).toEqual(new Map([[running, 'cancelling']]))
-  expect(await store.claims.start(claim, ['a1', '{}'])).toBe('cancelling')
+  expect(await store.claims.start(claim, ['attempts', 1])).toBe('cancelling')
   expect(await store.jobs.cancel('other', running)).toBeNull()
 })
 
-test('a cancelled waiting job leaves no trace in the waiting sets, the window or the deadlines', async () => {
+test('a cancelled waiting job leaves no trace in the waiting sets or the window', async () => {
   const id = await submit({ delayMs: 60_000 })
   await store.jobs.cancel('acme', id)
-  const { parked, deadlines, window, fed } = store.keys
-  const left = await Promise.all([
-    store.redis.zcard(parked),
-    store.redis.zcard(deadlines),
-    store.redis.zcard(fed),
-  ])
-  expect([...left, await store.redis.hlen(window)]).toEqual([0, 0, 0, 0])
+  expect(
+    await Promise.all([store.redis.zcard(store.keys.parked), store.redis.zcard(store.keys.window)]),
+  ).toEqual([0, 0])
 })
 
 test('a snoozed job frees its place, wakes at its time and is fed again with what it knew', async () => {
@@ -168,7 +169,7 @@ test('a snoozed job frees its place, wakes at its time and is fed again with wha
   expect(result.kind).toBe('snoozed')
   const view = await store.jobs.read('acme', id)
   expect(view?.job.queue).toMatchObject({ state: 'rate_limited', next_attempt_at: expect.any(Number) })
-  expect(await store.redis.hlen(store.keys.window)).toBe(0)
+  expect(await store.redis.zcard(store.keys.window)).toBe(0)
   expect((await store.claims.snooze(claim, 40, 'rate_limited', [])).kind).toBe('fenced')
   await eventually('it woke', async () => (await store.window.wake()).woken === 1)
   const [fed] = await store.window.feed()
@@ -218,14 +219,51 @@ test('a list pages through a tenant jobs in both directions and filters', async 
 })
 
 test('a job whose retention is over is forgotten with its place in the list; one still kept is not', async () => {
+  await store.window.beat('w1', 10, 10_000)
   const [past, kept] = [await submit({ resultTtlMs: 60_000 }), await submit({ resultTtlMs: 3_600_000 })]
   for (const job of store.queued) await complete(await claimed(job))
-  expect(await store.window.forget()).toBe(0)
+  expect(await store.window.due()).toEqual([])
   const later = createWindow(store.redis, store.keys, () => Date.now() + 61_000)
-  expect(await later.forget()).toBe(1)
+  expect(await later.due()).toEqual([{ id: past, tenant: 'acme', isTerminal: true }])
+  expect([await later.forget(past, 'acme'), await later.forget(kept, 'acme')]).toEqual([true, false])
   expect(await store.jobs.read('acme', past)).toBeNull()
   expect(store.ids.isOwnJobId('acme', past)).toBe(true)
   const listed = await store.jobs.list('acme', { limit: 10, order: 'desc' })
   expect(listed?.jobs.map(({ id }) => id)).toEqual([kept])
   expect(await store.redis.zcard(store.keys.index('acme'))).toBe(1)
+})
+
+test('a result brought by an overtaken claim keeps the attempts of the newer one', async () => {
+  const id = await submit()
+  const [job] = store.queued
+  const attempt = (number: number, outcome: Attempt['outcome']) => ({
+    ...openAttempt(number, testDeployment('one'), 1),
+    outcome,
+  })
+  const first = await claimed(job)
+  await store.claims.start(first, ['log', formatLog([attempt(1, 'in_flight')]), 'attempts', 1])
+  const second = await eventually('the lease ran out', async () => {
+    const result = job && (await store.claims.claim(job))
+    return result?.kind === 'claimed' ? result.claim : null
+  })
+  await store.claims.start(second, [
+    'log',
+    formatLog([attempt(1, 'lost'), attempt(2, 'in_flight')]),
+    'attempts',
+    2,
+  ])
+  await store.settle.settle(
+    first.subject,
+    'complete',
+    first.token,
+    'completed',
+    null,
+    formatLog([attempt(1, 'completed')]),
+    [],
+  )
+  const attempts = (await store.jobs.read('acme', id))?.job.attempts
+  expect(attempts?.map(({ number, outcome }) => [number, outcome])).toEqual([
+    [1, 'completed'],
+    [2, 'in_flight'],
+  ])
 })

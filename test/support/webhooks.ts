@@ -76,7 +76,7 @@ export function testWebhooks(store: TestStore, options: Options = {}) {
     const fields = ['out', out, 'status_code', status === 'completed' ? 200 : 400, 'usage', usage]
     const error = { message: 'No.', type: 'invalid_request_error', param: null, code: 'bad' }
     const by = status === 'completed' ? 'complete' : 'claim'
-    await store.settle.settle(subject, by, token, status, status === 'failed' ? error : null, fields)
+    await store.settle.settle(subject, by, token, status, status === 'failed' ? error : null, '', fields)
     return id
   }
 
