@@ -33,6 +33,14 @@ export function readOperatorDeployments(value: unknown, context: Context): Opera
   )
   const item = parseItem({ ...value, litellm_params: forProvider(withoutNulls(params), path, notes) }, path)
   const withKeys = { ...item, litellm_params: withVariables(item.litellm_params, context.variables) }
+  const known = resolveModel(item.litellm_params.model, {
+    customProvider: item.litellm_params.custom_llm_provider,
+    apiVersion: item.litellm_params.api_version,
+  })
+  if (known.kind === 'unresolved') {
+    notes.warnings.push(`${path}.litellm_params.model ${known.reason} The deployment is left out.`)
+    return []
+  }
   noteLaterParams(item, path, notes)
   const deployments = readDeployments(withKeys, defaults, path, { kind: 'operator' }, notes)
   for (const { bundle } of deployments) warnOfUnusable(bundle, optIns, path, notes)

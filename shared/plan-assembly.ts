@@ -14,6 +14,8 @@ export const ATTEMPTS_MAX_DEFAULT = 12
 export type PlanParts<Entry extends Deployment> = {
   source: Plan['source']
   ownerId: string
+  /** The model as the request names it; an alias may have fallbacks of its own. */
+  asked: string
   start: NameMatch<Entry>
   names: ModelNames<Entry>
   router: ActiveRouter
@@ -77,8 +79,11 @@ function reachGroups<Entry extends Deployment>(parts: PlanParts<Entry>) {
   }
   const others = defaultFallbacks(parts.fallbacks)
   // The map grows while it is walked: a group added by a fallback is walked in its turn.
-  for (const group of groups.keys()) {
-    const own = ownFallbacks(parts.fallbacks, group)
+  for (const [group, { pattern }] of groups) {
+    const own = ownFallbacks(
+      parts.fallbacks,
+      [group === parts.start.group ? parts.asked : group, group, pattern].filter((name) => name !== null),
+    )
     if (own) fallbacks[group] = targets(own)
     else if (others.length > 0) fallbacks['*'] = targets(others)
   }

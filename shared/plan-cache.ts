@@ -62,7 +62,7 @@ function withSecrets(bundle: CredentialBundle, item: unknown): CredentialBundle 
   const { api_key: apiKey, azure_ad_token: azureAdToken } = params
   return {
     ...bundle,
-    api_key: typeof apiKey === 'string' ? apiKey : null,
-    azure_ad_token: typeof azureAdToken === 'string' ? azureAdToken : null,
+    api_key: typeof apiKey === 'string' ? apiKey : bundle.api_key,
+    azure_ad_token: typeof azureAdToken === 'string' ? azureAdToken : bundle.azure_ad_token,
   }
 }

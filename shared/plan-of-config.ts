@@ -33,7 +33,7 @@ export function planOfConfig(context: PlanContext): MadePlan {
   const { gateway } = context.split
   refuseRequestHeaders(gateway)
   const config = gateway['user_config']
-  const text = JSON.stringify(config)
+  const text = textOf(config)
   // Settings beside the config would have to be part of the key; they are rare, and such a plan is made anew.
   const cache = Object.keys(gateway).length === 1 ? context.cache : null
   if (!cache) return makePlan(context, parseUserConfig(config, text.length)).made
@@ -48,6 +48,15 @@ export function planOfConfig(context: PlanContext): MadePlan {
   const { made, sources } = makePlan(context, parsed)
   if (!holdsExtraBody(parsed)) cache.remember(key, made, sources, context.notes)
   return made
+}
+
+function textOf(config: unknown): string {
+  try {
+    return JSON.stringify(config)
+  } catch {
+    // The parser takes any depth, the serializer only as much as the stack holds.
+    throw invalid(PATH, 'is nested too deeply.')
+  }
 }
 
 /** Whether a deployment's body parameters may hold anything, a key of its provider included. */
@@ -70,6 +79,7 @@ function makePlan(context: PlanContext, config: UserConfig): { made: MadePlan; s
     {
       source: 'user_config',
       ownerId: context.ownerId(),
+      asked: context.model,
       start: findStart(context, names, router),
       names,
       router,

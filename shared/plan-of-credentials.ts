@@ -176,6 +176,7 @@ function assemble<Entry extends Deployment>(
     {
       source: 'client_credentials',
       ownerId: context.ownerId(),
+      asked: context.model,
       start,
       names,
       router: readRouter({}, '', notes),

@@ -126,6 +126,7 @@ function planOfOperator(context: PlanContext): { plan: Plan; bundles: null } {
     {
       source: 'operator',
       ownerId: OPERATOR,
+      asked: context.model,
       start,
       names: operator.names,
       router: operator.router,

@@ -197,9 +197,15 @@ function noteLaterFields(gateway: Record<string, unknown>, notes: Notes): void {
   }
 }
 
-/** The canned answer a request asks for; undefined when it asks for none. */
+/**
+ * The canned answer a request asks for; undefined when it asks for none.
+ * @throws {InvalidRequestError} when it is nested too deeply.
+ */
 export function mockOf(gateway: Record<string, unknown>): unknown {
-  return isInert(gateway['mock_response']) ? undefined : gateway['mock_response']
+  const mock = gateway['mock_response']
+  if (isInert(mock)) return undefined
+  refuseReferences(mock, 'mock_response')
+  return mock
 }
 
 /**

@@ -67,15 +67,20 @@ function readAliases(settings: RouterSettings): ReadonlyMap<string, string> {
 }
 
 /**
- * The fallback groups of a group: its own entry (first one wins), else one without the group's provider prefix (last
- * one wins), else null, which means `*`.
+ * The fallback groups of a group that goes by some names (as asked, as configured, the wildcard): the first name with
+ * an entry of its own (first one wins), else without its provider prefix (last one wins), else null, which means `*`.
  */
-export function ownFallbacks(entries: readonly FallbackEntry[], group: string): string[] | null {
-  const exact = entries.find(({ from }) => from === group)
-  if (exact) return exact.to
-  const slash = group.indexOf('/')
-  if (slash === -1) return null
-  return entries.findLast(({ from }) => from === group.slice(slash + 1))?.to ?? null
+export function ownFallbacks(entries: readonly FallbackEntry[], names: readonly string[]): string[] | null {
+  for (const name of names) {
+    const exact = entries.find(({ from }) => from === name)
+    if (exact) return exact.to
+  }
+  for (const name of names) {
+    const bare = name.slice(name.indexOf('/') + 1)
+    const stripped = bare === name ? undefined : entries.findLast(({ from }) => from === bare)
+    if (stripped) return stripped.to
+  }
+  return null
 }
 
 /** What `*` stands for: the last entry wins, so `default_fallbacks` does. */
@@ -87,17 +92,31 @@ export function defaultFallbacks(entries: readonly FallbackEntry[]): string[] {
  * Refuses fallbacks that name no group: they would be found out only when they are needed.
  * @throws {InvalidRequestError} with the entry's path.
  */
-export function requireKnownGroups(
+export function requireKnownGroups(entries: readonly FallbackEntry[], names: KnownNames): void {
+  const [first] = findUnknownGroups(entries, names)
+  if (first) throw invalid(first.path, first.what)
+}
+
+type KnownNames = { find: (name: string) => unknown; groupNames: string[] }
+
+/** Fallback entries that name no group, each with what is wrong. */
+export function findUnknownGroups(
   entries: readonly FallbackEntry[],
-  names: { find: (name: string) => unknown; groupNames: string[] },
-): void {
-  for (const { from, to, path } of entries) {
-    const isKnownFrom = from === '*' || names.find(from) !== null || endsAnyGroup(from, names.groupNames)
+  names: KnownNames,
+): { path: string; what: string }[] {
+  return entries.flatMap(({ from, to, path }) => {
+    const isKnownFrom =
+      names.groupNames.includes(from) ||
+      from === '*' ||
+      names.find(from) !== null ||
+      endsAnyGroup(from, names.groupNames)
     const unknown = isKnownFrom ? to.find((name) => names.find(name) === null) : from
-    if (unknown === undefined) continue
+    if (unknown === undefined) return []
     const advice = suggestion(unknown, names.groupNames)
-    throw invalid(path, `names "${unknown.slice(0, 64)}", which is no model group of this config.${advice}`)
-  }
+    return [
+      { path, what: `names "${unknown.slice(0, 64)}", which is no model group of this config.${advice}` },
+    ]
+  })
 }
 
 function endsAnyGroup(name: string, groups: string[]): boolean {

@@ -138,7 +138,7 @@ describe("a client's parameters on an operator's model", () => {
   test('a base opted in by name takes the client to it with his own key and nothing else', () => {
     const { plan, bundles } = planOf(
       { model, api_key: 'sk-mine', api_base: 'https://mine.example/v1/' },
-      fireworks(['api_base']),
+      fireworks(['api_base'], { temperature: 0, extra_body: { secret: 'x' } }),
     )
     expect(plan.source).toBe('client_credentials')
     expect(bundles).toEqual([
@@ -223,6 +223,8 @@ describe("a client's parameters on an operator's model", () => {
     })
     expect(bundleOf(deployment, bundles?.[0], new Map())).toBeNull()
     expect(plan.owner_id).not.toBe(OPERATOR)
+    const mocked = { model, organization: 'org-mine', mock_response: 'x' }
+    expect(refusalFor(mocked, operator).param).toBe('mock_response')
   })
 
   test('a location is no credential: it goes to the provider as it came', () => {

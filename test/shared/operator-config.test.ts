@@ -146,6 +146,18 @@ unheard_of: 1
   })
 })
 
+describe('what LiteLLM would find out only at a call', () => {
+  test('is a warning: a fallback to no group, a provider nobody knows', () => {
+    const fallbacks = 'router_settings: {fallbacks: [{house: [hosue]}]}'
+    const config = load(`${oneModel('api_key: k')}\n${fallbacks}`)
+    expect(config.warnings).toEqual([expect.stringContaining('"house"')])
+    expect(planOf({ model: 'house' }, config).plan.fallbacks).toEqual({ house: [] })
+    const strange = load(oneModel('api_key: k').replace('gpt-4o', 'nobody/gpt'))
+    expect(strange.warnings).toEqual([expect.stringContaining('"nobody/"')])
+    expect(refusalFor({ model: 'house' }, strange).code).toBe('model_not_found')
+  })
+})
+
 describe('a config that fails closed', () => {
   const restricting = [
     'guardrails: [{guardrail_name: x}]',
@@ -201,11 +213,6 @@ describe('a config that fails closed', () => {
     ['a short master key', 'general_settings: {master_key: short}', 'general_settings.master_key'],
     ['a base that is no URL', oneModel('api_base: nowhere'), 'api_base'],
     ['azure without a base', oneModel('api_key: k').replace('gpt-4o', 'azure/x'), 'api_base'],
-    [
-      'a fallback to nobody',
-      `${oneModel('api_key: k')}\nrouter_settings: {fallbacks: [{house: [hosue]}]}`,
-      '"house"',
-    ],
     [
       'a bad pattern',
       oneModel('configurable_clientside_auth_params: [{api_base: "https://(?=x)"}]'),

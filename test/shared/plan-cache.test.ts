@@ -90,6 +90,6 @@ describe('remembered plans', () => {
   test('a config that is refused is refused each time', () => {
     const cache = createPlanCache()
     const body = { model: 'mine', user_config: configWith({ api_key: null }) }
-    for (const _round of [1, 2]) expect(() => resolve(cache, body)).toThrow('api_key')
+    for (const own of [body, structuredClone(body)]) expect(() => resolve(cache, own)).toThrow('api_key')
   })
 })

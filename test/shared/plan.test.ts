@@ -183,6 +183,15 @@ describe('the body for the provider', () => {
   )
 })
 
+describe('what is refused', () => {
+  test('any nesting ends in a 400, never in a stack that overflows', () => {
+    let deep: unknown = 1
+    for (let i = 0; i < 100_000; i += 1) deep = [deep]
+    expect(refusalFor({ model: 'mine', user_config: configWith({ extra_body: { deep } }) }).status).toBe(400)
+    expect(refusalFor({ model: 'gpt-4o', api_key: 'k', mock_response: deep }).status).toBe(400)
+  })
+})
+
 describe('settings of a request', () => {
   const user_config = seedConfig()
 
@@ -279,6 +288,21 @@ describe('names', () => {
     expect(reach('a').fallbacks).toEqual({ a: ['b'], b: ['a'] })
     expect(reach('d').fallbacks).toEqual({ '*': ['c'] })
     expect(reach('vendor/e').fallbacks).toEqual({ 'vendor/e': ['d'], '*': ['c'] })
+  })
+
+  test('fallbacks may stand under an alias, a wildcard or the name that was asked for', () => {
+    const user_config = seedConfig({
+      model_list: ['openai/*', 'b', 'c', 'd'].map((name) => ({
+        model_name: name,
+        litellm_params: { model: name === 'b' ? 'openai/upstream' : 'openai/*', api_key: 'k' },
+      })),
+      model_group_alias: { short: 'b' },
+      fallbacks: [{ 'openai/*': ['c'] }, { short: ['d'] }, { b: ['c'] }],
+    })
+    const fallbacksOf = ['openai/x', 'short', 'b'].map(
+      (model) => planOf({ model, user_config }).plan.fallbacks,
+    )
+    expect(fallbacksOf).toEqual([{ 'openai/x': ['c'] }, { b: ['d'] }, { b: ['c'] }])
   })
 
   test('wildcards are anchored, the most literal one wins, and what they caught fills the model', () => {
