@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { ConfigError } from '../shared/errors.ts'
@@ -11,24 +11,42 @@ const run = promisify(execFile)
 export type DataLock = { release(): Promise<void> }
 
 /**
- * Takes a data folder for this process alone, making it when needed. The lock is a file that names its process by id
- * and start time, so that one left behind by a killed process, or by a process id used again, is taken over.
+ * Takes a data folder for this process alone, making it when needed.
+ *
+ * The lock is the highest of the files `lock.1`, `lock.2`, ...: it names its process by id and start time, so that one
+ * left behind by a killed process, or by a process id used again, is known. Nobody removes such a file to take its
+ * place, since between finding and removing it another may have; who finds the highest one free makes the next, which
+ * only one can. The highest is never removed, only emptied on release, so that no number is used twice.
  * @throws {ConfigError} when another live process has it.
  */
 export async function lockDataDir(dataDir: string): Promise<DataLock> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
-  const file = join(dataDir, 'lock')
   const mine = `${process.pid} ${await startTimeOf(process.pid)}\n`
-  while (!(await publish(file, mine))) {
-    const holder = await readFile(file, 'utf8').catch(() => '')
+  for (;;) {
+    const last = Math.max(0, ...(await listLocks(dataDir)))
+    const holder = last === 0 ? '' : await readFile(lockFile(dataDir, last), 'utf8').catch(() => null)
+    // Cleared away meanwhile, by the maker of a higher one.
+    if (holder === null) continue
     if (await isAlive(holder)) throw inUse(dataDir, holder)
-    await removeStale(file, holder, dataDir)
+    const file = lockFile(dataDir, last + 1)
+    if (!(await publish(file, mine))) continue
+    const all = await listLocks(dataDir)
+    // What was found above was old: the number was used and cleared away before.
+    const isHighest = Math.max(...all) === last + 1
+    const needless = isHighest ? all.filter((number) => number <= last) : [last + 1]
+    for (const number of needless) await rm(lockFile(dataDir, number), { force: true })
+    // Where the whole folder is gone meanwhile, there is nothing to give back.
+    if (isHighest) return { release: () => writeFile(file, '').catch(() => {}) }
   }
-  return {
-    async release() {
-      if ((await readFile(file, 'utf8').catch(() => '')) === mine) await rm(file, { force: true })
-    },
-  }
+}
+
+function lockFile(dataDir: string, number: number): string {
+  return join(dataDir, `lock.${number}`)
+}
+
+async function listLocks(dataDir: string): Promise<number[]> {
+  const names = await readdir(dataDir)
+  return names.filter((name) => /^lock\.\d+$/.test(name)).map((name) => Number(name.slice('lock.'.length)))
 }
 
 /** Writes the file whole or, when there is one, not at all. */
@@ -44,23 +62,6 @@ async function publish(file: string, text: string): Promise<boolean> {
   } finally {
     await rm(draft, { force: true })
   }
-}
-
-/** Two starts may find the same stale lock: the second must not remove the first one's new lock. */
-async function removeStale(file: string, expected: string, dataDir: string): Promise<void> {
-  const aside = `${file}.${randomBytes(6).toString('hex')}`
-  try {
-    await rename(file, aside)
-  } catch {
-    return
-  }
-  const found = await readFile(aside, 'utf8')
-  if (found !== expected) {
-    await link(aside, file).catch(() => {})
-    await rm(aside, { force: true })
-    throw inUse(dataDir, found)
-  }
-  await rm(aside, { force: true })
 }
 
 async function isAlive(holder: string): Promise<boolean> {
