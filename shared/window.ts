@@ -44,7 +44,10 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
 
     /** A new generation for a job whose queue entry is gone, or null when nothing is to be done. */
     async refeed(job: FedJob): Promise<FedJob | null> {
-      const reply = await refeedJob([keys.job(job.id), keys.window], [now(), job.id, job.generation])
+      const reply = await refeedJob(
+        [keys.job(job.id), keys.window],
+        [now(), job.id, job.generation, UNCLAIMED_MS],
+      )
       return Number(reply) === 0 ? null : { id: job.id, generation: Number(reply) }
     },
 
