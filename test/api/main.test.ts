@@ -4,6 +4,7 @@ import type { Job } from '../../shared/schemas/job.ts'
 import { eventually } from '../support/eventually.ts'
 import { startGateway, type Gateway } from '../support/gateway.ts'
 import { startProcess } from '../support/processes.ts'
+import { ownRedis, startRedis } from '../support/redis.ts'
 import { ask } from './fixture.ts'
 
 let gateway: Gateway
@@ -33,6 +34,24 @@ test('a stopping API answers what it holds, leaves the jobs to others and ends w
   await gateway.replaceApi()
   expect((await gateway.job(submitted.id)).status).toBe('queued')
 })
+
+test.skipIf(!ownRedis().isPossible)(
+  'an API ends cleanly while Redis is away, before its start too',
+  async () => {
+    const redis = await startRedis()
+    const down = await startGateway({ workers: 0, redisUrl: redis.url })
+    await redis.kill()
+    expect((await down.call('GET', '/v1/jobs')).status).toBe(503)
+    const waiting = startProcess(process.execPath, ['api/main.ts'], { env: down.env })
+    await eventually('it waits for Redis', () => waiting.output().includes('Redis does not answer'))
+    for (const api of [down.api, waiting]) {
+      api.kill('SIGTERM')
+      expect(await api.ended(15_000)).toBe(0)
+    }
+    await down.stop()
+    await redis.stop()
+  },
+)
 
 test('an API whose port is taken says so and ends', async () => {
   const port = new URL(gateway.url).port
