@@ -7,6 +7,8 @@ import { randomPart } from './random.ts'
  */
 export function createIds(idSecret: string) {
   const secret = createSecretKey(Buffer.from(idSecret))
+  let lastMs = 0
+  let count = 0
 
   /** Keyed HMAC-SHA256 over the parts, base64url, 22 characters (132 bits). Parts can't run into each other. */
   function fingerprint(purpose: string, ...parts: string[]): string {
@@ -23,11 +25,15 @@ export function createIds(idSecret: string) {
     fingerprint,
 
     /**
-     * A job id: `job_`, 12 hex digits of milliseconds (so ids sort by time), 16 random, and 12 of a keyed tag over
-     * tenant and id. The tag tells a purged job (410) from one that never was (404) without keeping a tombstone.
+     * A job id: `job_`, 12 hex digits of milliseconds and 4 of a count within them (so ids sort by time), 12 random, and 12
+     * of a keyed tag over tenant and id. The tag tells a purged job (410) from one that never was (404) without keeping a
+     * tombstone.
      */
     newJobId(tenant: string, nowMs = Date.now()): string {
-      const body = nowMs.toString(16).padStart(12, '0') + randomPart(8).toString('hex')
+      count = nowMs === lastMs ? (count + 1) & 0xffff : 0
+      lastMs = nowMs
+      const time = nowMs.toString(16).padStart(12, '0') + count.toString(16).padStart(4, '0')
+      const body = time + randomPart(6).toString('hex')
       return `job_${body}${tag(tenant, body)}`
     },
 
