@@ -86,10 +86,11 @@ function readUrl(fields: Record<string, unknown>, name: string, prefix: string, 
     return normalBase(trust.egress.checkUrl(value, path, { allowedHosts: trust.allowedHosts }))
   }
   const url = URL.canParse(value) ? new URL(value) : null
-  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.search || url.hash) {
-    throw invalid(path, 'must be an http or https URL without user name, query or fragment.')
+  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.hash) {
+    throw invalid(path, 'must be an http or https URL without user name or fragment.')
   }
-  return normalBase(url)
+  // An Azure base of LiteLLM's users may end in `?api-version=`.
+  return normalBase(url) + url.search
 }
 
 function normalBase(url: URL): string {

@@ -100,6 +100,13 @@ litellm_settings: { success_callback: [langfuse], num_retries: 4, some_key: os.e
     expect(config.warnings).toHaveLength(2)
   })
 
+  test("an operator's base keeps its query", () => {
+    const config = load(
+      oneModel('api_key: k\napi_base: https://me.example/x/?api-version=1').replace('gpt-4o', 'azure/y'),
+    )
+    expect(config.deployments[0]?.bundle.api_base).toBe('https://me.example/x?api-version=1')
+  })
+
   test("a missing key comes from the provider's usual variable, but not for a base of the file's own", () => {
     const environment = { OPENAI_API_KEY: 'sk-env' }
     expect(load(oneModel('rpm: 1'), environment).deployments[0]?.bundle.api_key).toBe('sk-env')
