@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parseConfig } from '../shared/config.ts'
 import { ConfigError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
 import { loadOperatorConfig } from '../shared/operator-config.ts'
@@ -51,6 +52,8 @@ export async function start({ workers }: { workers: number }, deps: StartDeps): 
     const environment = childEnvironment(deps.environment, { ...folders, ...address, keys })
     const redis = ownsRedis ? await prepareRedis(folders.dataDir, log) : null
     if (redis) environment.REDIS_URL = redis.url
+    // What would stop each of the children is said once, before any of them starts.
+    parseConfig(environment)
     // At once: Redis answers long before the others have loaded their code.
     await Promise.all([
       redis ? superviseInto(children, 'Redis', redis.launch, supervising) : null,

@@ -47,8 +47,8 @@ export async function createMachine() {
     },
 
     /** Runs `start` until it says that the gateway is ready. */
-    async start(args: string[] = []) {
-      const one = command(['start', ...args])
+    async start(args: string[] = [], extra: Record<string, string> = {}) {
+      const one = command(['start', ...args], extra)
       const url = await eventually(
         'the gateway is ready',
         () => {

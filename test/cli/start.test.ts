@@ -5,6 +5,7 @@ import { writeFile } from 'node:fs/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { startProcess } from '../support/processes.ts'
+import { testRedis } from '../support/redis.ts'
 import { createMachine, isRunning, type Machine, type RunningMachine } from './one-machine.ts'
 
 /** Of util-linux: runs a command on a terminal of its own. */
@@ -176,6 +177,29 @@ describe('on a machine of its own', () => {
     const refused = await machine.run(['start'])
     expect(refused).toMatchObject({ code: 1, output: expect.stringContaining('model_list') })
     expect(refused.output).not.toContain('childPid')
+  })
+
+  test('with REDIS_URL it runs the API and as many workers as asked for on that Redis, with secrets that are set', async () => {
+    const redis = testRedis()
+    try {
+      const elsewhere = { REDIS_URL: redis.url, GATEWAY_KEY_PREFIX: redis.prefix }
+      const refused = await machine.run(['start'], elsewhere)
+      expect(refused).toMatchObject({ code: 1, output: expect.stringContaining('GATEWAY_ID_SECRET') })
+      expect(refused.output).not.toContain('childPid')
+
+      const secrets = {
+        GATEWAY_ID_SECRET: 'x'.repeat(32),
+        GATEWAY_ENCRYPTION_KEYS: `k1:${Buffer.alloc(32, 1).toString('base64')}`,
+      }
+      const running = await machine.start(['--workers', '2'], { ...elsewhere, ...secrets })
+      const started = [...running.output().matchAll(/"msg":"(.+?) started"/g)].map((match) => match[1])
+      expect(started).toEqual(['API', 'worker 1', 'worker 2'])
+      const created = await machine.run(['keys', 'create', '--tenant', 'acme'], elsewhere)
+      expect(await complete(running.url, created.output.trim())).toMatchObject({ status: 200 })
+      expect(await running.interrupt()).toBe(0)
+    } finally {
+      await redis.cleanup()
+    }
   })
 
   test('keys without a gateway to keep them are refused with what to do', async () => {
