@@ -46,6 +46,14 @@ function read(id: string) {
   return webhooks.deliveries.read('acme', id)
 }
 
+/** How long the job's record is still kept, by what it shows, by the sweeper's set and at least by its own TTL. */
+async function keptMs(jobId: string): Promise<number> {
+  const expires = Number(await store.redis.hget(store.keys.job(jobId), 'expires'))
+  expect(Math.abs(Number(await store.redis.zscore(store.keys.due, jobId)) - expires)).toBeLessThan(1_000)
+  expect(await store.redis.pttl(store.keys.job(jobId))).toBeGreaterThan(expires - Date.now() - 1_000)
+  return expires - Date.now()
+}
+
 /** Everything Redis holds under the test's prefix, BullMQ's keys included, as text. */
 async function dump(): Promise<string> {
   const texts: string[] = []
@@ -143,11 +151,10 @@ test('an ended delivery leaves the due set, loses what it carried once accepted,
 
 test('a result lives its whole time from its first accepted webhook on', async () => {
   const { jobId, id } = await announced({ resultTtlMs: 2 * DAY_MS })
-  const job = store.keys.job(jobId)
-  await store.redis.pexpire(job, 5_000)
+  await store.redis.hset(store.keys.job(jobId), 'expires', Date.now() + 5_000)
   const claim = await claimed(id)
   await webhooks.deliveries.finish(claim, tried(claim, 200), { state: 'delivered' })
-  expect(await store.redis.pttl(job)).toBeGreaterThan(2 * DAY_MS - 10_000)
+  expect(await keptMs(jobId)).toBeGreaterThan(2 * DAY_MS - 10_000)
   const view = await store.jobs.read('acme', jobId)
   expect(view?.job.result_expires_at).toBeGreaterThan(Date.now() / 1000 + (2 * DAY_MS) / 1000 - 10)
 })
@@ -156,17 +163,23 @@ test('a result outlives every wait for the next try, however short its time', as
   const { jobId, id } = await announced({ resultTtlMs: 1_000 })
   const claim = await claimed(id)
   await webhooks.deliveries.finish(claim, tried(claim, 500), { state: 'pending', waitMs: DAY_MS })
-  expect(await store.redis.pttl(store.keys.job(jobId))).toBeGreaterThan(2 * DAY_MS - 10_000)
+  expect(await keptMs(jobId)).toBeGreaterThan(2 * DAY_MS - 10_000)
+})
+
+test('a wait for the next try never shortens the life of a result', async () => {
+  const { jobId, id } = await announced({ resultTtlMs: 9 * DAY_MS })
+  const claim = await claimed(id)
+  await webhooks.deliveries.finish(claim, tried(claim, 500), { state: 'pending', waitMs: DAY_MS })
+  expect(await keptMs(jobId)).toBeGreaterThan(9 * DAY_MS - 10_000)
 })
 
 test('a result with `result_ttl: 0` goes a minute after it was accepted', async () => {
   const { jobId, id } = await announced({ resultTtlMs: 0 })
-  expect(await store.redis.pttl(store.keys.job(jobId))).toBeGreaterThan(DAY_MS - 10_000)
+  expect(await keptMs(jobId)).toBeGreaterThan(DAY_MS - 10_000)
   const claim = await claimed(id)
   await webhooks.deliveries.finish(claim, tried(claim, 200), { state: 'delivered' })
-  const leftMs = await store.redis.pttl(store.keys.job(jobId))
-  expect(leftMs).toBeGreaterThan(50_000)
-  expect(leftMs).toBeLessThanOrEqual(60_000)
+  expect(await keptMs(jobId)).toBeGreaterThan(50_000)
+  expect(await keptMs(jobId)).toBeLessThanOrEqual(60_000)
 })
 
 test('the purged record of a job is not brought back by the acceptance of its webhook', async () => {
@@ -198,6 +211,7 @@ test('a delivery whose record is gone does not stay in the due set', async () =>
   const { id } = await announced()
   await store.redis.del(store.keys.delivery(id))
   expect(await webhooks.deliveries.claim(id)).toEqual({ kind: 'gone' })
+  expect(await store.redis.zcard(store.keys.deliveriesDue)).toBe(0)
   await store.redis.zadd(store.keys.deliveriesDue, 1, id)
   await webhooks.deliveries.feedDue()
   expect(await store.redis.zcard(store.keys.deliveriesDue)).toBe(0)

@@ -110,6 +110,7 @@ test('a job that ended without a webhook, and one that is purged, leave no annou
 test('a job that has not ended keeps its webhook when it is announced by mistake', async () => {
   const created = await store.jobs.create(store.jobInput({ webhook: { url } }))
   const jobId = 'id' in created ? created.id : ''
+  expect(await createEndedReader(store)(jobId)).toBeNull()
   await webhooks.announce(jobId)
   expect(await store.redis.hexists(store.keys.job(jobId), 'hook')).toBe(1)
   expect(await store.redis.zcard(store.keys.deliveriesDue)).toBe(0)
