@@ -9,6 +9,7 @@ import type { Logger } from '../shared/log.ts'
 import { loadOperatorConfig, type OperatorConfig } from '../shared/operator-config.ts'
 import { createJobQueue } from '../shared/queues.ts'
 import { checkRedis } from '../shared/redis-check.ts'
+import { createPlanCache } from '../shared/plan-cache.ts'
 import { createRedis } from '../shared/redis.ts'
 import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
@@ -69,6 +70,7 @@ async function serve(
     ids,
     keyCache,
     operator,
+    cache: createPlanCache(),
     masterKey,
     times,
     egress: createEgressPolicy({ allowedCidrs: config.egress.allowedCidrs, forbidden }),

@@ -4,6 +4,7 @@ import { InvalidRequestError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { JobInput } from '../shared/jobs.ts'
 import type { OperatorConfig } from '../shared/operator-config.ts'
+import type { PlanCache } from '../shared/plan-cache.ts'
 import { resolvePlan } from '../shared/plan.ts'
 import { Customer } from '../shared/schemas/completion.ts'
 import type { JobOptions, JobWebhook } from '../shared/schemas/job.ts'
@@ -21,6 +22,8 @@ export const CHAT_COMPLETIONS = '/v1/chat/completions'
 export type SubmissionDeps = {
   ids: Ids
   operator: OperatorConfig
+  /** Plans of configs that come again; null: each is resolved anew. */
+  cache: PlanCache | null
   egress: EgressPolicy
   webhookEgress: EgressPolicy
   times: {

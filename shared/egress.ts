@@ -52,7 +52,9 @@ export function createEgressPolicy(options: { allowedCidrs: string[]; forbidden?
   function checkHost(url: URL, param: string): void {
     const target = { port: effectivePort(url), isEncrypted: url.protocol === 'https:' }
     const host = hostOf(url)
-    const literals = isLocalhostName(host) ? LOOPBACK : ipaddr.isValid(host) ? [host] : null
+    // The URL parser has turned every spelling of an address into digits or colons, so a name is told by its letters.
+    const isAddress = /^[\d.]+$|:/.test(host) && ipaddr.isValid(host)
+    const literals = isLocalhostName(host) ? LOOPBACK : isAddress ? [host] : null
     if (literals) {
       if (literals.some((literal) => isAddressAllowed(literal, target))) return
       const isMendedByTls = literals.some((literal) =>

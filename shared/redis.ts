@@ -25,6 +25,7 @@ export function createRedis(url: string, role: RedisRole, log: Logger): Redis {
       : {}),
   }
   const redis = connect(url, options)
+  redis.on('connect', () => joinWrites(redis.stream))
   let isDown = false
   redis.on('error', (error: Error) => {
     if (!isDown) log.warn({ err: error }, 'Redis is not reachable; trying again until it is')
@@ -35,6 +36,23 @@ export function createRedis(url: string, role: RedisRole, log: Logger): Redis {
     isDown = false
   })
   return redis
+}
+
+// Commands of one turn of the event loop leave in one write: a system call costs more than most of them.
+function joinWrites(stream: Redis['stream']): void {
+  const write = stream.write.bind(stream) as (...args: unknown[]) => boolean
+  let isHeld = false
+  stream.write = (...args: unknown[]) => {
+    if (!isHeld) {
+      isHeld = true
+      stream.cork()
+      process.nextTick(() => {
+        isHeld = false
+        stream.uncork()
+      })
+    }
+    return write(...args)
+  }
 }
 
 function connect(url: string, options: RedisOptions): Redis {

@@ -1,4 +1,5 @@
 import type { Claim } from '../shared/claims.ts'
+import { bundleOf } from '../shared/deployments.ts'
 import type { Grant } from '../shared/deployment-state.ts'
 import type { Attempt } from '../shared/schemas/job.ts'
 import type { CredentialBundle, PlanDeployment } from '../shared/schemas/plan.ts'
@@ -72,18 +73,10 @@ export async function callDeployment(
   deps: { providers: Providers; operatorBundles: ReadonlyMap<string, CredentialBundle> },
   limits: { timeoutMs: number; signal: AbortSignal },
 ): Promise<CallOutcome> {
-  const bundle = bundleOf(claim, deployment, deps.operatorBundles)
+  const own = claim.bundles?.[claim.plan.deployments.indexOf(deployment)]
+  const bundle = bundleOf(deployment, own, deps.operatorBundles)
   if (!bundle) return { kind: 'error', error: unknownDeployment(deployment.id) }
   return deps.providers(bundle).chat({ bundle, body: claim.body, ...limits })
-}
-
-function bundleOf(
-  { plan, bundles }: Claim,
-  deployment: PlanDeployment,
-  operatorBundles: ReadonlyMap<string, CredentialBundle>,
-): CredentialBundle | null {
-  if (bundles) return bundles[plan.deployments.indexOf(deployment)] ?? null
-  return plan.source === 'operator' ? (operatorBundles.get(deployment.id) ?? null) : null
 }
 
 // Refused like an address: no retry mends it, another deployment may do.

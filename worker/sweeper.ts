@@ -7,8 +7,8 @@ import type { Window } from '../shared/window.ts'
 import type { Feed } from './feeder.ts'
 
 // An end is given this long to be announced by whoever settled it.
-const ANNOUNCE_GRACE_MS = 3_000
-const CHORES_EVERY_MS = 1_000
+const ANNOUNCE_GRACE_MS = 500
+const CHORES_EVERY_MS = 500
 const LEASE_FACTOR = 10
 const AT_ONCE_MAX = 200
 
@@ -16,7 +16,7 @@ const AT_ONCE_MAX = 200
  * Mends what a dead process left behind, and wakes what waits for a time. Every worker runs one; a lease lets one at a
  * time work. All of it is safe to do twice.
  *
- * Each tick: parked jobs whose time has come, waiting jobs, webhook deliveries that are due. Each second: entries that
+ * Each tick: parked jobs whose time has come, waiting jobs, webhook deliveries that are due. Twice a second: entries that
  * BullMQ does not have, claims whose lease ran out, deadlines, ended jobs that nobody announced, results whose time is over.
  */
 export function createSweeper(deps: {

@@ -173,6 +173,14 @@ test('Prefer with wait=N is the completion if it is done in time, else the 202',
   await api.work({ body: COMPLETION })
 })
 
+test('a sync call is answered as soon as its job ends', async () => {
+  const call = api.call('POST', PATH, { body: ask() })
+  await api.work({ body: COMPLETION })
+  const endedAt = performance.now()
+  await call
+  expect(performance.now() - endedAt).toBeLessThan(1000)
+})
+
 test('a client that leaves does not end its job', async () => {
   const body = JSON.stringify(ask())
   const headers = { authorization: `Bearer ${MASTER_KEY}`, 'content-type': 'application/json' }
@@ -182,7 +190,7 @@ test('a client that leaves does not end its job', async () => {
   await eventually('the job is fed', () => api.store.queued.length === 1)
   const { id } = api.store.queued[0] ?? { id: '' }
   call.destroy()
-  await eventually('the wait is given up', () => api.settled.size() === 0)
+  await eventually('the wait is given up', () => api.settled.size() === 0, { timeoutMs: 1000 })
   expect((await api.call('GET', `/v1/jobs/${id}`)).json.status).toBe('queued')
   await api.work({ body: COMPLETION })
   expect((await api.call('GET', `/v1/jobs/${id}`)).json.status).toBe('completed')

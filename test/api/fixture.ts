@@ -53,6 +53,7 @@ export async function startApi(
     keyCache,
     holds,
     operator: loadYaml(options.configYaml),
+    cache: null,
     masterKey: MASTER_KEY,
     egress,
     webhookEgress: egress,
