@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -74,6 +74,10 @@ export async function createMachine() {
     async cleanup() {
       for (const one of processes) if (!one.hasEnded()) one.kill('SIGTERM')
       await Promise.all(processes.map((one) => one.ended(END_TIMEOUT_MS)))
+      // Where a test failed between a kill and the next start, its Redis still runs.
+      const leftover = await readFile(join(folder, 'data', 'redis.json'), 'utf8').catch(() => '')
+      const pid = /"pid":(\d+)/.exec(leftover)?.[1]
+      if (pid && isRunning(Number(pid))) process.kill(Number(pid), 'SIGKILL')
       await rm(folder, { recursive: true, force: true })
     },
   }
