@@ -3,7 +3,7 @@ import { createKeyCache } from '../../api/key-cache.ts'
 import { createApiKeys, hashApiKey } from '../../shared/api-keys.ts'
 import { InvalidRequestError } from '../../shared/errors.ts'
 import { createKeys } from '../../shared/keys.ts'
-import { eventually } from '../support/eventually.ts'
+import { eventually, gate } from '../support/eventually.ts'
 import { testRedis } from '../support/redis.ts'
 
 const own = testRedis()
@@ -70,13 +70,43 @@ test('while the channel can not be heard nothing is remembered', async () => {
   const hash = hashApiKey(key)
   const deaf = own.redis.duplicate()
   const deafCache = createKeyCache(apiKeys, deaf, keys)
-  await eventually('the cache listens', () => deaf.status === 'ready')
-  await deafCache.find(hash)
+  await eventually('the cache remembers', async () => {
+    await deafCache.find(hash)
+    const before = await callsOfHget()
+    await deafCache.find(hash)
+    return (await callsOfHget()) === before
+  })
   deaf.disconnect()
   await eventually('the connection is closed', () => deaf.status === 'end')
+  await deafCache.find(hash)
   await own.redis.hdel(keys.apiKeys, hash)
   expect(await deafCache.find(hash)).toBeNull()
   deafCache.close()
+})
+
+test('a key that is revoked while it is looked up is not remembered', async () => {
+  const { id, key } = await apiKeys.create('acme')
+  const { opened, open } = gate()
+  const slow = {
+    ...apiKeys,
+    find: async (hash: string) => {
+      const found = await apiKeys.find(hash)
+      await opened
+      return found
+    },
+  }
+  const slowCache = createKeyCache(slow, subscriber, keys)
+  await subscriber.subscribe(keys.apiKeysChannel)
+  const lookup = slowCache.find(hashApiKey(key))
+  await eventually('the key is read', async () => (await apiKeys.find(hashApiKey(key))) !== null)
+  let isHeard = false
+  subscriber.on('message', () => (isHeard = true))
+  await apiKeys.revoke(id)
+  await eventually('the revocation is heard', () => isHeard)
+  open()
+  await lookup
+  expect(await slowCache.find(hashApiKey(key))).toBeNull()
+  slowCache.close()
 })
 
 async function callsOfHget(): Promise<number> {
