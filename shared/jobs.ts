@@ -194,8 +194,13 @@ export function createJobs(deps: {
    */
   async function cancel(tenant: string, id: string): Promise<JobView | null> {
     if (!(await readRecord(tenant, id))) return null
-    const reply = String(await cancelJob([keys.job(id), keys.window], ['', id, keys.cancelChannel]))
-    if (reply === 'free') await deps.settle.free(id, 'cancelled')
+    for (;;) {
+      const reply = String(await cancelJob([keys.job(id), keys.window], ['', id, keys.cancelChannel]))
+      if (reply !== 'free') break
+      // A worker may have taken it between the two scripts: then it is that worker which must be told.
+      const { result } = await deps.settle.free(id, 'cancelled')
+      if (result.kind !== 'held') break
+    }
     return readRecord(tenant, id)
   }
 

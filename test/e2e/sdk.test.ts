@@ -171,6 +171,17 @@ describe('cancel', () => {
     }
   })
 
+  test('of many cancels none is lost to a job that is just being let in', async () => {
+    provider.answer(() => ({ kind: 'hang' }))
+    const config = freshConfig()
+    // More than fit: each cancelled job lets the next one in while that one is being cancelled too.
+    const jobs = await Promise.all(Array.from({ length: 200 }, () => gateway.submit(ask(config))))
+    await eventually('the slots are full', () => provider.open() >= 80)
+    await Promise.all(jobs.map(({ id }) => gateway.call('POST', `/v1/jobs/${id}/cancel`)))
+    for (const { id } of jobs) expect((await gateway.ended(id)).status).toBe('cancelled')
+    await eventually('no call is open', () => provider.open() === 0)
+  })
+
   test('a delayed job is cancelled at once and never called', async () => {
     const { id } = await gateway.submit(ask(freshConfig()), { delay: 3600 })
     const answer = await gateway.call('POST', `/v1/jobs/${id}/cancel`)
