@@ -35,8 +35,8 @@ export async function runProcess(
       process.exitCode = 1
     }
   }
-  // The channel to the parent would keep the process alive.
-  if (process.connected) process.disconnect()
+  // What was opened here is closed; a connection that BullMQ opened for itself during an outage may not be.
+  process.exit()
 }
 
 function describe(error: unknown): string {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { hostname } from 'node:os'
 import { createClaims } from '../shared/claims.ts'
 import type { Config } from '../shared/config.ts'
@@ -33,6 +34,7 @@ import { startJobsWorker, startWorker } from './workers.ts'
 const WEBHOOK_CONCURRENCY = 50
 // A try that its worker does not end in time is another worker's.
 const DELIVERY_LEASE_MARGIN_MS = 2_000
+const CLOSE_MS = 1_000
 
 /** Opens what a worker needs, in order, and takes jobs. @returns how to stop: take no more, drain, hand back, close. */
 async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
@@ -149,7 +151,12 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   return async () => {
     clearInterval(heartbeat)
     await beat(0)
-    await drain(running, Promise.all([worker.close(), webhookWorker.close()]), settings.drainMs, log)
+    const workers = [worker, webhookWorker]
+    const closed = Promise.all(workers.map((one) => one.close()))
+    await drain(running, settings.drainMs, log)
+    await Promise.race([closed, delay(CLOSE_MS)])
+    // A BullMQ worker that lost its connection may never say that it is closed; nothing of a job depends on it any more.
+    await Promise.race([Promise.all(workers.map((one) => one.close(true))), delay(CLOSE_MS)])
     await sweeper.close()
     running.close()
     settled.close()
@@ -159,17 +166,12 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
 }
 
 /** Lets the calls in flight finish; what is not done in time is handed back with its attempt marked. */
-async function drain(
-  running: RunningJobs,
-  closed: Promise<unknown>,
-  drainMs: number,
-  log: Logger,
-): Promise<void> {
+async function drain(running: RunningJobs, drainMs: number, log: Logger): Promise<void> {
   const timer = setTimeout(() => {
     log.warn({ jobs: running.size }, 'Some calls did not finish in time and are handed back')
     running.stopAll('drained')
   }, drainMs)
-  await Promise.all([running.idle(), closed])
+  await running.idle()
   clearTimeout(timer)
 }
 

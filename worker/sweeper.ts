@@ -39,6 +39,7 @@ export function createSweeper(deps: {
   let timer: NodeJS.Timeout | null = null
   let choresAt = 0
   let isClosed = false
+  let isFailing = false
   let ticking = Promise.resolve()
 
   async function tick(): Promise<void> {
@@ -89,12 +90,20 @@ export function createSweeper(deps: {
     for (const id of ids) await deps.announce(id)
   }
 
+  // One line an outage: a round comes several times a second.
+  function noteFailure(error: unknown): void {
+    if (!isFailing) log.warn({ err: error }, 'The sweeper could not do its round; trying until it can')
+    isFailing = true
+  }
+
+  function noteSuccess(): void {
+    isFailing = false
+  }
+
   function schedule(): void {
     timer = setTimeout(() => {
       ticking = tick()
-        .catch((error: unknown) =>
-          log.warn({ err: error }, 'The sweeper could not do its round; trying again'),
-        )
+        .then(noteSuccess, noteFailure)
         .finally(() => {
           if (!isClosed) schedule()
         })
