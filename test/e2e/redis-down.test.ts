@@ -75,14 +75,29 @@ describe.skipIf(!isPossible)('Redis goes away and comes back', () => {
     await eventually('it says that Redis is missing', () => /redis/i.test(late.output()))
     expect(late.hasEnded()).toBe(false)
     await redis.restart()
+    const { id: first } = await eventually('the API accepts', () => gateway.submit(ask(config())))
+    expect(await gateway.ended(first)).toMatchObject({ status: 'completed' })
+    // Only the late one is left for the next.
     for (const worker of gateway.workers) {
       worker.kill('SIGTERM')
       await worker.ended(15_000)
     }
-    const { id } = await eventually('the API accepts', () => gateway.submit(ask(config())))
+    const { id } = await gateway.submit(ask(config()))
     expect(await gateway.ended(id)).toMatchObject({ status: 'completed' })
     late.kill('SIGTERM')
     expect(await late.ended(15_000)).toBe(0)
+  })
+
+  test('a worker that is told to stop while Redis is away ends in time', async () => {
+    const worker = await gateway.addWorker({ GATEWAY_DRAIN_MS: '1000' })
+    await redis.kill()
+    await eventually('it has noticed', () => /redis is not reachable/i.test(worker.output()))
+    worker.kill('SIGTERM')
+    try {
+      expect(await worker.ended(8000)).toBe(0)
+    } finally {
+      await redis.restart()
+    }
   })
 
   test.each(['api/main.ts', 'worker/main.ts'])(
