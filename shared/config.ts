@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { z } from 'zod'
 import { ConfigError } from './errors.ts'
 
@@ -60,6 +61,7 @@ const Environment = z.object({
   GATEWAY_HEARTBEAT_MS: milliseconds(2_000),
   GATEWAY_SWEEP_MS: milliseconds(200),
   GATEWAY_DRAIN_MS: milliseconds(30_000),
+  GATEWAY_AOF_REWRITE_MS: milliseconds(3_600_000),
   GATEWAY_LIMIT_WINDOW_MS: milliseconds(60_000),
   GATEWAY_CRASHES_MAX: z.coerce.number().int().min(0).default(3),
   /** Seconds between the tries of one webhook delivery; the first is normally 0 (api.md 7.7). */
@@ -99,7 +101,7 @@ export function parseConfig(environment: Record<string, string | undefined>) {
     listen: { host: env.HOST, port: env.PORT, bodyBytesMax: env.GATEWAY_BODY_BYTES_MAX },
     logLevel: env.LOG_LEVEL,
     redis: { url: env.REDIS_URL, keyPrefix: env.GATEWAY_KEY_PREFIX },
-    operatorConfigFile: env.GATEWAY_CONFIG ?? null,
+    operatorConfigFile: env.GATEWAY_CONFIG ?? (existsSync('config.yaml') ? 'config.yaml' : null),
     secrets: {
       masterKey: env.GATEWAY_MASTER_KEY ?? null,
       encryptionKeys: env.GATEWAY_ENCRYPTION_KEYS,
@@ -131,6 +133,7 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       heartbeatMs: env.GATEWAY_HEARTBEAT_MS,
       sweepMs: env.GATEWAY_SWEEP_MS,
       drainMs: env.GATEWAY_DRAIN_MS,
+      aofRewriteMs: env.GATEWAY_AOF_REWRITE_MS,
       limitWindowMs: env.GATEWAY_LIMIT_WINDOW_MS,
       crashesMax: env.GATEWAY_CRASHES_MAX,
     },

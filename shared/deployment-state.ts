@@ -8,6 +8,19 @@ const PROBE_MS = 60_000
 // LiteLLM takes any Retry-After; an hour is as long as a mistaken header may park a key (routing.md 13).
 const RETRY_AFTER_MS_MAX = 3_600_000
 
+// Successes change no decision at once, so those of many jobs are told to Redis together.
+const NOTE_WITHIN_MS = 20
+
+/** Successes of one deployment that Redis is still to be told. */
+type Batch = {
+  keys: string[]
+  successes: number
+  /** Sixtieth of the window in which tokens were reserved -> how many more were used. */
+  surpluses: Map<number, number>
+  hasProbe: boolean
+  noted: PromiseWithResolvers<void>
+}
+
 /** Leave to make one call now. */
 export type Grant = { deployment: PlanDeployment; grantedAt: number; isProbe: boolean; tokens: number }
 
@@ -35,17 +48,18 @@ export function createDeploymentState(redis: Redis, keys: Keys, windowMs: number
   const reserveDeployment = createScript(redis, 'reserve-deployment')
   const noteFailure = createScript(redis, 'note-failure')
   const noteSuccess = createScript(redis, 'note-success')
+  const pending = new Map<string, Batch>()
+  let timer: NodeJS.Timeout | null = null
 
   /**
    * Takes the first of `candidates` (in order of preference, at least one) that is free now.
-   * @param request.member Names this call in the logs: unique per job and attempt.
    * @param request.slot Id of a deployment that already holds a place for this job.
    * @param request.keepsPlace When nothing is free, keep a place at the first that will be.
    */
   async function reserve(
     ownerId: string,
     candidates: readonly PlanDeployment[],
-    request: { member: string; tokens: number; slot: string | null; keepsPlace: boolean },
+    request: { tokens: number; slot: string | null; keepsPlace: boolean },
   ): Promise<Reservation> {
     const stateKeys = candidates.flatMap(({ id, key_id }) => [
       keys.deployment(ownerId, id),
@@ -55,8 +69,8 @@ export function createDeploymentState(redis: Redis, keys: Keys, windowMs: number
     ])
     const held = candidates.findIndex(({ id }) => id === request.slot) + 1
     const limits = candidates.flatMap(({ rpm, tpm }) => [rpm ?? 0, tpm ?? 0])
-    const args: ScriptArgument[] = ['', windowMs, request.member, request.tokens, PROBE_MS, held]
-    const reply = await reserveDeployment(stateKeys, [...args, request.keepsPlace ? '1' : '0', ...limits])
+    const args: ScriptArgument[] = ['', windowMs, request.tokens, PROBE_MS, held, flag(request.keepsPlace)]
+    const reply = await reserveDeployment(stateKeys, [...args, ...limits])
     const [kind, index, third, fourth, fifth] = reply as [Buffer, number, number, number | Buffer, number] // see the script
     const deployment = candidates[index - 1]
     if (!deployment) throw new Error('reserve-deployment named a candidate that is not there')
@@ -99,24 +113,55 @@ export function createDeploymentState(redis: Redis, keys: Keys, windowMs: number
     )
   }
 
-  /** Counts a finished call and settles its token estimate with real usage (null when the provider gave none). */
+  /**
+   * Counts a finished call and settles its token estimate with real usage (null when the provider gave none). What
+   * happens within 20 ms on one deployment is noted together; resolves when it is.
+   */
   async function succeed(plan: Plan, grant: Grant, tokensUsed: number | null): Promise<void> {
-    const { deployment } = grant
+    const { deployment, isProbe, grantedAt } = grant
     const surplus = deployment.tpm === null || tokensUsed === null ? 0 : tokensUsed - grant.tokens
     const countsForRatio =
       plan.allowed_fails === null && deployment.allowed_fails === null && !plan.disable_cooldowns
-    if (surplus === 0 && !countsForRatio && !grant.isProbe) return
-    await noteSuccess(
-      [
-        keys.deployment(plan.owner_id, deployment.id),
-        keys.credentialPause(plan.owner_id, deployment.key_id),
-        keys.tokenLog(plan.owner_id, deployment.id),
-      ],
-      ['', windowMs, flag(countsForRatio), flag(grant.isProbe), grant.grantedAt, surplus],
-    )
+    if (surplus === 0 && !countsForRatio && !isProbe) return
+    const batch = batchOf(plan.owner_id, deployment)
+    if (countsForRatio) batch.successes += 1
+    if (surplus !== 0) {
+      const part = Math.floor(grantedAt / Math.ceil(windowMs / 60))
+      batch.surpluses.set(part, (batch.surpluses.get(part) ?? 0) + surplus)
+    }
+    if (isProbe) {
+      // Others wait for this one.
+      batch.hasProbe = true
+      flush()
+    }
+    return batch.noted.promise
   }
 
-  return { reserve, fail, succeed }
+  function batchOf(ownerId: string, { id, key_id }: PlanDeployment): Batch {
+    const stateKey = keys.deployment(ownerId, id)
+    const known = pending.get(stateKey)
+    if (known) return known
+    const batchKeys = [stateKey, keys.credentialPause(ownerId, key_id), keys.tokenLog(ownerId, id)]
+    const noted = Promise.withResolvers<void>()
+    const batch: Batch = { keys: batchKeys, successes: 0, surpluses: new Map(), hasProbe: false, noted }
+    pending.set(stateKey, batch)
+    timer ??= setTimeout(flush, NOTE_WITHIN_MS)
+    return batch
+  }
+
+  /** Notes at once what is still to be noted. */
+  function flush(): void {
+    if (timer) clearTimeout(timer)
+    timer = null
+    const batches = [...pending.values()]
+    pending.clear()
+    for (const { keys: batchKeys, successes, surpluses, hasProbe, noted } of batches) {
+      const args = ['', windowMs, successes, flag(hasProbe), ...[...surpluses].flat()]
+      noteSuccess(batchKeys, args).then(() => noted.resolve(), noted.reject)
+    }
+  }
+
+  return { reserve, fail, succeed, flush }
 }
 
 export type DeploymentState = ReturnType<typeof createDeploymentState>

@@ -39,8 +39,9 @@ export function createKeys(prefix: string) {
     /** Sorted set worker id -> last heartbeat; hash worker id -> slots. */
     workers: `${shard}:workers`,
     workerSlots: `${shard}:worker-slots`,
-    /** Lease of the one sweeper. */
+    /** Lease of the one sweeper, and the mark of the last rewrite of Redis' append-only file. */
     sweeper: `${shard}:sweeper`,
+    aofRewrite: `${shard}:aof-rewrite`,
 
     delivery: (id: string) => `${shard}:delivery:${id}`,
     /** Sorted set of delivery ids by when the next try is due. */

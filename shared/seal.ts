@@ -30,8 +30,8 @@ export function createSealer(keys: readonly { id: string; key: Buffer }[]) {
 
   /** Seals and opens the fields of one record; its key is derived once. */
   function record(place: SealedRecord) {
-    const derived = new Map<MasterKey, Buffer>()
-    const keyOf = (master: MasterKey): Buffer => {
+    const derived = new Map<MasterKey, KeyObject>()
+    const keyOf = (master: MasterKey): KeyObject => {
       const known = derived.get(master)
       if (known) return known
       const key = expand(master, place)
@@ -102,8 +102,9 @@ function extract(id: string, key: Buffer): MasterKey {
   return { id, header, extracted: createSecretKey(createHmac('sha256', SALT).update(key).digest()) }
 }
 
-function expand({ extracted }: MasterKey, { tenant, kind, id }: SealedRecord): Buffer {
-  return createHmac('sha256', extracted).update(`${tenant}\0${kind}\0${id}\x01`).digest()
+// As a KeyObject: Node takes twice as long to look at a plain Buffer as to encrypt with it.
+function expand({ extracted }: MasterKey, { tenant, kind, id }: SealedRecord): KeyObject {
+  return createSecretKey(createHmac('sha256', extracted).update(`${tenant}\0${kind}\0${id}\x01`).digest())
 }
 
 // The header is bound too, so that nobody can relabel an envelope with another key id.

@@ -129,7 +129,6 @@ export function createCompletion(deps: CompletionDeps) {
     if (run.tokens === null && candidates.some(({ tpm }) => tpm !== null))
       run.tokens = estimateTokens(claim.body)
     return state.reserve(claim.plan.owner_id, candidates, {
-      member: `${claim.id.slice(-28)}:${run.attemptsMade + 1}`,
       tokens: run.tokens ?? 0,
       slot: progress.slot,
       keepsPlace: run.isLastResort || (run.waits.length === 0 && nextGroup(claim.plan, progress) === null),

@@ -35,18 +35,15 @@ export function createEnding(deps: {
   const { claims, state, log } = deps
 
   /** The provider answered. */
-  async function complete(run: Run, grant: Grant, reply: ProviderReply): Promise<RunOutcome> {
+  function complete(run: Run, grant: Grant, reply: ProviderReply): Promise<RunOutcome> {
     const { id, plan, sealed } = run.claim
     const fields: ScriptArgument[] = ['out', sealed.seal('out', reply.body), 'status_code', reply.status]
     if (reply.requestId) fields.push('request_id', reply.requestId)
     if (reply.usage) fields.push('usage', JSON.stringify(reply.usage))
-    const counted = state
-      .succeed(plan, grant, reply.usage?.total_tokens ?? null)
-      .catch((error: unknown) =>
-        log.warn({ err: error, job_id: id }, 'Usage of a deployment could not be noted'),
-      )
-    const [outcome] = await Promise.all([endRun(run, 'complete', 'completed', null, fields), counted])
-    return outcome
+    void state.succeed(plan, grant, reply.usage?.total_tokens ?? null).catch((error: unknown) => {
+      log.warn({ err: error, job_id: id }, 'Usage of a deployment could not be noted')
+    })
+    return endRun(run, 'complete', 'completed', null, fields)
   }
 
   /** Ends a claimed job without a result; a failed one carries the provider's last answer beside the error. */

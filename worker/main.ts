@@ -91,10 +91,11 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     if (hasWebhook && (result.kind === 'settled' || result.kind === 'ended')) void announce(id)
     if (result.kind === 'settled' && result.tenantsWaiting > 0) void feed()
   }
+  const state = createDeploymentState(redis, keys, settings.limitWindowMs)
   const completion = createCompletion({
     claims,
     settle,
-    state: createDeploymentState(redis, keys, settings.limitWindowMs),
+    state,
     running,
     providers: createProviders(outbound),
     operatorBundles: operatorBundles(operator, ids),
@@ -117,6 +118,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     log,
     workerId,
     tickMs: settings.sweepMs,
+    aofRewriteMs: settings.aofRewriteMs,
   })
   const beat = async (slots: number) => {
     try {
@@ -154,6 +156,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     const workers = [worker, webhookWorker]
     const closed = Promise.all(workers.map((one) => one.close()))
     await drain(running, settings.drainMs, log)
+    state.flush()
     await Promise.race([closed, delay(CLOSE_MS)])
     // A BullMQ worker that lost its connection may never say that it is closed; nothing of a job depends on it any more.
     await Promise.race([Promise.all(workers.map((one) => one.close(true))), delay(CLOSE_MS)])

@@ -17,7 +17,7 @@ const AT_ONCE_MAX = 200
  * time work. All of it is safe to do twice.
  *
  * Each tick: parked jobs whose time has come, waiting jobs, webhook deliveries that are due. Twice a second: entries that
- * BullMQ does not have, claims whose lease ran out, deadlines, ended jobs that nobody announced, results whose time is over.
+ * BullMQ does not have, claims whose lease ran out, deadlines, ended jobs that nobody announced, results whose time is over. Each hour: the rewrite of Redis' file.
  */
 export function createSweeper(deps: {
   redis: Redis
@@ -34,6 +34,8 @@ export function createSweeper(deps: {
   log: Logger
   workerId: string
   tickMs: number
+  /** How often Redis is made to rewrite its append-only file, so that what was erased is gone from it too. */
+  aofRewriteMs: number
 }) {
   const { redis, keys, window, queue, log } = deps
   let timer: NodeJS.Timeout | null = null
@@ -53,6 +55,7 @@ export function createSweeper(deps: {
     await mendEntries()
     await lookAtDue()
     await announceLeftOver()
+    await rewriteLog()
   }
 
   /** Jobs of the window that are neither claimed nor in BullMQ: enqueued anew. */
@@ -88,6 +91,13 @@ export function createSweeper(deps: {
     const before = Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000) - ANNOUNCE_GRACE_MS
     const ids = await redis.zrangebyscore(keys.announce, '-inf', before, 'LIMIT', 0, AT_ONCE_MAX)
     for (const id of ids) await deps.announce(id)
+  }
+
+  /** The first to come after the interval does it, whichever worker sweeps then. */
+  async function rewriteLog(): Promise<void> {
+    if ((await redis.set(keys.aofRewrite, '1', 'PX', deps.aofRewriteMs, 'NX')) === null) return
+    // Managed servers may forbid it, and one without an append-only file has nothing to rewrite.
+    await redis.bgrewriteaof().catch(() => undefined)
   }
 
   // One line an outage: a round comes several times a second.

@@ -27,31 +27,32 @@ if body_hash ~= '' then
   redis.call('SET', idem, id .. ' ' .. body_hash, 'PX', deadline - now + tonumber(ARGV[6]))
 end
 
-redis.call('HSET', job, 'status', 'queued', 'tenant', tenant, 'owner', owner, 'class', class, 'created', now,
-  'starts', starts, 'deadline', deadline, unpack(ARGV, 11))
-redis.call('ZADD', index, now, id)
-redis.call('ZADD', due, deadline, id)
+-- Room for this tenant: below half of the slots always; above it only while nobody waits, and never the last 15%.
+local state, generation = 'waiting', 0
 if delay > 0 then
-  redis.call('HSET', job, 'queue_state', 'delayed', 'next_at', starts)
-  redis.call('ZADD', parked, starts, id)
-  return { 'created', 0, now }
+  state = 'delayed'
+else
+  local slots = tonumber(redis.call('GET', slots_key)) or 0
+  local total = redis.call('ZCARD', window)
+  local mine = tonumber(redis.call('HGET', busy, tenant)) or 0
+  local has_room = mine < math.max(1, slots / 2) or (total < slots * 0.85 and redis.call('LLEN', tenants) == 0)
+  if has_room and total < slots + 32 and redis.call('LLEN', owners) == 0 then generation = 1 end
 end
 
--- Room for this tenant: below half of the slots always; above it only while nobody waits, and never the last 15%.
-local slots = tonumber(redis.call('GET', slots_key)) or 0
-local total = redis.call('ZCARD', window)
-local mine = tonumber(redis.call('HGET', busy, tenant)) or 0
-local has_room = mine < math.max(1, slots / 2)
-  or (total < slots * 0.85 and redis.call('LLEN', tenants) == 0)
-if has_room and total < slots + 32 and redis.call('LLEN', owners) == 0 then
+redis.call('HSET', job, 'status', 'queued', 'tenant', tenant, 'owner', owner, 'class', class, 'created', now,
+  'starts', starts, 'deadline', deadline, 'generation', generation, 'queue_state', state, unpack(ARGV, 11))
+redis.call('ZADD', index, now, id)
+redis.call('ZADD', due, deadline, id)
+if state == 'delayed' then
+  redis.call('HSET', job, 'next_at', starts)
+  redis.call('ZADD', parked, starts, id)
+elseif generation == 1 then
   redis.call('ZADD', window, now + tonumber(ARGV[10]), id)
   redis.call('HINCRBY', busy, tenant, 1)
-  redis.call('HSET', job, 'generation', 1, 'queue_state', 'waiting')
-  return { 'created', 1, now }
+else
+  redis.call('ZADD', waiting, class * 1e14 + now, id)
+  if redis.call('ZCARD', waiting) == 1 and redis.call('RPUSH', owners, owner) == 1 then
+    redis.call('RPUSH', tenants, tenant)
+  end
 end
-redis.call('HSET', job, 'generation', 0, 'queue_state', 'waiting')
-redis.call('ZADD', waiting, class * 1e14 + now, id)
-if redis.call('ZCARD', waiting) == 1 and redis.call('RPUSH', owners, owner) == 1 then
-  redis.call('RPUSH', tenants, tenant)
-end
-return { 'created', 0, now }
+return { 'created', generation, now }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { estimateTokenCount } from 'tokenx'
+import { countTokens } from '../tokens.ts'
 import { plainError } from './classify.ts'
 import { isObject } from './error-body.ts'
 import type { CallOutcome, Provider, ProviderCall } from './provider.ts'
@@ -38,7 +38,7 @@ function answer(call: ProviderCall): CallOutcome {
 
 function buildCompletion({ bundle, body }: ProviderCall, text: string): Record<string, unknown> {
   const input = countTokens(body['messages'])
-  const output = estimateTokenCount(text)
+  const output = countTokens(text)
   return {
     id: `chatcmpl-${randomBytes(12).toString('hex')}`,
     object: 'chat.completion',
@@ -54,11 +54,4 @@ function buildCompletion({ bundle, body }: ProviderCall, text: string): Record<s
     ],
     usage: { prompt_tokens: input, completion_tokens: output, total_tokens: input + output },
   }
-}
-
-/** A rough count of the text in messages: figures for a canned answer, not for a bill. */
-function countTokens(value: unknown): number {
-  if (typeof value === 'string') return value.startsWith('data:') ? 0 : estimateTokenCount(value)
-  if (typeof value !== 'object' || value === null) return 0
-  return Object.values(value).reduce((sum: number, item: unknown) => sum + countTokens(item), 0)
 }
