@@ -38,7 +38,14 @@ export function createRedis(url: string, role: RedisRole, log: Logger): Redis {
   return redis
 }
 
-// Commands of one turn of the event loop leave in one write: a system call costs more than most of them.
+/** Redis' clock, in milliseconds. */
+export async function redisNowMs(redis: Redis): Promise<number> {
+  const [seconds = 0, microseconds = 0] = (await redis.call('TIME')) as string[] // two decimal strings
+  return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000)
+}
+
+// Commands of one turn of the event loop leave in one write, whichever callback gave them: a system call costs more than
+// most of them, and wakes Redis.
 function joinWrites(stream: Redis['stream']): void {
   const write = stream.write.bind(stream) as (...args: unknown[]) => boolean
   let isHeld = false
@@ -46,7 +53,7 @@ function joinWrites(stream: Redis['stream']): void {
     if (!isHeld) {
       isHeld = true
       stream.cork()
-      process.nextTick(() => {
+      setImmediate(() => {
         isHeld = false
         stream.uncork()
       })

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis'
 import type { Keys } from './keys.ts'
 import type { FedJob } from './queues.ts'
+import { redisNowMs } from './redis.ts'
 import { TERMINAL_STATUSES } from './schemas/job.ts'
 import { createScript } from './scripts.ts'
 
@@ -88,9 +89,7 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
 
   async function clock(): Promise<number> {
     const held = now()
-    if (held !== '') return held
-    const [seconds = 0, microseconds = 0] = await redis.time()
-    return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000)
+    return held === '' ? redisNowMs(redis) : held
   }
 }
 

@@ -17,7 +17,7 @@ import { countsAsAttempt, isClientsMistake, judge, nextGroup, orderCandidates } 
 import { jobError, openRun, workerLostError, type Run } from './run.ts'
 import type { Hold, RunningJobs } from './running.ts'
 import { estimateTokens } from './tokens.ts'
-import { createWaiting } from './waiting.ts'
+import { createWaiting, waitForFirst } from './waiting.ts'
 
 export type CompletionDeps = {
   claims: Claims
@@ -44,9 +44,9 @@ export function createCompletion(deps: CompletionDeps) {
   const ending = createEnding(deps)
   const waiting = createWaiting({ claims, ending, afterSnooze: deps.afterSnooze })
   const { complete, endClaim, endUnreadable, endFree, stop, letGo } = ending
-  const { waitFor, waitForFirst, rest } = waiting
+  const { waitFor, rest } = waiting
 
-  async function run(fed: FedJob): Promise<RunOutcome> {
+  async function runEntry(fed: FedJob): Promise<RunOutcome> {
     const own = running.find(fed.id)
     if (own) {
       // BullMQ took this process for dead and hands the job out again: the run that is under way is the one.
@@ -191,12 +191,12 @@ export function createCompletion(deps: CompletionDeps) {
     return endClaim(run, 'failed', jobError(run.lastError))
   }
 
-  // Anything but settling is given up when the job was stopped: its lease may be another's by now.
-  function away<T>(hold: Hold, step: () => Promise<T>): Promise<T> {
-    return persist(step, () => hold.reason() !== null)
-  }
-
-  return { run }
+  return { run: runEntry }
 }
 
 export type Completion = ReturnType<typeof createCompletion>
+
+// Anything but settling is given up when the job was stopped: its lease may be another's by now.
+function away<T>(hold: Hold, action: () => Promise<T>): Promise<T> {
+  return persist(action, () => hold.reason() !== null)
+}

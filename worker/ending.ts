@@ -70,10 +70,10 @@ export function createEnding(deps: {
     by: 'complete' | 'claim',
     status: TerminalStatus,
     error: JobError | null,
-    log: string,
+    attempts: string,
     fields: ScriptArgument[],
   ): Promise<RunOutcome> {
-    const settle = () => deps.settle.settle(subject, by, token, status, error, log, fields)
+    const settle = () => deps.settle.settle(subject, by, token, status, error, attempts, fields)
     const result = await persist(settle, () => false)
     deps.afterSettle(subject, result)
     return result.kind === 'settled' ? { kind: 'settled', status } : { kind: 'dropped', why: result.kind }

@@ -26,7 +26,6 @@ export type Run = {
 
 /** Opens a claim: calls that were in flight when an earlier worker died are marked as lost. */
 export function openRun(claim: Claim, nowMs: number): { run: Run; lostCalls: number } {
-  const isOpen = ({ outcome }: Attempt) => outcome === 'in_flight'
   const run: Run = {
     claim,
     // A first claim writes no progress before its call: what it made counts when it died.
@@ -83,4 +82,8 @@ export function jobError(error: ProviderError | null): JobError {
 export function workerLostError(crashes: number): JobError {
   const message = `The worker running this job was lost (${crashes} time${crashes === 1 ? '' : 's'}). Calls that may have been billed are marked in attempts.`
   return { message, type: 'server_error', param: null, code: 'worker_lost' }
+}
+
+function isOpen({ outcome }: Attempt): boolean {
+  return outcome === 'in_flight'
 }

@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import type { JobQueue } from '../shared/queues.ts'
+import { redisNowMs } from '../shared/redis.ts'
 import type { Settle, SettleResult, SettleSubject } from '../shared/settle.ts'
 import type { Window } from '../shared/window.ts'
 import type { Feed } from './feeder.ts'
@@ -87,8 +88,7 @@ export function createSweeper(deps: {
   }
 
   async function announceLeftOver(): Promise<void> {
-    const [seconds = 0, microseconds = 0] = await redis.time()
-    const before = Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000) - ANNOUNCE_GRACE_MS
+    const before = (await redisNowMs(redis)) - ANNOUNCE_GRACE_MS
     const ids = await redis.zrangebyscore(keys.announce, '-inf', before, 'LIMIT', 0, AT_ONCE_MAX)
     for (const id of ids) await deps.announce(id)
   }

@@ -30,17 +30,6 @@ export function createWaiting(deps: {
     return null
   }
 
-  /** All groups wait: keep a place in the one that is free first. */
-  function waitForFirst(run: Run): null {
-    const [first] = run.waits.toSorted((a, b) => a.at - b.at)
-    run.isLastResort = true
-    if (!first) return null
-    const { group } = first.progress
-    const { failed, dead, counted } = run.progress
-    run.progress = { ...run.progress, group, failed, dead, counted }
-    return null
-  }
-
   async function restUntilFree(run: Run, hold: Hold, wait: WaitReservation): Promise<RunOutcome | null> {
     if (wait.why === 'limit') run.progress = { ...run.progress, slot: wait.deployment.id }
     if (run.waits.length > 0) run.progress = progressAfterWait(run)
@@ -75,7 +64,18 @@ export function createWaiting(deps: {
     return { kind: 'snoozed', waitMs }
   }
 
-  return { waitFor, waitForFirst, rest }
+  return { waitFor, rest }
 }
 
 export type Waiting = ReturnType<typeof createWaiting>
+
+/** All groups wait: keep a place in the one that is free first. */
+export function waitForFirst(run: Run): null {
+  const [first] = run.waits.toSorted((a, b) => a.at - b.at)
+  run.isLastResort = true
+  if (!first) return null
+  const { group } = first.progress
+  const { failed, dead, counted } = run.progress
+  run.progress = { ...run.progress, group, failed, dead, counted }
+  return null
+}

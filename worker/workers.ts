@@ -36,7 +36,8 @@ export function startWorker<Entry>(
     // An idle worker asks again at least this often, should a marker be lost with its connection (seconds).
     drainDelay: 2,
   })
-  worker.on('error', (error) => deps.log.warn({ err: error, queue }, 'A worker had trouble with its queue'))
+  // While Redis is away there is an error a second; its connection has said so already.
+  worker.on('error', (error) => deps.log.debug({ err: error, queue }, 'A worker had trouble with its queue'))
   worker.on('failed', (_job, error) =>
     deps.log.error({ err: error, queue }, 'An entry failed; its job is taken up again'),
   )

@@ -105,8 +105,11 @@ test('a job whose claim is alive is not given to a second worker; when its lease
 test('two workers that claim one entry at the same time: one gets it', async () => {
   await submit()
   const [job] = store.queued
-  const results = await Promise.all([1, 2, 3].map(() => job && store.claims.claim(job)))
-  expect(results.map((result) => result?.kind).toSorted()).toEqual(['claimed', 'held', 'held'])
+  if (!job) throw new Error('nothing was queued')
+  const results = await Promise.all([1, 2, 3].map(() => store.claims.claim(job)))
+  const kinds = results.map(({ kind }) => kind)
+  expect(kinds.filter((kind) => kind === 'claimed')).toHaveLength(1)
+  expect(kinds.filter((kind) => kind === 'held')).toHaveLength(2)
 })
 
 test('a renewed lease outlives its first length; another claim makes the renewal say that the job is lost', async () => {
@@ -233,37 +236,26 @@ test('a job whose retention is over is forgotten with its place in the list; one
   expect(await store.redis.zcard(store.keys.index('acme'))).toBe(1)
 })
 
+function attempt(number: number, outcome: Attempt['outcome']): Attempt {
+  return { ...openAttempt(number, testDeployment('one'), 1), outcome }
+}
+
 test('a result brought by an overtaken claim keeps the attempts of the newer one', async () => {
   const id = await submit()
   const [job] = store.queued
-  const attempt = (number: number, outcome: Attempt['outcome']) => ({
-    ...openAttempt(number, testDeployment('one'), 1),
-    outcome,
-  })
   const first = await claimed(job)
   await store.claims.start(first, ['log', formatLog([attempt(1, 'in_flight')]), 'attempts', 1])
   const second = await eventually('the lease ran out', async () => {
     const result = job && (await store.claims.claim(job))
     return result?.kind === 'claimed' ? result.claim : null
   })
-  await store.claims.start(second, [
-    'log',
-    formatLog([attempt(1, 'lost'), attempt(2, 'in_flight')]),
-    'attempts',
-    2,
-  ])
-  await store.settle.settle(
-    first.subject,
-    'complete',
-    first.token,
-    'completed',
-    null,
-    formatLog([attempt(1, 'completed')]),
-    [],
-  )
+  const known = formatLog([attempt(1, 'lost'), attempt(2, 'in_flight')])
+  await store.claims.start(second, ['log', known, 'attempts', 2])
+  const late = formatLog([attempt(1, 'completed')])
+  await store.settle.settle(first.subject, 'complete', first.token, 'completed', null, late, [])
   const attempts = (await store.jobs.read('acme', id))?.job.attempts
-  expect(attempts?.map(({ number, outcome }) => [number, outcome])).toEqual([
-    [1, 'completed'],
-    [2, 'in_flight'],
+  expect(attempts?.map(({ number, outcome }) => `${number} ${outcome}`)).toEqual([
+    '1 completed',
+    '2 in_flight',
   ])
 })
