@@ -103,6 +103,9 @@ function serverArguments(redisDir: string, socket: string, options: EmbeddedRedi
     appendonly: 'yes',
     appendfsync: options.appendfsync ?? 'everysec',
     save: '',
+    // What is sealed does not compress; trying to would be most of a rewrite's work. And small files are not worth one.
+    rdbcompression: 'no',
+    'auto-aof-rewrite-min-size': '256mb',
     maxmemory: String(memoryBytes),
     'maxmemory-policy': 'noeviction',
     loglevel: 'warning',

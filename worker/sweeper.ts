@@ -93,11 +93,14 @@ export function createSweeper(deps: {
     for (const id of ids) await deps.announce(id)
   }
 
-  /** The first to come after the interval does it, whichever worker sweeps then. */
+  /** An interval after the last one, whichever worker sweeps then; a start is none. */
   async function rewriteLog(): Promise<void> {
-    if ((await redis.set(keys.aofRewrite, '1', 'PX', deps.aofRewriteMs, 'NX')) === null) return
+    const now = await redisNowMs(redis)
+    const last = Number(await redis.get(keys.aofRewrite))
+    if (last > 0 && now - last < deps.aofRewriteMs) return
+    await redis.set(keys.aofRewrite, now)
     // Managed servers may forbid it, and one without an append-only file has nothing to rewrite.
-    await redis.bgrewriteaof().catch(() => undefined)
+    if (last > 0) await redis.bgrewriteaof().catch(() => undefined)
   }
 
   // One line an outage: a round comes several times a second.
