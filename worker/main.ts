@@ -28,7 +28,7 @@ import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
 import { RunningJobs } from './running.ts'
 import { createSweeper } from './sweeper.ts'
-import { startJobsWorker, startWorker } from './workers.ts'
+import { startJobsWorkers, startWorker } from './workers.ts'
 
 // Webhooks are short calls; they have slots of their own, so that a slow receiver takes none from completions.
 const WEBHOOK_CONCURRENCY = 50
@@ -130,7 +130,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   await beat(settings.concurrency)
   const heartbeat = setInterval(() => void beat(settings.concurrency), settings.heartbeatMs)
   running.start()
-  const worker = startJobsWorker(completion.run, { redis: blocking, keys, log, ...settings })
+  const jobsWorkers = startJobsWorkers(completion.run, { redis: blocking, keys, log, ...settings })
   const deliver = createDeliveryProcessor({
     deliveries,
     post: webhookOutbound.post,
@@ -153,7 +153,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   return async () => {
     clearInterval(heartbeat)
     await beat(0)
-    const workers = [worker, webhookWorker]
+    const workers = [...jobsWorkers, webhookWorker]
     const closed = Promise.all(workers.map((one) => one.close()))
     await drain(running, settings.drainMs, log)
     state.flush()
