@@ -23,8 +23,10 @@ export type Progress = {
   /** Ids of deployments that failed in this job, and of those that can't be mended within it. */
   failed: string[]
   dead: string[]
-  /** Deployment whose limits already hold a place for this job. */
-  slot: string | null
+  /** Deployment whose limits already hold a place for this job, and when, in milliseconds by Redis' clock. */
+  slot: { id: string; at: number } | null
+  /** A group that had nothing free and is to be waited for when all else failed. */
+  waiting: Progress | null
 }
 
 /** A job in a worker's hands. */

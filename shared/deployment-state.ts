@@ -7,6 +7,7 @@ import { createScript, type ScriptArgument } from './scripts.ts'
 const PROBE_MS = 60_000
 // LiteLLM takes any Retry-After; an hour is as long as a mistaken header may park a key (routing.md 13).
 const RETRY_AFTER_MS_MAX = 3_600_000
+const RETRY_AFTER_MS_MIN = 1_000
 
 // Successes change no decision at once, so those of many jobs are told to Redis together.
 const NOTE_WITHIN_MS = 20
@@ -21,8 +22,8 @@ type Batch = {
   noted: PromiseWithResolvers<void>
 }
 
-/** Leave to make one call now. */
-export type Grant = { deployment: PlanDeployment; grantedAt: number; isProbe: boolean; tokens: number }
+/** Leave to make one call now; `bookedAt`: when it is counted, in milliseconds by Redis' clock. */
+export type Grant = { deployment: PlanDeployment; bookedAt: number; isProbe: boolean; tokens: number }
 
 export type Reservation =
   | { kind: 'go'; grant: Grant }
@@ -35,6 +36,8 @@ export type Failure = {
   /** Never cools: the client's own mistake, or a refused address. */
   isClientsMistake: boolean
   retryAfterMs: number | null
+  /** The call may have used tokens all the same. */
+  isPossiblyBilled: boolean
   groupSize: number
 }
 
@@ -53,13 +56,13 @@ export function createDeploymentState(redis: Redis, keys: Keys, windowMs: number
 
   /**
    * Takes the first of `candidates` (in order of preference, at least one) that is free now.
-   * @param request.slot Id of a deployment that already holds a place for this job.
+   * @param request.slot A deployment that already holds a place for this job, and when.
    * @param request.keepsPlace When nothing is free, keep a place at the first that will be.
    */
   async function reserve(
     ownerId: string,
     candidates: readonly PlanDeployment[],
-    request: { tokens: number; slot: string | null; keepsPlace: boolean },
+    request: { tokens: number; slot: { id: string; at: number } | null; keepsPlace: boolean },
   ): Promise<Reservation> {
     const stateKeys = candidates.flatMap(({ id, key_id }) => [
       keys.deployment(ownerId, id),
@@ -67,29 +70,41 @@ export function createDeploymentState(redis: Redis, keys: Keys, windowMs: number
       keys.requestLog(ownerId, id),
       keys.tokenLog(ownerId, id),
     ])
-    const held = candidates.findIndex(({ id }) => id === request.slot) + 1
+    const { slot, tokens } = request
+    const held = candidates.findIndex(({ id }) => id === slot?.id) + 1
     const limits = candidates.flatMap(({ rpm, tpm }) => [rpm ?? 0, tpm ?? 0])
-    const args: ScriptArgument[] = ['', windowMs, request.tokens, PROBE_MS, held, flag(request.keepsPlace)]
+    const args: ScriptArgument[] = [
+      '',
+      windowMs,
+      tokens,
+      PROBE_MS,
+      held,
+      slot?.at ?? 0,
+      flag(request.keepsPlace),
+    ]
     const reply = await reserveDeployment(stateKeys, [...args, ...limits])
     const [kind, index, third, fourth, fifth] = reply as [Buffer, number, number, number | Buffer, number] // see the script
     const deployment = candidates[index - 1]
     if (!deployment) throw new Error('reserve-deployment named a candidate that is not there')
     if (kind.toString() === 'go') {
-      return {
-        kind: 'go',
-        grant: { deployment, grantedAt: third, isProbe: fourth === 1, tokens: request.tokens },
-      }
+      const booked = Math.min(tokens, deployment.tpm ?? 0)
+      return { kind: 'go', grant: { deployment, bookedAt: third, isProbe: fourth === 1, tokens: booked } }
     }
     return { kind: 'wait', deployment, at: third, why: String(fourth) as 'cooldown' | 'limit', now: fifth }
   }
 
   /** Counts a failed call; cools the deployment, and pauses its key after a 429, when the rules say so. */
-  async function fail(plan: Plan, { deployment, isProbe }: Grant, failure: Failure): Promise<void> {
+  async function fail(plan: Plan, grant: Grant, failure: Failure): Promise<void> {
+    const { deployment, isProbe } = grant
+    // No answer, no tokens; where one may have been lost on its way the estimate stands.
+    if (!failure.isPossiblyBilled && grant.tokens > 0)
+      void adjust(plan, grant, -grant.tokens).noted.promise.catch(() => undefined)
     const { owner_id: ownerId } = plan
     const allowedFails = deployment.allowed_fails ?? plan.allowed_fails
     const ownSeconds = deployment.cooldown_time_s
-    const retryAfterMs =
-      failure.retryAfterMs === null ? null : Math.min(failure.retryAfterMs, RETRY_AFTER_MS_MAX)
+    // Below a second it would be a hot loop: these waits end at the deadline only.
+    const asked = failure.retryAfterMs ?? 0
+    const retryAfterMs = asked > 0 ? Math.min(Math.max(asked, RETRY_AFTER_MS_MIN), RETRY_AFTER_MS_MAX) : null
     const defaultMs = plan.cooldown_time_s * 1000
     const cooldownMs = ownSeconds === null ? (retryAfterMs ?? defaultMs) : ownSeconds * 1000
     const isRateLimit = failure.status === 429
@@ -106,7 +121,7 @@ export function createDeploymentState(redis: Redis, keys: Keys, windowMs: number
         flag(isImmediate && allowedFails === null),
         allowedFails ?? '',
         cooldownMs,
-        Math.ceil(pauseMs),
+        pauseMs,
         flag(failure.groupSize > 1),
         flag(isProbe),
       ],
@@ -118,23 +133,40 @@ export function createDeploymentState(redis: Redis, keys: Keys, windowMs: number
    * happens within 20 ms on one deployment is noted together; resolves when it is.
    */
   async function succeed(plan: Plan, grant: Grant, tokensUsed: number | null): Promise<void> {
-    const { deployment, isProbe, grantedAt } = grant
+    const { deployment, isProbe } = grant
     const surplus = deployment.tpm === null || tokensUsed === null ? 0 : tokensUsed - grant.tokens
     const countsForRatio =
       plan.allowed_fails === null && deployment.allowed_fails === null && !plan.disable_cooldowns
     if (surplus === 0 && !countsForRatio && !isProbe) return
-    const batch = batchOf(plan.owner_id, deployment)
+    const batch = adjust(plan, grant, surplus)
     if (countsForRatio) batch.successes += 1
-    if (surplus !== 0) {
-      const part = Math.floor(grantedAt / Math.ceil(windowMs / 60))
-      batch.surpluses.set(part, (batch.surpluses.get(part) ?? 0) + surplus)
-    }
     if (isProbe) {
       // Others wait for this one.
       batch.hasProbe = true
       flush()
     }
     return batch.noted.promise
+  }
+
+  /** Gives back a grant that came to nothing: its tokens, and the place of the probe. The call may have been made. */
+  async function release(plan: Plan, grant: Grant): Promise<void> {
+    if (!grant.isProbe) return
+    const failure = {
+      status: null,
+      isClientsMistake: true,
+      retryAfterMs: null,
+      isPossiblyBilled: true,
+      groupSize: 1,
+    }
+    await fail(plan, grant, failure)
+  }
+
+  /** Corrects what was booked in tokens, where it was booked. */
+  function adjust({ owner_id: ownerId }: Plan, { deployment, bookedAt }: Grant, surplus: number): Batch {
+    const batch = batchOf(ownerId, deployment)
+    const part = Math.floor(bookedAt / Math.ceil(windowMs / 60))
+    if (surplus !== 0) batch.surpluses.set(part, (batch.surpluses.get(part) ?? 0) + surplus)
+    return batch
   }
 
   function batchOf(ownerId: string, { id, key_id }: PlanDeployment): Batch {
@@ -161,7 +193,7 @@ export function createDeploymentState(redis: Redis, keys: Keys, windowMs: number
     }
   }
 
-  return { reserve, fail, succeed, flush }
+  return { reserve, fail, succeed, release, flush }
 }
 
 export type DeploymentState = ReturnType<typeof createDeploymentState>

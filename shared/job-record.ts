@@ -59,12 +59,17 @@ export function parseLog(log: string): Attempt[] {
   return [...byNumber.values()].toSorted((a, b) => a.number - b.number)
 }
 
-/** Attempts as the record keeps them: the first 20 and the last 20. */
-export function formatLog(attempts: readonly Attempt[]): string {
+/** Attempts as a record keeps them: the first 20 and the last 20. */
+export function keepAttempts(attempts: readonly Attempt[]): Attempt[] {
   const half = ATTEMPTS_KEPT / 2
-  const kept =
-    attempts.length <= ATTEMPTS_KEPT ? attempts : [...attempts.slice(0, half), ...attempts.slice(-half)]
-  return kept.map((attempt) => `${JSON.stringify(attempt)}\n`).join('')
+  return attempts.length <= ATTEMPTS_KEPT
+    ? [...attempts]
+    : [...attempts.slice(0, half), ...attempts.slice(-half)]
+}
+
+/** Attempts as lines, one each. */
+export function formatLog(attempts: readonly Attempt[]): string {
+  return attempts.map((attempt) => `${JSON.stringify(attempt)}\n`).join('')
 }
 
 /**
@@ -87,7 +92,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
   const body = outField ? sealed.open('out', outField) : null
   const result = body ? { status: Number(text('status_code')), body, requestId: text('request_id') } : null
   const endedAs = (name: JobStatus) => (status === name ? seconds('ended') : null)
-  const attempts = parseLog(text('log') ?? '')
+  const attempts = parseLog(text('log') ?? '').map((attempt) => (isTerminal ? afterEnd(attempt) : attempt))
   const usage = text('usage')
   const job: Job = {
     id,
@@ -110,7 +115,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     priority: meta.priority,
     queue: queueOf(meta, isTerminal ? null : (text('queue_state') as QueueState | null), text('next_at')),
     attempts,
-    attempts_made: Number(text('attempts') ?? 0),
+    attempts_made: Math.max(Number(text('attempts') ?? 0), attempts.at(-1)?.number ?? 0),
     attempts_max: meta.attemptsMax,
     usage: usage === null ? null : (JSON.parse(usage) as Usage),
     // Made when somebody looks: a synchronous call passes the bytes on and never does.
@@ -126,6 +131,12 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     urls: { self: `/v1/jobs/${id}`, result: `/v1/jobs/${id}/result`, cancel: `/v1/jobs/${id}/cancel` },
   }
   return { job, tenant, mode: meta.mode, isTerminal, result }
+}
+
+// A call that was in flight when its job ended by other hands: nobody knows how it went.
+function afterEnd(attempt: Attempt): Attempt {
+  if (attempt.outcome !== 'in_flight') return attempt
+  return { ...attempt, outcome: 'lost', possibly_billed: true }
 }
 
 function queueOf({ mode }: JobMeta, state: QueueState | null, nextAt: string | null): Job['queue'] {

@@ -8,6 +8,7 @@ import type { Sealer } from './seal.ts'
 
 // A record whose result must be delivered first, or that a waiting caller is about to read, is kept at least this long.
 const RETENTION_MS_MIN = 60_000
+const IDEMPOTENCY_MARGIN_MS = 86_400_000
 
 // A completed job's prompt has done its duty; a job that ended otherwise keeps it for a later retry.
 const ERASED = ['cred', 'token', 'plan', 'run']
@@ -85,7 +86,8 @@ export function createSettle(deps: {
       write.push('error', sealer.seal({ tenant, kind: 'job', id, field: 'error' }, JSON.stringify(error)))
     }
     const erased = status === 'completed' ? ERASED_WHEN_COMPLETED : ERASED
-    const idemMs = idem ? deps.idempotencyRetentionMs : ''
+    // The key outlives the result: a replay after that is told so, and never runs again.
+    const idemMs = idem ? Math.max(deps.idempotencyRetentionMs, retentionMs + IDEMPOTENCY_MARGIN_MS) : ''
     const reply = await settleJob(
       [
         keys.job(id), keys.window, keys.due, keys.parked, keys.busy, keys.announce, keys.waiting(tenant, owner),

@@ -14,7 +14,7 @@ import { retryDelayMs } from './backoff.ts'
 import { persist, RedisAwayError } from './persist.ts'
 import type { ProviderError } from './providers/provider.ts'
 import { countsAsAttempt, isClientsMistake, judge, nextGroup, orderCandidates } from './router.ts'
-import { jobError, openRun, workerLostError, type Run } from './run.ts'
+import { jobError, noteAttempt, openRun, workerLostError, type Run } from './run.ts'
 import type { Hold, RunningJobs } from './running.ts'
 import { estimateTokens } from './tokens.ts'
 import { createWaiting, waitForFirst } from './waiting.ts'
@@ -88,10 +88,11 @@ export function createCompletion(deps: CompletionDeps) {
   /** One turn of the loop: reserve, call, judge. Null: go on. */
   async function step(run: Run, hold: Hold): Promise<RunOutcome | null> {
     const { plan } = run.claim
-    const candidates = orderCandidates(plan, run.progress, deps.random)
+    const candidates = choose(run)
     const [first] = candidates
     if (!first) return moveOn(run)
     if (run.progress.counted >= plan.max_attempts) return endClaim(run, 'failed', jobError(run.lastError))
+    if (run.backoffMs !== null && run.progress.failed.includes(first.id)) return backOff(run, hold)
 
     const attempt = openAttempt(run.attemptsMade + 1, first, Date.now())
     // The first choice is nearly always free: its start is noted beside the reservation, not after it.
@@ -100,28 +101,60 @@ export function createCompletion(deps: CompletionDeps) {
       away(hold, () => reserve(run, candidates)),
       isLikelyFree ? away(hold, () => startAttempt(run, attempt)) : null,
     ])
-    if (noted !== null && noted !== 'started') return letGo(run, noted)
-    if (reservation.kind === 'wait') return waitFor(run, hold, reservation)
+    if (noted !== null && noted !== 'started') {
+      if (reservation.kind === 'go') release(run, reservation.grant)
+      return letGo(run, noted)
+    }
+    if (reservation.kind === 'wait')
+      return run.backoffMs === null ? waitFor(run, hold, reservation) : backOff(run, hold)
     const { grant } = reservation
     const made =
       grant.deployment === first ? attempt : openAttempt(attempt.number, grant.deployment, Date.now())
     if (!noted || grant.deployment !== first) {
       const again = await away(hold, () => startAttempt(run, made))
-      if (again !== 'started') return letGo(run, again)
+      if (again !== 'started') {
+        release(run, grant)
+        return letGo(run, again)
+      }
     }
     run.attemptsMade++
     run.progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
-    run.waits = []
+    run.waits = run.waits.filter((wait) => wait.progress.group !== grant.deployment.group)
     run.isLastResort = false
+    run.backoffMs = null
 
     // Not shortened to the deadline: the hold stops the call then, so that it ends `expired` and not as a timeout.
     const timeoutMs = Math.max(1, (grant.deployment.timeout_s ?? plan.timeout_s) * 1000)
     const outcome = await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal })
     const isStopped = outcome.kind === 'error' && hold.reason() !== null
-    run.attempts.push(closeAttempt(made, outcome, isStopped, Date.now()))
+    noteAttempt(run, closeAttempt(made, outcome, isStopped, Date.now()))
     if (outcome.kind === 'reply') return complete(run, grant, outcome.reply)
-    if (isStopped) return null
+    if (isStopped) {
+      release(run, grant)
+      return null
+    }
     return afterFailure(run, hold, grant, outcome.error)
+  }
+
+  /** Best first. While a back-off is due, those that have not failed in this job come alone: they need not wait. */
+  function choose(run: Run): PlanDeployment[] {
+    const { progress, claim, backoffMs } = run
+    const candidates = orderCandidates(claim.plan, progress, deps.random)
+    const fresh = backoffMs === null ? [] : candidates.filter(({ id }) => !progress.failed.includes(id))
+    return fresh.length > 0 ? fresh : candidates
+  }
+
+  function backOff(run: Run, hold: Hold): Promise<RunOutcome | null> {
+    const waitMs = run.backoffMs ?? 0
+    run.backoffMs = null
+    return rest(run, hold, waitMs, 'retrying')
+  }
+
+  // A probe that is never made, or never answered, must not keep its deployment closed.
+  function release(run: Run, grant: Grant): void {
+    state.release(run.claim.plan, grant).catch((error: unknown) => {
+      log.warn({ err: error, job_id: run.claim.id }, 'A probe could not be given back')
+    })
   }
 
   function reserve(run: Run, candidates: readonly PlanDeployment[]): Promise<Reservation> {
@@ -131,7 +164,7 @@ export function createCompletion(deps: CompletionDeps) {
     return state.reserve(claim.plan.owner_id, candidates, {
       tokens: run.tokens ?? 0,
       slot: progress.slot,
-      keepsPlace: run.isLastResort || (run.waits.length === 0 && nextGroup(claim.plan, progress) === null),
+      keepsPlace: run.isLastResort || (isOnlyGroup(run) && run.backoffMs === null),
     })
   }
 
@@ -144,7 +177,8 @@ export function createCompletion(deps: CompletionDeps) {
     ]
     // Written as if the call counted, which it does when this worker dies during it.
     const progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
-    if (run.attemptsMade > 0 || run.progress.hops > 0) fields.push('run', JSON.stringify(progress))
+    if (run.attemptsMade > 0 || run.progress.hops > 0 || run.claim.progress)
+      fields.push('run', JSON.stringify(progress))
     return claims.start(run.claim, fields)
   }
 
@@ -160,7 +194,9 @@ export function createCompletion(deps: CompletionDeps) {
     run.lastError = error
     const groupSize = plan.deployments.filter(({ group }) => group === deployment.group).length
     const { status, retryAfterMs } = error
-    const failure = { status, isClientsMistake: isClientsMistake(error), retryAfterMs, groupSize }
+    const { isPossiblyBilled } = error
+    const mistake = isClientsMistake(plan, error)
+    const failure = { status, isClientsMistake: mistake, retryAfterMs, isPossiblyBilled, groupSize }
     await away(hold, () => state.fail(plan, grant, failure))
     const judged = judge(plan, run.progress, deployment, error)
     run.progress = judged.progress
@@ -168,16 +204,15 @@ export function createCompletion(deps: CompletionDeps) {
     if (judged.verdict.kind === 'fall_back') return moveOn(run)
     if (judged.verdict.kind === 'give_up') return endClaim(run, 'failed', jobError(error))
 
-    const { failed } = run.progress
-    const hasFresh = orderCandidates(plan, run.progress, deps.random).some(({ id }) => !failed.includes(id))
-    const waitMs = retryDelayMs({
+    if (run.progress.counted >= plan.max_attempts) return endClaim(run, 'failed', jobError(error))
+    run.backoffMs = retryDelayMs({
       retry: run.progress.retries - 1,
       retryAfterMs,
       retryAfterSecondsMin: plan.retry_after_s,
-      hasHealthyOthers: hasFresh,
+      hasHealthyOthers: false,
       random: deps.random,
     })
-    return rest(run, hold, waitMs, 'retrying')
+    return null
   }
 
   /** The group has nothing more to give: a fallback, else wait for one that can come back, else the end. */
@@ -195,6 +230,10 @@ export function createCompletion(deps: CompletionDeps) {
 }
 
 export type Completion = ReturnType<typeof createCompletion>
+
+function isOnlyGroup({ claim, progress, waits }: Run): boolean {
+  return waits.length === 0 && nextGroup(claim.plan, progress) === null
+}
 
 // Anything but settling is given up when the job was stopped: its lease may be another's by now.
 function away<T>(hold: Hold, action: () => Promise<T>): Promise<T> {

@@ -13,8 +13,11 @@ import {
 } from '../shared/settle.ts'
 import { persist } from './persist.ts'
 import type { ProviderReply } from './providers/provider.ts'
-import { standing, type Run } from './run.ts'
+import { standing, workerLostError, type Run } from './run.ts'
 import type { StopReason } from './running.ts'
+
+// A worker that ends can't wait long for Redis; what it can't hand back is found by its lease.
+const HAND_BACK_MS = 3_000
 
 /** How one queue entry ended. `dropped`: there was nothing to do, or somebody else does it. */
 export type RunOutcome =
@@ -98,7 +101,15 @@ export function createEnding(deps: {
   async function stop(run: Run, reason: StopReason): Promise<RunOutcome> {
     if (reason === 'lost') return { kind: 'dropped', why: 'lost' }
     if (reason !== 'drained') return endClaim(run, reason, endError(reason))
-    const result = await claims.snooze(run.claim, 0, 'waiting', standing(run))
+    // As after any other loss of its worker: a call that may be on the bill is not made again against the client's word.
+    const last = run.attempts.at(-1)
+    if (last?.outcome === 'aborted' && last.possibly_billed && run.claim.meta.onCrash === 'fail') {
+      return endClaim(run, 'failed', workerLostError(1))
+    }
+    const fields = standing(run)
+    const givenUpAt = performance.now() + HAND_BACK_MS
+    const handBack = () => claims.snooze(run.claim, 0, 'waiting', fields)
+    const result = await persist(handBack, () => performance.now() > givenUpAt)
     if (result.kind !== 'snoozed') return letGo(run, result.kind)
     deps.afterSnooze(result.tenantsWaiting)
     return { kind: 'dropped', why: 'drained' }

@@ -35,6 +35,8 @@ const WEBHOOK_CONCURRENCY = 50
 // A try that its worker does not end in time is another worker's.
 const DELIVERY_LEASE_MARGIN_MS = 2_000
 const CLOSE_MS = 1_000
+// For what drained calls still write; with Redis away a worker ends all the same.
+const HAND_BACK_MS = 5_000
 
 /** Opens what a worker needs, in order, and takes jobs. @returns how to stop: take no more, drain, hand back, close. */
 async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
@@ -155,9 +157,8 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     await beat(0)
     const workers = [...jobsWorkers, webhookWorker]
     const closed = Promise.all(workers.map((one) => one.close()))
-    await drain(running, settings.drainMs, log)
+    await drain(running, closed, settings.drainMs, log)
     state.flush()
-    await Promise.race([closed, delay(CLOSE_MS)])
     // A BullMQ worker that lost its connection may never say that it is closed; nothing of a job depends on it any more.
     await Promise.race([Promise.all(workers.map((one) => one.close(true))), delay(CLOSE_MS)])
     await sweeper.close()
@@ -169,12 +170,23 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
 }
 
 /** Lets the calls in flight finish; what is not done in time is handed back with its attempt marked. */
-async function drain(running: RunningJobs, drainMs: number, log: Logger): Promise<void> {
+async function drain(
+  running: RunningJobs,
+  closed: Promise<unknown>,
+  drainMs: number,
+  log: Logger,
+): Promise<void> {
   const timer = setTimeout(() => {
     log.warn({ jobs: running.size }, 'Some calls did not finish in time and are handed back')
     running.stopAll('drained')
   }, drainMs)
-  await running.idle()
+  // An entry that was being claimed when we stopped may still start: it is waited for as well.
+  const finish = async () => {
+    await running.idle()
+    await Promise.race([closed, delay(CLOSE_MS)])
+    await running.idle()
+  }
+  await Promise.race([finish(), delay(drainMs + HAND_BACK_MS)])
   clearTimeout(timer)
 }
 

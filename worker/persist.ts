@@ -1,8 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { isRedisOutage } from '../shared/redis-check.ts'
 
 const WAITS_MS = [20, 50, 100, 200, 500, 1000]
-// Answers of a Redis that will take the same command again later: loading, failing over, full, or unable to save.
-const PASSING = /^(LOADING|READONLY|OOM|MISCONF|CLUSTERDOWN|TRYAGAIN|MASTERDOWN|UNKILLABLE|BUSY)/
 
 /** Redis stayed away until it did not matter any more. */
 export class RedisAwayError extends Error {}
@@ -18,8 +17,7 @@ export async function persist<T>(step: () => Promise<T>, isGivenUp: () => boolea
     try {
       return await step()
     } catch (error) {
-      if (!(error instanceof Error)) throw error
-      if (error.name === 'ReplyError' && !PASSING.test(error.message)) throw error
+      if (!isRedisOutage(error)) throw error
       if (isGivenUp()) throw new RedisAwayError('Redis did not come back in time', { cause: error })
       await delay(WAITS_MS[Math.min(tries, WAITS_MS.length - 1)])
     }

@@ -14,6 +14,7 @@ export function startProgress(plan: Plan): Progress {
     failed: [],
     dead: [],
     slot: null,
+    waiting: null,
   }
 }
 
@@ -27,7 +28,8 @@ export function orderCandidates(plan: Plan, progress: Progress, random: () => nu
     ({ group, id }) => group === progress.group && !progress.dead.includes(id),
   )
   const shuffled = shuffleByWeight(members, random)
-  const rank = ({ id }: PlanDeployment) => (id === progress.slot ? 0 : progress.failed.includes(id) ? 2 : 1)
+  const rank = ({ id }: PlanDeployment) =>
+    id === progress.slot?.id ? 0 : progress.failed.includes(id) ? 2 : 1
   return shuffled.toSorted((a, b) => rank(a) - rank(b))
 }
 
@@ -84,12 +86,8 @@ const DEAD_CLASSES: ReadonlySet<ErrorClass> = new Set([
   'permission_denied',
   'egress_refused',
 ])
-// Another model may have the room, or another policy.
-const FALL_BACK_CLASSES: ReadonlySet<ErrorClass> = new Set([
-  'context_window_exceeded',
-  'content_policy_violation',
-  'not_found',
-])
+// The provider read the request and says that it is wrong: any other would say so too (routing.md 13).
+const WRONG_REQUEST_CLASSES: ReadonlySet<ErrorClass> = new Set(['bad_request', 'unprocessable_entity'])
 
 /** Judges a failed call by its class alone (routing.md 5.1 [N] and 13), and notes the deployment as failed or dead. */
 export function judge(
@@ -106,8 +104,8 @@ export function judge(
     return { verdict: { kind: 'move_on' }, progress: { ...noted, dead: [...progress.dead, deployment.id] } }
   }
   if (error.class === 'rate_limit') return { verdict: { kind: 'move_on' }, progress: noted }
-  if (FALL_BACK_CLASSES.has(error.class)) return { verdict: { kind: 'fall_back' }, progress: noted }
-  if (!error.isRetryable) return { verdict: { kind: 'give_up' }, progress: noted }
+  if (WRONG_REQUEST_CLASSES.has(error.class)) return { verdict: { kind: 'give_up' }, progress: noted }
+  if (!error.isRetryable) return { verdict: { kind: 'fall_back' }, progress: noted }
   const retriesMax = plan.request_num_retries ?? deployment.num_retries ?? plan.num_retries
   if (progress.retries >= retriesMax) return { verdict: { kind: 'fall_back' }, progress: noted }
   return { verdict: { kind: 'retry' }, progress: { ...noted, retries: progress.retries + 1 } }
@@ -119,12 +117,16 @@ export function countsAsAttempt(error: ProviderError): boolean {
 }
 
 /** Failures that the client caused and that must not cool a deployment for others (routing.md 7.1). */
-export function isClientsMistake(error: ProviderError): boolean {
+export function isClientsMistake(plan: Plan, error: ProviderError): boolean {
   if (error.class === 'egress_refused') return true
+  // Whoever sets the clock on somebody else's deployment could stop it for all with a millisecond.
+  if (error.class === 'timeout' && plan.is_timeout_clients === true) return true
   const { status } = error
   return status !== null && status >= 400 && status < 500 && ![401, 404, 408, 429].includes(status)
 }
 
 function fallbacksOf(plan: Plan, group: string): string[] {
-  return plan.fallbacks[group] ?? plan.fallbacks['*'] ?? []
+  // A group may be called `constructor`.
+  if (Object.hasOwn(plan.fallbacks, group)) return plan.fallbacks[group] ?? []
+  return plan.fallbacks['*'] ?? []
 }

@@ -1,5 +1,5 @@
 import type { Claim, Progress } from '../shared/claims.ts'
-import { formatLog } from '../shared/job-record.ts'
+import { formatLog, keepAttempts } from '../shared/job-record.ts'
 import type { Attempt, JobError } from '../shared/schemas/job.ts'
 import type { ScriptArgument } from '../shared/scripts.ts'
 import { loseAttempt } from './attempt.ts'
@@ -22,6 +22,8 @@ export type Run = {
   attempts: Attempt[]
   /** Tokens the request may use; counted once, when a limit asks. */
   tokens: number | null
+  /** Back-off before a deployment that failed is called again; another one need not wait for it. */
+  backoffMs: number | null
 }
 
 /** Opens a claim: calls that were in flight when an earlier worker died are marked as lost. */
@@ -32,17 +34,24 @@ export function openRun(claim: Claim, nowMs: number): { run: Run; lostCalls: num
     progress: claim.progress ?? { ...startProgress(claim.plan), counted: claim.attempts.length },
     attemptsMade: claim.attemptsMade,
     lastError: null,
-    waits: [],
+    waits: claim.progress?.waiting ? [{ at: 0, progress: claim.progress.waiting }] : [],
     isLastResort: false,
     attempts: claim.attempts.map((attempt) => (isOpen(attempt) ? loseAttempt(attempt, nowMs) : attempt)),
     tokens: null,
+    backoffMs: null,
   }
   return { run, lostCalls: claim.attempts.filter(isOpen).length }
 }
 
 /** Where a claimed job stands, as record fields. */
-export function standing({ attempts, attemptsMade, progress }: Run): ScriptArgument[] {
-  return ['log', formatLog(attempts), 'attempts', attemptsMade, 'run', JSON.stringify(progress)]
+export function standing({ attempts, attemptsMade, progress, waits }: Run): ScriptArgument[] {
+  const stands = { ...progress, waiting: waits[0]?.progress ?? null }
+  return ['log', formatLog(attempts), 'attempts', attemptsMade, 'run', JSON.stringify(stands)]
+}
+
+/** Notes how a call ended. A job that waits out many 429s makes many calls: the first and the last are kept. */
+export function noteAttempt(run: Run, attempt: Attempt): void {
+  run.attempts = keepAttempts([...run.attempts, attempt])
 }
 
 /**
@@ -61,7 +70,6 @@ export function progressAfterWait({ progress, waits }: Run): Progress {
 const CODES: Partial<Record<ErrorClass, string>> = {
   rate_limit: 'upstream_rate_limited',
   timeout: 'upstream_timeout',
-  authentication: 'invalid_provider_key',
   api_connection: 'upstream_unreachable',
   egress_refused: 'address_refused',
   context_window_exceeded: 'context_length_exceeded',
@@ -73,6 +81,10 @@ export function jobError(error: ProviderError | null): JobError {
   if (!error) {
     const message = 'No deployment of the requested model can be called.'
     return { message, type: 'server_error', param: null, code: 'all_targets_failed' }
+  }
+  // Not to be taken for the gateway's own 401.
+  if (error.class === 'authentication') {
+    return { message: error.message, type: 'authentication_error', param: null, code: 'invalid_provider_key' }
   }
   const { message, type, param } = error
   return { message, type, param, code: error.code ?? CODES[error.class] ?? 'upstream_error' }

@@ -31,7 +31,8 @@ export function createWaiting(deps: {
   }
 
   async function restUntilFree(run: Run, hold: Hold, wait: WaitReservation): Promise<RunOutcome | null> {
-    if (wait.why === 'limit') run.progress = { ...run.progress, slot: wait.deployment.id }
+    if (wait.why === 'limit')
+      run.progress = { ...run.progress, slot: { id: wait.deployment.id, at: wait.at } }
     if (run.waits.length > 0) run.progress = progressAfterWait(run)
     run.waits = []
     run.isLastResort = false

@@ -20,7 +20,7 @@ local passed, out = 0, {}
 while #out < jobs_max * 2 and passed < ring and total < slots + 32 do
   local tenant = redis.call('LMOVE', tenants, tenants, 'LEFT', 'RIGHT')
   local mine = tonumber(redis.call('HGET', busy, tenant)) or 0
-  if mine < math.max(1, slots / 2) or (ring == 1 and total < slots * 0.85) then
+  if mine < math.max(1, slots / 2) or (ring == 1 and total + 1 <= slots * 0.85) then
     local owners = owners_prefix .. tenant
     local owner = redis.call('LMOVE', owners, owners, 'LEFT', 'RIGHT')
     local waiting = waiting_prefix .. tenant .. ':' .. (owner or '')

@@ -7,7 +7,7 @@
 -- Output: {cooling until ms or 0, key paused until ms or 0, now_ms}
 local state, pause = KEYS[1], KEYS[2]
 local minute, allowed = tonumber(ARGV[2]), tonumber(ARGV[5])
-local cooldown, key_pause = tonumber(ARGV[6]), tonumber(ARGV[7])
+local cooldown, key_pause = math.ceil(tonumber(ARGV[6])), math.ceil(tonumber(ARGV[7]))
 local was_probe = ARGV[9] == '1'
 local now = tonumber(ARGV[1])
 if not now then

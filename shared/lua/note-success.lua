@@ -12,8 +12,11 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 if ARGV[4] == '1' then
-  redis.call('HDEL', state, 'until', 'probe', 'failures', 'parked', 'parked_for')
-  redis.call('DEL', pause)
+  -- What another call has learned since the probe began stands: a newer cooldown or pause is not lifted.
+  if (tonumber(redis.call('HGET', state, 'until')) or 0) <= now then
+    redis.call('HDEL', state, 'until', 'probe', 'failures', 'parked', 'parked_for')
+  end
+  if (tonumber(redis.call('HGET', pause, 'until')) or 0) <= now then redis.call('DEL', pause) end
 end
 if successes > 0 then
   local since = tonumber(redis.call('HGET', state, 'since')) or 0

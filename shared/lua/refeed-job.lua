@@ -17,5 +17,6 @@ if status ~= 'queued' and status ~= 'in_progress' and status ~= 'cancelling' the
 end
 local overdue_at = tonumber(redis.call('ZSCORE', window, id))
 if record[2] ~= ARGV[3] or not overdue_at or overdue_at > now then return 0 end
-redis.call('ZADD', window, now + tonumber(ARGV[4]), id)
+-- A job whose worker was lost has no lease to respect: the claim of its new entry must not be told to wait.
+redis.call('ZADD', window, status == 'queued' and now + tonumber(ARGV[4]) or now, id)
 return redis.call('HINCRBY', job, 'generation', 1)

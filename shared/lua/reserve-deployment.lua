@@ -5,10 +5,10 @@
 -- state holds the sum, so that the sixtieths are only read once in each, and when the limit is near.
 -- KEYS: per candidate its state, its key's pause, its request log, its token log (hashes of sixtieth -> usage)
 -- ARGV: now_ms ('' = Redis TIME), window ms, tokens estimated, probe ms, candidate whose place is already kept (1-based)
---       or 0, keep a place ('1' | '0'), then rpm and tpm of each (0 = none)
--- Output: {'go', candidate, now_ms, is probe (1 | 0)} | {'wait', candidate, at ms, 'cooldown' | 'limit', now_ms}
-local window, tokens, probe_ms, held = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local keeps = ARGV[6] == '1'
+--       or 0, when that place is in ms, keep a place ('1' | '0'), then rpm and tpm of each (0 = none)
+-- Output: {'go', candidate, ms at which it is counted, is probe (1 | 0)} | {'wait', candidate, at ms, 'cooldown' | 'limit', now_ms}
+local window, tokens, probe_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local held, held_at, keeps = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
@@ -21,7 +21,8 @@ local part = math.floor(now / part_ms)
 local function cooling(till, probe)
   till, probe = tonumber(till) or 0, tonumber(probe) or 0
   if till > now then return till, false end
-  if till > 0 and probe > now then return math.min(probe, now + 500), false end
+  -- Long enough to give the slot back meanwhile, and the same for all who come within a second.
+  if till > 0 and probe > now then return math.min(probe, math.ceil((now + 1200) / 1000) * 1000), false end
   return now, till > 0
 end
 
@@ -52,21 +53,29 @@ local function free_at(state, log, name, sum, swept, limit, need)
   return at
 end
 
-local function take(i, at)
-  local limits = { rpm = tonumber(ARGV[5 + 2 * i]), tpm = tonumber(ARGV[6 + 2 * i]) }
+-- Books (sign 1) or gives back (sign -1) one call at that time. No more tokens than the limit: it would never fit.
+local function book(i, at, sign)
+  local rpm, tpm = tonumber(ARGV[6 + 2 * i]), tonumber(ARGV[7 + 2 * i])
+  local needs = { rpm = rpm > 0 and 1 or 0, tpm = math.min(tokens, tpm) }
   for name, log in pairs({ rpm = KEYS[4 * i - 1], tpm = KEYS[4 * i] }) do
-    local need = name == 'rpm' and 1 or tokens
-    if limits[name] > 0 then
-      redis.call('HINCRBY', log, math.floor(at / part_ms), need)
-      redis.call('HINCRBY', KEYS[4 * i - 3], name .. '_sum', need)
-      if at > now then redis.call('PEXPIRE', log, at - now + 3 * span) end
+    local part_at = math.floor(at / part_ms)
+    if needs[name] > 0 and (sign > 0 or redis.call('HEXISTS', log, part_at) == 1) then
+      redis.call('HINCRBY', log, part_at, sign * needs[name])
+      redis.call('HINCRBY', KEYS[4 * i - 3], name .. '_sum', sign * needs[name])
+      if at > now then redis.call('PEXPIRE', log, math.ceil(at - now + 3 * span)) end
     end
   end
 end
 
+-- A place is good at its time. Used long after it would pile up with those of later times: then it is given back.
+if held > 0 and math.abs(now - held_at) > math.max(2 * part_ms, 250) then
+  book(held, held_at, -1)
+  held = 0
+end
+
 local best, best_at, best_why
 for i = 1, #KEYS / 4 do
-  local key, rpm, tpm = KEYS[4 * i - 3], tonumber(ARGV[5 + 2 * i]), tonumber(ARGV[6 + 2 * i])
+  local key, rpm, tpm = KEYS[4 * i - 3], tonumber(ARGV[6 + 2 * i]), tonumber(ARGV[7 + 2 * i])
   local state = redis.call('HMGET', key, 'until', 'probe', 'rpm_sum', 'rpm_swept', 'tpm_sum', 'tpm_swept')
   local pause = redis.call('HMGET', KEYS[4 * i - 2], 'until', 'probe')
   local at, is_probe = cooling(state[1], state[2])
@@ -76,26 +85,29 @@ for i = 1, #KEYS / 4 do
   if i ~= held then
     local fits = now
     if rpm > 0 then fits = free_at(key, KEYS[4 * i - 1], 'rpm', state[3], state[4], rpm, 1) end
-    if tpm > 0 then fits = math.max(fits, free_at(key, KEYS[4 * i], 'tpm', state[5], state[6], tpm, tokens)) end
+    if tpm > 0 then
+      local need = math.min(tokens, tpm)
+      fits = math.max(fits, free_at(key, KEYS[4 * i], 'tpm', state[5], state[6], tpm, need))
+    end
     if fits > at then at, why = fits, 'limit' end
   end
   if at <= now then
     if is_probe then redis.call('HSET', key, 'probe', now + probe_ms) end
     if is_pause_probe then redis.call('HSET', KEYS[4 * i - 2], 'probe', now + probe_ms) end
-    if i ~= held then take(i, now) end
-    return { 'go', i, now, (is_probe or is_pause_probe) and 1 or 0 }
+    if i ~= held then book(i, now, 1) end
+    return { 'go', i, i == held and held_at or now, (is_probe or is_pause_probe) and 1 or 0 }
   end
   if not best or at < best_at then best, best_at, best_why = i, at, why end
 end
 
 if keeps and best_why == 'limit' then
-  take(best, best_at)
+  book(best, best_at, 1)
 elseif keeps then
   -- Those who wait for one cooldown come back a hundred a second, not all at once.
   local key = KEYS[4 * best - 3]
   if redis.call('HGET', key, 'parked_for') ~= tostring(best_at) then
     redis.call('HSET', key, 'parked_for', tostring(best_at), 'parked', 0)
-    redis.call('PEXPIRE', key, math.max(redis.call('PTTL', key), best_at - now + 60000))
+    redis.call('PEXPIRE', key, math.ceil(math.max(redis.call('PTTL', key), best_at - now + 60000)))
   end
   best_at = best_at + (redis.call('HINCRBY', key, 'parked', 1) - 1) * 10
 end

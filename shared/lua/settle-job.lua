@@ -24,8 +24,9 @@ if by == 'claim' and record[2] ~= token then return { 'fenced' } end
 if by == 'free' and current ~= 'queued' and (tonumber(redis.call('ZSCORE', window, id)) or 0) > now then
   return { 'held' }
 end
--- A claim that was overtaken knows only its own calls: they are added to what the newer one wrote, a later line wins.
-if by == 'free' or record[2] ~= token then attempts = (redis.call('HGET', job, 'log') or '') .. attempts end
+-- A claim that was overtaken knows only its own calls: they are added to what the newer one wrote, a later line wins. Who
+-- knows of none leaves what is there.
+if attempts == '' or record[2] ~= token then attempts = (redis.call('HGET', job, 'log') or '') .. attempts end
 
 redis.call('HSET', job, 'status', status, 'ended', now, 'expires', now + retention, 'log', attempts,
   unpack(ARGV, 13 + erased))

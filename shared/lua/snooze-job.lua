@@ -16,6 +16,8 @@ if record[1] ~= 'in_progress' then return { 'fenced' } end
 local due = math.min(now + tonumber(ARGV[5]), tonumber(record[3]))
 redis.call('HSET', job, 'status', 'queued', 'queue_state', ARGV[6], 'next_at', due, unpack(ARGV, 7))
 redis.call('HDEL', job, 'token')
+-- The entry it came with is used up: should BullMQ hand it out once more, it is stale.
+redis.call('HINCRBY', job, 'generation', 1)
 redis.call('ZADD', parked, due, id)
 if redis.call('ZREM', window, id) == 1 and redis.call('HINCRBY', busy, tenant, -1) <= 0 then
   redis.call('HDEL', busy, tenant)

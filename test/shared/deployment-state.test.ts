@@ -13,20 +13,29 @@ beforeEach(() => {
 })
 afterEach(() => store.cleanup())
 
+type Slot = { id: string; at: number }
+
 function reserve(
   candidates: PlanDeployment[],
-  change: { tokens?: number; slot?: string; keepsPlace?: boolean } = {},
+  change: { tokens?: number; slot?: Slot; keepsPlace?: boolean } = {},
 ) {
   const { tokens = 0, slot = null, keepsPlace = false } = change
   return store.state.reserve('owner', candidates, { tokens, slot, keepsPlace })
 }
 
 function grantOf(deployment: PlanDeployment, isProbe = false): Grant {
-  return { deployment, grantedAt: Date.now(), isProbe, tokens: 0 }
+  return { deployment, bookedAt: Date.now(), isProbe, tokens: 0 }
 }
 
 function fail(plan: Plan, deployment: PlanDeployment, change: Partial<Failure> = {}, isProbe = false) {
-  const failure = { status: 500, isClientsMistake: false, retryAfterMs: null, groupSize: 1, ...change }
+  const failure = {
+    status: 500,
+    isClientsMistake: false,
+    retryAfterMs: null,
+    isPossiblyBilled: false,
+    groupSize: 1,
+    ...change,
+  }
   return store.state.fail(plan, grantOf(deployment, isProbe), failure)
 }
 
@@ -146,7 +155,7 @@ test('no window ever holds more calls than rpm, and what waits gets a place of i
   const one = testDeployment('one', { rpm: 5 })
   const got = await Promise.all(Array.from({ length: 14 }, () => reserve([one], { keepsPlace: true })))
   const times = got
-    .map((one_) => (one_.kind === 'go' ? one_.grant.grantedAt : one_.at))
+    .map((one_) => (one_.kind === 'go' ? one_.grant.bookedAt : one_.at))
     .toSorted((a, b) => a - b)
   expect(got.filter(({ kind }) => kind === 'go')).toHaveLength(5)
   for (let at = 5; at < times.length; at++) {
@@ -156,12 +165,15 @@ test('no window ever holds more calls than rpm, and what waits gets a place of i
   expect((times[13] ?? 0) - (times[0] ?? 0)).toBeLessThan(2 * WINDOW_MS * 1.05)
 })
 
-test('a place that was kept is used without counting again', async () => {
+test('a place that was kept is used at its time without counting again', async () => {
   const one = testDeployment('one', { rpm: 1 })
   expect((await reserve([one])).kind).toBe('go')
   const wait = await reserve([one], { keepsPlace: true })
-  expect(wait.kind === 'wait' && wait.why).toBe('limit')
-  expect((await reserve([one], { slot: 'one' })).kind).toBe('go')
+  if (wait.kind !== 'wait') throw new Error('the limit does not hold')
+  expect(wait.why).toBe('limit')
+  const slot = { id: 'one', at: wait.at }
+  await eventually('its time has come', () => Date.now() >= wait.at)
+  expect((await reserve([one], { slot })).kind).toBe('go')
   const used = (await store.redis.hvals(store.keys.requestLog('owner', 'one'))).map(Number)
   expect(used.reduce((sum, count) => sum + count)).toBe(2)
 })
@@ -208,4 +220,61 @@ test('jobs that wait for one cooldown are woken one after the other', async () =
   await fail(testPlan([one]), one)
   const waits = await Promise.all(Array.from({ length: 20 }, () => reserve([one], { keepsPlace: true })))
   expect(new Set(waits.map((wait) => wait.kind === 'wait' && wait.at)).size).toBe(20)
+})
+
+test('a place that was kept long ago is given back, so that many of them do not go at once', async () => {
+  const one = testDeployment('one', { rpm: 2 })
+  for (let count = 0; count < 2; count++) await reserve([one])
+  const slot = { id: 'one', at: Date.now() - 5_000 }
+  expect((await reserve([one], { slot })).kind).toBe('wait')
+})
+
+test('a Retry-After of 0, of a fraction, or in the past pauses a key for the default or a second, and breaks nothing', async () => {
+  for (const [index, retryAfterMs] of [0, 12.5, 1000.5].entries()) {
+    const one = testDeployment(`one${index}`)
+    await fail(testPlan([one], { cooldown_time_s: 2 }), one, { status: 429, retryAfterMs, groupSize: 2 })
+    const wait = await reserve([one])
+    expect(wait.kind === 'wait' && wait.at - wait.now, String(retryAfterMs)).toBeGreaterThan(900)
+  }
+})
+
+test('a probe that came to nothing leaves its place to the next', async () => {
+  const one = testDeployment('one', { allowed_fails: 0, cooldown_time_s: 0.05 })
+  const plan = testPlan([one])
+  await fail(plan, one)
+  const probe = await eventually('a probe is let through', async () => {
+    const got = await reserve([one])
+    return got.kind === 'go' ? got.grant : null
+  })
+  expect(await isCooling(one)).toBe(true)
+  await store.state.release(plan, probe)
+  const next = await reserve([one])
+  expect(next.kind === 'go' && next.grant.isProbe).toBe(true)
+})
+
+test('the success of an older probe does not lift a pause that came after it', async () => {
+  const one = testDeployment('one', { key_id: 'shared', allowed_fails: 0, cooldown_time_s: 0.05 })
+  const plan = testPlan([one])
+  await fail(plan, one)
+  const probe = await eventually('a probe is let through', async () => {
+    const got = await reserve([one])
+    return got.kind === 'go' ? got.grant : null
+  })
+  await fail(plan, one, { status: 429, retryAfterMs: 30_000, isClientsMistake: true })
+  await store.state.succeed(plan, probe, null)
+  expect(await isCooling(one)).toBe(true)
+})
+
+test('a call that failed without using tokens gives its estimate back', async () => {
+  const one = testDeployment('one', { tpm: 100 })
+  const got = await reserve([one], { tokens: 90 })
+  if (got.kind !== 'go') throw new Error('nothing was used yet')
+  await store.state.fail(testPlan([one]), got.grant, {
+    status: 400,
+    isClientsMistake: true,
+    retryAfterMs: null,
+    isPossiblyBilled: false,
+    groupSize: 1,
+  })
+  await eventually('it came back', async () => (await reserve([one], { tokens: 90 })).kind === 'go')
 })

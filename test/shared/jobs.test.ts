@@ -176,8 +176,41 @@ test('a snoozed job frees its place, wakes at its time and is fed again with wha
   expect((await store.claims.snooze(claim, 40, 'rate_limited', [])).kind).toBe('fenced')
   await eventually('it woke', async () => (await store.window.wake()).woken === 1)
   const [fed] = await store.window.feed()
-  expect(fed).toEqual({ id, generation: 2 })
+  expect(fed).toEqual({ id, generation: 3 })
   expect((await claimed(fed)).attemptsMade).toBe(1)
+})
+
+test('the entry that a snoozed job came with is stale', async () => {
+  const id = await submit()
+  const claim = await claimed(store.queued[0])
+  await store.claims.snooze(claim, 60_000, 'rate_limited', [])
+  expect(await store.claims.claim({ id, generation: 1 })).toEqual({ kind: 'stale' })
+})
+
+test('a running job that lost worker and entry is claimed, or expired, as soon as it is fed again', async () => {
+  const id = await submit()
+  await claimed(store.queued[0])
+  const later = createWindow(store.redis, store.keys, () => Date.now() + 200)
+  const again = await later.refeed({ id, generation: 1 })
+  if (!again) throw new Error('it was not fed again')
+  const claim = await eventually('the lease is over', async () => {
+    const result = await store.claims.claim(again)
+    return result.kind === 'claimed' ? result.claim : null
+  })
+  expect(claim.crashes).toBe(1)
+})
+
+test('a call that was in flight when its job ended by other hands shows as lost and possibly billed', async () => {
+  const id = await submit()
+  const claim = await claimed(store.queued[0])
+  await store.claims.start(claim, ['log', formatLog([attempt(1, 'in_flight')]), 'attempts', 1])
+  await eventually(
+    'the lease is over',
+    async () => (await store.settle.free(id, 'expired')).result.kind === 'settled',
+  )
+  const job = (await store.jobs.read('acme', id))?.job
+  expect(job?.attempts).toMatchObject([{ number: 1, outcome: 'lost', possibly_billed: true }])
+  expect(job?.attempts_made).toBe(1)
 })
 
 test('a delayed job waits for its time, and its deadline counts from there', async () => {

@@ -84,7 +84,9 @@ test('the pick holds every member of the group that is not dead, each once, fail
 
 test('the deployment that keeps a place for the job comes first', () => {
   const plan = testPlan([testDeployment('a', { weight: 100 }), testDeployment('b', { weight: 1 })])
-  expect(orderCandidates(plan, { ...startProgress(plan), slot: 'b' }, Math.random)[0]?.id).toBe('b')
+  expect(
+    orderCandidates(plan, { ...startProgress(plan), slot: { id: 'b', at: 0 } }, Math.random)[0]?.id,
+  ).toBe('b')
 })
 
 test('fallbacks of fallbacks are walked depth first, no group twice, at most max_fallbacks hops, whatever the graph', () => {
@@ -154,13 +156,29 @@ test('a request that is wrong is given up; one that another model may take falls
     'fall_back',
   )
   expect(verdictOf(providerError('not_found', { isRetryable: false })).verdict.kind).toBe('fall_back')
+  expect(verdictOf(providerError('api_error', { status: 301, isRetryable: false })).verdict.kind).toBe(
+    'fall_back',
+  )
 })
 
 test('what a client caused does not cool a deployment; what the provider or its key caused does', () => {
   for (const status of [400, 403, 413, 422])
-    expect(isClientsMistake(providerError('bad_request', { status }))).toBe(true)
+    expect(isClientsMistake(testPlan(two), providerError('bad_request', { status }))).toBe(true)
   for (const status of [401, 404, 408, 429, 500, 503, null]) {
-    expect(isClientsMistake(providerError('api_error', { status }))).toBe(false)
+    expect(isClientsMistake(testPlan(two), providerError('api_error', { status }))).toBe(false)
   }
-  expect(isClientsMistake(providerError('egress_refused', { status: null }))).toBe(true)
+  expect(isClientsMistake(testPlan(two), providerError('egress_refused', { status: null }))).toBe(true)
+})
+
+test('a timeout that a client set on the operator’s deployments is its own mistake', () => {
+  const timeout = providerError('timeout', { status: null })
+  expect(isClientsMistake(testPlan(two), timeout)).toBe(false)
+  expect(isClientsMistake(testPlan(two, { is_timeout_clients: true }), timeout)).toBe(true)
+})
+
+test('groups may be called like members of every object', () => {
+  for (const group of ['constructor', '__proto__', 'toString', 'valueOf']) {
+    const plan = testPlan([testDeployment('x', { group })], { group })
+    expect(nextGroup(plan, startProgress(plan))).toBeNull()
+  }
 })
