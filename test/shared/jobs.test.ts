@@ -289,6 +289,6 @@ test('a result brought by an overtaken claim keeps the attempts of the newer one
   const attempts = (await store.jobs.read('acme', id))?.job.attempts
   expect(attempts?.map(({ number, outcome }) => `${number} ${outcome}`)).toEqual([
     '1 completed',
-    '2 in_flight',
+    '2 lost',
   ])
 })
