@@ -30,7 +30,10 @@ export function createModelNames<Entry extends Named>(entries: readonly Entry[],
     if (members) members.push(entry)
     else groups.set(entry.group, [entry])
   }
-  const wildcards = [...groups.keys()].filter((name) => name.includes('*')).toSorted(bySpecificity)
+  const wildcards = [...groups]
+    .filter(([name]) => name.includes('*'))
+    .toSorted(([left], [right]) => bySpecificity(left, right))
+    .map(([pattern, members]) => ({ pattern, pieces: pattern.split('*'), members }))
 
   function find(asked: string): NameMatch<Entry> | null {
     const name = aliases.get(asked) ?? asked
@@ -47,10 +50,10 @@ export function createModelNames<Entry extends Named>(entries: readonly Entry[],
   function findWildcard(name: string): NameMatch<Entry> | null {
     // A `*` in a name that was asked for would stand in the concrete model and match in its turn.
     if (name.includes('*')) return null
-    for (const pattern of wildcards) {
-      const captured = matchWildcard(pattern, name)
+    for (const { pattern, pieces, members: entriesOfIt } of wildcards) {
+      const captured = matchPieces(pieces, name)
       if (!captured) continue
-      const members = (groups.get(pattern) ?? []).map((entry) => ({
+      const members = entriesOfIt.map((entry) => ({
         entry,
         writtenModel: fillWildcards(entry.writtenModel, captured, name),
       }))
@@ -80,10 +83,13 @@ export type ModelNames<Entry extends Named> = ReturnType<typeof createModelNames
  * from left to right, each at its first place: time is linear, whatever a client writes as `model_name`.
  */
 export function matchWildcard(pattern: string, name: string): string[] | null {
-  const pieces = pattern.split('*')
+  return matchPieces(pattern.split('*'), name)
+}
+
+function matchPieces(pieces: readonly string[], name: string): string[] | null {
   const first = pieces[0] ?? ''
   const last = pieces.at(-1) ?? ''
-  if (pieces.length === 1) return pattern === name ? [] : null
+  if (pieces.length === 1) return first === name ? [] : null
   if (name.length < first.length + last.length || !name.startsWith(first) || !name.endsWith(last)) return null
   const captured: string[] = []
   const end = name.length - last.length

@@ -2,6 +2,7 @@ import type { Deployment } from './deployments.ts'
 import { OPERATOR, concreteBundle, deploymentIds } from './deployments.ts'
 import type { Ids } from './ids.ts'
 import type { ModelNames, NameMatch } from './model-names.ts'
+import { invalid } from './notes.ts'
 import type { RequestSettings } from './request-settings.ts'
 import type { ActiveRouter, FallbackEntry } from './router-settings.ts'
 import { defaultFallbacks, ownFallbacks } from './router-settings.ts'
@@ -21,6 +22,8 @@ export type PlanParts<Entry extends Deployment> = {
   router: ActiveRouter
   settings: RequestSettings
   fallbacks: FallbackEntry[]
+  /** Most deployments the plan may hold. */
+  deploymentsMax: number
   /** The bundle a member is called with; null leaves the member out. */
   bundleFor: (entry: Entry, bundle: CredentialBundle) => Planned | null
 }
@@ -71,12 +74,27 @@ export function assemblePlan<Entry extends Deployment>(
 /** Groups in the order they are reached, and fallbacks by the names the plan uses. */
 function reachGroups<Entry extends Deployment>(parts: PlanParts<Entry>) {
   const groups = new Map([[parts.start.group, parts.start]])
-  const fallbacks: Record<string, string[]> = {}
-  function targets(names: readonly string[]): string[] {
-    const found = names.map((name) => parts.names.find(name)).filter((match) => match !== null)
-    for (const match of found) if (!groups.has(match.group)) groups.set(match.group, match)
-    return [...new Set(found.map(({ group }) => group))]
+  // Group names are free text: `constructor` is one, and must not be found where nobody put it.
+  const fallbacks: Record<string, string[]> = Object.create(null)
+  let members = parts.start.members.length
+
+  function targets({ to, path }: FallbackEntry): string[] {
+    const found = new Set<string>()
+    for (const name of to) {
+      const match = parts.names.find(name)
+      if (!match) continue
+      found.add(match.group)
+      if (groups.has(match.group)) continue
+      groups.set(match.group, match)
+      members += match.members.length
+      // A wildcard makes a group of every name: without a bound the list of names would be the size of the plan.
+      if (members > parts.deploymentsMax) {
+        throw invalid(path, `leads to more than ${parts.deploymentsMax} deployments in all.`)
+      }
+    }
+    return [...found]
   }
+
   const others = defaultFallbacks(parts.fallbacks)
   // The map grows while it is walked: a group added by a fallback is walked in its turn.
   for (const [group, { pattern }] of groups) {
@@ -85,7 +103,7 @@ function reachGroups<Entry extends Deployment>(parts: PlanParts<Entry>) {
       [group === parts.start.group ? parts.asked : group, group, pattern].filter((name) => name !== null),
     )
     if (own) fallbacks[group] = targets(own)
-    else if (others.length > 0) fallbacks['*'] = targets(others)
+    else if (others) fallbacks['*'] ??= targets(others)
   }
   return { groups, fallbacks }
 }

@@ -85,6 +85,7 @@ function makePlan(context: PlanContext, config: UserConfig): { made: MadePlan; s
       router,
       settings,
       fallbacks: settings.disableFallbacks ? [] : (settings.fallbacks ?? router.fallbacks),
+      deploymentsMax: DEPLOYMENTS_MAX,
       bundleFor: (entry, bundle) => {
         sources.push(entry.index)
         const own = mock === undefined ? bundle : { ...bundle, mock_response: mock }
@@ -120,7 +121,7 @@ function requireKnownAliases(router: ActiveRouter, names: ModelNames<Listed>): v
 function findStart(context: PlanContext, names: ModelNames<Listed>, router: ActiveRouter): NameMatch<Listed> {
   const asked = names.find(context.model)
   if (asked) return asked
-  const substitute = context.settings.disableFallbacks ? undefined : defaultFallbacks(router.fallbacks)[0]
+  const substitute = context.settings.disableFallbacks ? undefined : defaultFallbacks(router.fallbacks)?.to[0]
   const start = substitute === undefined ? null : names.find(substitute)
   if (start) {
     const text = `is no model group of \`user_config\`; its default fallback "${start.group}" was used.`

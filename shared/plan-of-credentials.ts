@@ -182,6 +182,7 @@ function assemble<Entry extends Deployment>(
       router: readRouter({}, '', notes),
       settings,
       fallbacks: [],
+      deploymentsMax: start.members.length,
       bundleFor: (entry, bundle) => {
         const chosen = choose(entry, bundle)
         if (!chosen || mock === undefined) return chosen

@@ -19,6 +19,7 @@ import type { RequestSettings, SplitRequest } from './request-settings.ts'
 import { readRequestSettings, refuseMocks, splitRequest } from './request-settings.ts'
 import { requireKnownGroups } from './router-settings.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
+import { DEPLOYMENTS_MAX } from './schemas/user-config.ts'
 
 const MODEL_CHARACTERS_MAX = 512
 
@@ -132,6 +133,8 @@ function planOfOperator(context: PlanContext): { plan: Plan; bundles: null } {
       router: operator.router,
       settings,
       fallbacks: settings.disableFallbacks ? [] : (settings.fallbacks ?? operator.router.fallbacks),
+      // His own list may be longer than a client's, and is its own bound.
+      deploymentsMax: Math.max(DEPLOYMENTS_MAX, operator.deployments.length),
       bundleFor: (_entry, bundle) =>
         isCallable(bundle) ? { own: bundle, identity: bundle, isCompletedByOperator: true } : null,
     },

@@ -67,25 +67,28 @@ function readAliases(settings: RouterSettings): ReadonlyMap<string, string> {
 }
 
 /**
- * The fallback groups of a group that goes by some names (as asked, as configured, the wildcard): the first name with
+ * The fallbacks of a group that goes by some names (as asked, as configured, the wildcard): the first name with
  * an entry of its own (first one wins), else without its provider prefix (last one wins), else null, which means `*`.
  */
-export function ownFallbacks(entries: readonly FallbackEntry[], names: readonly string[]): string[] | null {
+export function ownFallbacks(
+  entries: readonly FallbackEntry[],
+  names: readonly string[],
+): FallbackEntry | null {
   for (const name of names) {
     const exact = entries.find(({ from }) => from === name)
-    if (exact) return exact.to
+    if (exact) return exact
   }
   for (const name of names) {
     const bare = name.slice(name.indexOf('/') + 1)
     const stripped = bare === name ? undefined : entries.findLast(({ from }) => from === bare)
-    if (stripped) return stripped.to
+    if (stripped) return stripped
   }
   return null
 }
 
 /** What `*` stands for: the last entry wins, so `default_fallbacks` does. */
-export function defaultFallbacks(entries: readonly FallbackEntry[]): string[] {
-  return entries.findLast(({ from }) => from === '*')?.to ?? []
+export function defaultFallbacks(entries: readonly FallbackEntry[]): FallbackEntry | null {
+  return entries.findLast(({ from, to }) => from === '*' && to.length > 0) ?? null
 }
 
 /**
@@ -93,30 +96,31 @@ export function defaultFallbacks(entries: readonly FallbackEntry[]): string[] {
  * @throws {InvalidRequestError} with the entry's path.
  */
 export function requireKnownGroups(entries: readonly FallbackEntry[], names: KnownNames): void {
-  const [first] = findUnknownGroups(entries, names)
-  if (first) throw invalid(first.path, first.what)
+  for (const entry of entries) {
+    const unknown = findUnknownGroup(entry, names)
+    if (unknown) throw invalid(unknown.path, unknown.what)
+  }
 }
 
 type KnownNames = { find: (name: string) => unknown; groupNames: string[] }
 
+type Unknown = { path: string; what: string }
+
 /** Fallback entries that name no group, each with what is wrong. */
-export function findUnknownGroups(
-  entries: readonly FallbackEntry[],
-  names: KnownNames,
-): { path: string; what: string }[] {
-  return entries.flatMap(({ from, to, path }) => {
-    const isKnownFrom =
-      names.groupNames.includes(from) ||
-      from === '*' ||
-      names.find(from) !== null ||
-      endsAnyGroup(from, names.groupNames)
-    const unknown = isKnownFrom ? to.find((name) => names.find(name) === null) : from
-    if (unknown === undefined) return []
-    const advice = suggestion(unknown, names.groupNames)
-    return [
-      { path, what: `names "${unknown.slice(0, 64)}", which is no model group of this config.${advice}` },
-    ]
-  })
+export function findUnknownGroups(entries: readonly FallbackEntry[], names: KnownNames): Unknown[] {
+  return entries.flatMap((entry) => findUnknownGroup(entry, names) ?? [])
+}
+
+function findUnknownGroup({ from, to, path }: FallbackEntry, names: KnownNames): Unknown | null {
+  const isKnownFrom =
+    names.groupNames.includes(from) ||
+    from === '*' ||
+    names.find(from) !== null ||
+    endsAnyGroup(from, names.groupNames)
+  const unknown = isKnownFrom ? to.find((name) => names.find(name) === null) : from
+  if (unknown === undefined) return null
+  const advice = suggestion(unknown, names.groupNames)
+  return { path, what: `names "${unknown.slice(0, 64)}", which is no model group of this config.${advice}` }
 }
 
 function endsAnyGroup(name: string, groups: string[]): boolean {

@@ -10,8 +10,15 @@ import {
 /** Most deployments one config may list, an organization list counted out. */
 export const DEPLOYMENTS_MAX = 100
 
+/** Most names in one list, of fallbacks or tags, and most entries in one list of lists. */
+const NAMES_MAX = 100
+/** Most names in all lists of `fallbacks` together: each is looked up among the wildcards. */
+const FALLBACKS_MAX = 1000
+/** Most aliases of one config. */
+const ALIASES_MAX = 1000
+
 const Name = z.string().min(1, 'must not be empty').max(256, 'must have at most 256 characters')
-const NameList = z.array(Name)
+const NameList = z.array(Name).max(NAMES_MAX, `must name at most ${NAMES_MAX} names`)
 const Count = z.int('must be a whole number').min(0, 'must not be negative')
 const Limit = z.int('must be a whole number').min(1, 'must be at least 1, since 0 would let nothing through')
 const Duration = z.number('must be a number of seconds').min(0, 'must not be negative')
@@ -33,12 +40,16 @@ const FallbackMap = z
   )
 
 /** The map form of `fallbacks`, in a config or in a request. */
-export const FallbackMaps = z.array(FallbackMap).max(DEPLOYMENTS_MAX)
+export const FallbackMaps = z
+  .array(FallbackMap)
+  .max(NAMES_MAX, `must have at most ${NAMES_MAX} entries`)
+  .refine(
+    (maps) => maps.flatMap((map) => Object.values(map).flat()).length <= FALLBACKS_MAX,
+    `must name at most ${FALLBACKS_MAX} groups in all`,
+  )
 
 /** The two list forms a request may give: names, or objects that rewrite the request for each hop. */
-export const FallbackList = z
-  .union([NameList, z.array(z.looseObject({ model: Name }))])
-  .refine((list) => list.length <= DEPLOYMENTS_MAX)
+export const FallbackList = z.union([NameList, z.array(z.looseObject({ model: Name })).max(NAMES_MAX)])
 
 const RetryPolicy = z.strictObject({
   BadRequestErrorRetries: Count.optional(),
@@ -73,12 +84,18 @@ const STRATEGIES = [
   'cost-based-routing',
 ] as const
 
+const TOO_MANY_KEYS = `must have at most ${NAMES_MAX} keys`
+
+function isShort(map: Record<string, unknown>): boolean {
+  return Object.keys(map).length <= NAMES_MAX
+}
+
 const RoutingGroup = z.strictObject({
   group_name: Name,
   models: NameList,
   routing_strategy: z.enum([...STRATEGIES, 'priority']),
   routing_strategy_args: z.record(z.string(), z.unknown()).optional(),
-  model_priorities: z.record(Name, Limit).optional(),
+  model_priorities: z.record(Name, Limit).refine(isShort, TOO_MANY_KEYS).optional(),
 })
 
 /** LiteLLM types an alias as text or `{model, hidden}`; its `RouterConfig` as a list. */
@@ -101,17 +118,23 @@ export const routerShape = {
   default_fallbacks: NameList.optional(),
   context_window_fallbacks: FallbackMaps.optional(),
   content_policy_fallbacks: FallbackMaps.optional(),
-  model_group_alias: z.record(Name, Alias).optional(),
+  model_group_alias: z
+    .record(Name, Alias)
+    .refine(
+      (aliases) => Object.keys(aliases).length <= ALIASES_MAX,
+      `must have at most ${ALIASES_MAX} aliases`,
+    )
+    .optional(),
   allowed_fails: Count.optional(),
   allowed_fails_policy: AllowedFailsPolicy.optional(),
   cooldown_time: Duration.optional(),
   disable_cooldowns: z.boolean().optional(),
   retry_after: Duration.optional(),
   retry_policy: RetryPolicy.optional(),
-  model_group_retry_policy: z.record(Name, RetryPolicy).optional(),
+  model_group_retry_policy: z.record(Name, RetryPolicy).refine(isShort, TOO_MANY_KEYS).optional(),
   routing_strategy: z.enum(STRATEGIES).optional(),
   routing_strategy_args: z.record(z.string(), z.unknown()).optional(),
-  routing_groups: z.array(RoutingGroup).optional(),
+  routing_groups: z.array(RoutingGroup).max(NAMES_MAX, `must have at most ${NAMES_MAX} entries`).optional(),
   enable_pre_call_checks: z.boolean().optional(),
   enable_tag_filtering: z.boolean().optional(),
   default_priority: z.int().optional(),
