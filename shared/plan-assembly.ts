@@ -68,6 +68,7 @@ export function assemblePlan<Entry extends Deployment>(
     disable_cooldowns: router.disableCooldowns,
     max_attempts: ATTEMPTS_MAX_DEFAULT,
   }
+  if (parts.ownerId === OPERATOR && settings.timeoutS !== null) plan.is_timeout_clients = true
   return { plan, bundles }
 }
 

@@ -50,6 +50,11 @@ export const Plan = z.object({
   retry_after_s: z.number(),
   /** Per attempt, in seconds, unless the deployment has its own. */
   timeout_s: z.number(),
+  /**
+   * The request set the timeout on the operator's deployments: one that passes is then the client's own doing and
+   * cools nobody's deployment. Absent otherwise.
+   */
+  is_timeout_clients: z.boolean().optional(),
   /** Explicit value only: null means LiteLLM's ratio rule. */
   allowed_fails: z.number().nullable(),
   cooldown_time_s: z.number(),

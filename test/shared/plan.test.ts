@@ -208,6 +208,16 @@ describe('settings of a request', () => {
     expect(warnings).toEqual([expect.stringContaining('`num_retries`')])
   })
 
+  test("a timeout of a request on the operator's deployments is marked as the client's", () => {
+    const operator = operatorOf({ model_list: [operatorModel('house', { timeout: 30 })] })
+    for (const field of ['timeout', 'request_timeout']) {
+      expect(planOf({ model: 'house', [field]: 0.001 }, operator).plan.is_timeout_clients).toBe(true)
+    }
+    expect(planOf({ model: 'house' }, operator).plan.is_timeout_clients).toBeUndefined()
+    const own = planOf({ model: 'user-azure-instance', user_config, timeout: 1 })
+    expect(own.plan.is_timeout_clients).toBeUndefined()
+  })
+
   test('fallbacks in map form replace those of the config; other forms wait for a later version', () => {
     const swapped = [{ 'user-openai-instance': ['user-azure-instance'] }]
     const { plan } = planOf({ model: 'user-openai-instance', user_config, fallbacks: swapped })
