@@ -12,20 +12,25 @@ const COMMAND_TIMEOUT_MS = 900
 
 /**
  * Opens a connection to `REDIS_URL`: `redis://`, `rediss://`, `unix:///path/to.sock`,
- * `redis+sentinel://h1:26379,h2:26379/NAME`, `redis+cluster://h1:6379,h2:6379`. The caller closes it.
- * @throws {ConfigError} for any other form.
+ * `redis+sentinel://h1:26379,h2:26379/NAME`, `redis+cluster://h1:6379,h2:6379`, the last two with `user:password@`
+ * before the first host where Redis wants a login. The caller closes it.
+ * @throws {ConfigError} for any other form; it repeats nothing of the URL.
  */
 export function createRedis(url: string, role: RedisRole, log: Logger): Redis {
   const options: RedisOptions = {
-    maxRetriesPerRequest: role === 'blocking' ? null : 1,
-    enableOfflineQueue: role === 'blocking',
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 1000),
     ...(role === 'commands'
-      ? { commandTimeout: COMMAND_TIMEOUT_MS, connectTimeout: COMMAND_TIMEOUT_MS }
-      : {}),
+      ? {
+          // What was sent and not answered may have run: it fails when the connection breaks, and is never sent again.
+          maxRetriesPerRequest: 0,
+          autoResendUnfulfilledCommands: false,
+          enableOfflineQueue: false,
+          commandTimeout: COMMAND_TIMEOUT_MS,
+          connectTimeout: COMMAND_TIMEOUT_MS,
+        }
+      : { maxRetriesPerRequest: null, enableOfflineQueue: true }),
   }
   const redis = connect(url, options)
-  redis.on('connect', () => joinWrites(redis.stream))
   let isDown = false
   redis.on('error', (error: Error) => {
     if (!isDown) log.warn({ err: error }, 'Redis is not reachable; trying again until it is')
@@ -46,7 +51,11 @@ export async function redisNowMs(redis: Redis): Promise<number> {
 
 // Commands of one turn of the event loop leave in one write, whichever callback gave them: a system call costs more than
 // most of them, and wakes Redis.
-function joinWrites(stream: Redis['stream']): void {
+function joinWrites(redis: Redis): Redis {
+  return redis.on('connect', () => joinWritesOf(redis.stream))
+}
+
+function joinWritesOf(stream: Redis['stream']): void {
   const write = stream.write.bind(stream) as (...args: unknown[]) => boolean
   let isHeld = false
   stream.write = (...args: unknown[]) => {
@@ -62,25 +71,58 @@ function joinWrites(stream: Redis['stream']): void {
   }
 }
 
+const FORMS =
+  'REDIS_URL must be redis://, rediss://, unix://, redis+sentinel://host:port,.../NAME or redis+cluster://host:port,..., the last two with user:password@ before the first host if need be. Percent-encode what is special in a user name or password.'
+
 function connect(url: string, options: RedisOptions): Redis {
   const [scheme = '', rest = ''] = url.split('://')
-  if (scheme === 'redis' || scheme === 'rediss') return new Redis(url, options)
-  if (scheme === 'unix') return new Redis({ ...options, path: decodeURIComponent(rest) })
-  const [hosts = '', name] = rest.split('/')
-  const nodes = hosts.split(',').map((item) => {
-    const [host = '', port = ''] = item.split(':')
-    return { host, port: Number(port) || (scheme === 'redis+sentinel' ? 26_379 : 6379) }
-  })
-  if (scheme === 'redis+sentinel' && name) return new Redis({ ...options, sentinels: nodes, name })
+  if (scheme === 'redis' || scheme === 'rediss') return joinWrites(new Redis(url, options))
+  if (scheme === 'unix') return joinWrites(new Redis({ ...options, path: decodeURIComponent(rest) }))
+  if (scheme === 'redis+sentinel') {
+    const { nodes: sentinels, name, ...logins } = parseNodes(rest, 26_379)
+    if (name !== '') return joinWrites(new Redis({ ...options, ...logins, sentinels, name }))
+  }
   if (scheme === 'redis+cluster') {
+    const { nodes, username, password } = parseNodes(rest, 6379)
     const cluster = new Cluster(nodes, {
-      redisOptions: options,
+      redisOptions: { ...options, username, password },
       enableOfflineQueue: options.enableOfflineQueue,
     })
+    // A cluster has no socket of its own: its nodes' connections have.
+    cluster.on('+node', joinWrites)
     // ioredis types the two apart, though both carry the same commands; nothing here uses what only one has.
     return cluster as unknown as Redis
   }
-  throw new ConfigError(
-    'REDIS_URL must be redis://, rediss://, unix://, redis+sentinel://host:port,.../NAME or redis+cluster://host:port,...',
-  )
+  throw new ConfigError(FORMS)
+}
+
+/**
+ * Reads `user:password@h1:port,h2:port/NAME?sentinel_password=...`: the login is Redis's, sentinels have one of their own.
+ * @throws {ConfigError} that repeats nothing of the text, which may hold a password.
+ */
+function parseNodes(text: string, defaultPort: number) {
+  const parts = /^(?:([^@/?,]*)@)?([^@/?]+)(?:\/([^@/?]*))?(?:\?([^@]*))?$/.exec(text)
+  const [, login = '', hosts = '', name = '', query = ''] = parts ?? []
+  const nodes = hosts.split(',').map((item) => {
+    const address = /^(?:\[([^[\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(item)
+    const host = address?.[1] ?? address?.[2]
+    if (host === undefined) throw new ConfigError(FORMS)
+    return { host, port: Number(address?.[3] ?? defaultPort) }
+  })
+  const colon = login.indexOf(':')
+  return {
+    nodes,
+    name,
+    username: decode(colon < 0 ? login : login.slice(0, colon)),
+    password: colon < 0 ? undefined : decode(login.slice(colon + 1)),
+    sentinelPassword: new URLSearchParams(query).get('sentinel_password') ?? undefined,
+  }
+}
+
+function decode(text: string): string | undefined {
+  try {
+    return text === '' ? undefined : decodeURIComponent(text)
+  } catch {
+    throw new ConfigError(FORMS)
+  }
 }

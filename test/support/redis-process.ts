@@ -9,14 +9,22 @@ import { startProcess, type TestProcess } from './processes.ts'
 /** `off` keeps nothing; the others write an append-only file and fsync it after each write, or each second. */
 export type Durability = 'off' | 'everysec' | 'always'
 
+// Nodes of a cluster listen on a second port, this many above the first.
+const CLUSTER_PORT_MAX = 65_535 - 10_000
+
 /**
  * Starts a Redis of its own on a port of 127.0.0.1, with its files in a folder of its own. It can be killed and
  * started again on the same port and files, as after a power cut.
  * @param command the redis-server binary or launcher.
+ * @param extra settings beside those of a test's Redis.
  */
-export async function startRedisProcess(command: string, durability: Durability) {
+export async function startRedisProcess(
+  command: string,
+  durability: Durability,
+  extra: Record<string, string> = {},
+) {
   const folder = await mkdtemp(join(tmpdir(), 'byok-test-redis-'))
-  const port = await freePort()
+  const port = await freePort(CLUSTER_PORT_MAX)
   const url = `redis://127.0.0.1:${port}`
   let server: TestProcess = await launch()
 
@@ -30,6 +38,7 @@ export async function startRedisProcess(command: string, durability: Durability)
       loglevel: 'warning',
       appendonly: durability === 'off' ? 'no' : 'yes',
       appendfsync: durability === 'off' ? 'no' : durability,
+      ...extra,
     }
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
     const started = startProcess(command, args, { env: environment() })
@@ -68,12 +77,14 @@ export function environment(): Record<string, string> {
 }
 
 /** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
+export async function freePort(portMax = 65_535): Promise<number> {
+  for (;;) {
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    await new Promise((resolve) => server.close(resolve))
+    if (port <= portMax) return port
+  }
 }
 
 async function answersPing(url: string): Promise<boolean> {

@@ -36,10 +36,13 @@ export function testRedis() {
 export type TestRedis = ReturnType<typeof testRedis>
 
 /** A Redis of the test's own, to kill and start again. The caller stops it. */
-export async function startRedis(durability: Durability = 'off'): Promise<RedisProcess> {
+export async function startRedis(
+  durability: Durability = 'off',
+  extra: Record<string, string> = {},
+): Promise<RedisProcess> {
   const command = inject('redisServer')
   if (!command) throw new Error('No redis-server was found; this test needs one of its own to kill.')
-  return startRedisProcess(command, durability)
+  return startRedisProcess(command, durability, extra)
 }
 
 /** Whether tests that kill Redis can run here; `reason` says why not. */
