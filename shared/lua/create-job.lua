@@ -1,5 +1,6 @@
 -- Writes the record of a new job, once per idempotency key, and gives it its place: parked until its start time, straight
--- into the window when there is room for its tenant, else in its owner's waiting set.
+-- into the window when there is room for its tenant, else in its owner's waiting set. Safe to send twice: a connection
+-- that broke may have cut the first reply off, so a record that is there already is answered as made just now.
 -- KEYS: job, idempotency, index, window, busy, tenants, owners, waiting, due, parked, slots
 -- ARGV: now_ms ('' = Redis TIME), id, tenant, owner, body hash ('' = no idempotency key), idempotency TTL ms beyond the
 --       deadline, delay ms, expires_in ms, priority class (0 high, 1 normal, 2 low), ms after which a queue entry that nobody claimed
@@ -17,6 +18,9 @@ if not now then
 end
 local starts, deadline = now + delay, now + delay + expires_in
 
+local made = redis.call('HMGET', job, 'generation', 'created')
+if made[1] then return { 'created', tonumber(made[1]), tonumber(made[2]) } end
+
 if body_hash ~= '' then
   local known = redis.call('GET', idem)
   if known then
@@ -27,7 +31,8 @@ if body_hash ~= '' then
   redis.call('SET', idem, id .. ' ' .. body_hash, 'PX', deadline - now + tonumber(ARGV[6]))
 end
 
--- Room for this tenant: below half of the slots always; above it only while nobody waits, and never the last 15%.
+-- Room for this tenant: below half of the slots always; above it only while nobody waits, and never, this job counted
+-- in, the last 15%.
 local state, generation = 'waiting', 0
 if delay > 0 then
   state = 'delayed'
@@ -35,7 +40,7 @@ else
   local slots = tonumber(redis.call('GET', slots_key)) or 0
   local total = redis.call('ZCARD', window)
   local mine = tonumber(redis.call('HGET', busy, tenant)) or 0
-  local has_room = mine < math.max(1, slots / 2) or (total < slots * 0.85 and redis.call('LLEN', tenants) == 0)
+  local has_room = mine < math.max(1, slots / 2) or (total + 1 <= slots * 0.85 and redis.call('LLEN', tenants) == 0)
   if has_room and total < slots + 32 and redis.call('LLEN', owners) == 0 then generation = 1 end
 end
 
