@@ -4,7 +4,7 @@ import { UnavailableError } from '../shared/errors.ts'
 import { newRequestId } from '../shared/ids.ts'
 import type { Logger } from '../shared/log.ts'
 import { operatorModelNames } from '../shared/operator-config.ts'
-import { handleClientError, handleError, handleNotFound } from './errors.ts'
+import { handleClientError, handleError, unknownRoute } from './errors.ts'
 import type { Holds } from './holds.ts'
 import type { KeyCache } from './key-cache.ts'
 import { addAuth } from './plugins/auth.ts'
@@ -18,6 +18,7 @@ import { addModelRoutes } from './routes/models.ts'
 import { addWebhookSecretRoute } from './routes/webhook-secret.ts'
 
 const IDLE_CHECK_MS = 20
+const RECEIVE_MS = 60_000
 
 export type AppDeps = CompletionDeps & {
   log: Logger
@@ -27,6 +28,8 @@ export type AppDeps = CompletionDeps & {
   /** Null: only keys from the store work. */
   masterKey: string | null
   bodyBytesMax: number
+  /** How long a request may take to arrive in whole, in milliseconds; 60 s unless given. Its answer may take longer. */
+  receiveMs?: number
   /** `GATEWAY_ID_SECRET`, which default webhook secrets are derived from. */
   idSecret: string
 }
@@ -36,10 +39,13 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   // Fastify's own lines (one a call, one a 404, one a listener) say nothing that an operator wants to read.
   const level = deps.log.isLevelEnabled('warn') ? 'warn' : deps.log.level
   const loggerInstance: FastifyBaseLogger = deps.log.child({}, { level })
+  const { receiveMs = RECEIVE_MS } = deps
   const app = fastify({
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: deps.bodyBytesMax,
+    requestTimeout: receiveMs,
+    http: { headersTimeout: receiveMs, connectionsCheckingInterval: receiveMs / 12 },
     // No logger is made for each call: the few lines that there are name the request themselves.
     childLoggerFactory: (logger) => logger,
     genReqId: newRequestId,
@@ -51,11 +57,12 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     return503OnClosing: false,
   })
   app.setErrorHandler(handleError)
-  app.setNotFoundHandler(handleNotFound)
   app.addHook('onRequest', async (request, reply) => {
     void reply.header('x-request-id', request.id)
     // Connections that stay open outlive the listener: what still comes on them must not become a job.
     if (deps.holds.isStopping()) throw new UnavailableError('The gateway is restarting.')
+    // Here, before its body is read: nobody has shown a key.
+    if (request.is404) throw unknownRoute(request)
   })
   app.addHook('preClose', async () => {
     deps.holds.endAll()

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import {
+  type ErrorBody,
   GatewayError,
   InvalidRequestError,
   NotFoundError,
@@ -11,11 +12,28 @@ import {
 import { newRequestId } from '../shared/ids.ts'
 import { isRedisOutage } from '../shared/redis-check.ts'
 
+// Of what a client sent, no answer repeats more than this many characters.
+const ECHO_MAX = 200
+const MESSAGE_MAX = 1000
+
 /** Sends an error in OpenAI's shape, with the headers that the official SDKs obey. */
 export function sendError(reply: FastifyReply, error: GatewayError): FastifyReply {
   if (error.retryAfterSeconds !== null) void reply.header('retry-after', String(error.retryAfterSeconds))
   if (error.shouldRetry !== null) void reply.header('x-should-retry', String(error.shouldRetry))
-  return reply.code(error.status).type('application/json; charset=utf-8').send(error.toBody())
+  return reply.code(error.status).type('application/json; charset=utf-8').send(cutEchoes(error.toBody()))
+}
+
+// The name of an unknown field can be as long as a body.
+function cutEchoes({ error }: ErrorBody): ErrorBody {
+  const { message, param } = error
+  const isLong = param !== null && param.length > ECHO_MAX
+  const shortened = isLong ? cut(param, ECHO_MAX) : param
+  const text = isLong ? message.replaceAll(param, () => cut(param, ECHO_MAX)) : message
+  return { error: { ...error, message: cut(text, MESSAGE_MAX), param: shortened } }
+}
+
+function cut(text: string, charactersMax: number): string {
+  return text.length > charactersMax ? `${text.slice(0, charactersMax)}...`.toWellFormed() : text
 }
 
 /** The one error handler: whatever was thrown leaves as a GatewayError. A 5xx is logged and tells nothing inside. */
@@ -32,9 +50,9 @@ export function handleError(error: unknown, request: FastifyRequest, reply: Fast
 }
 
 /** 404 for a path that is not served. */
-export function handleNotFound(request: FastifyRequest, reply: FastifyReply): void {
-  const path = request.url.split('?', 1)[0]?.slice(0, 200)
-  void sendError(reply, new NotFoundError(`route: ${request.method} ${path}`))
+export function unknownRoute(request: FastifyRequest): NotFoundError {
+  const path = request.url.split('?', 1)[0]?.slice(0, ECHO_MAX)
+  return new NotFoundError(`route: ${request.method} ${path}`)
 }
 
 /** Answers what never was a request (bad HTTP, headers too large) on the bare socket, in the same shape. */

@@ -24,8 +24,8 @@ import { measureRounds, type Contender } from './support/rounds.ts'
 const NAMES = { bare: 'bare proxy', portkey: 'portkey', gateway: 'gateway' } as const
 const PORTKEY = 'bench/peers/node_modules/@portkey-ai/gateway/build/start-server.js'
 const TARGETS = [
-  { text: 'issue 2', of: NAMES.gateway, over: NAMES.portkey, connections: 200, atLeast: 1.2 },
-  { text: 'ruling 16', of: NAMES.gateway, over: NAMES.bare, connections: 200, atLeast: 0.2 },
+  { text: 'the aim', of: NAMES.gateway, over: NAMES.portkey, connections: 200, atLeast: 1.2 },
+  { text: 'the aim', of: NAMES.gateway, over: NAMES.bare, connections: 200, atLeast: 0.2 },
 ]
 
 async function startBareProxy(children: Children, upstream: Helper, body: string): Promise<Contender> {

@@ -64,7 +64,7 @@ const Environment = z.object({
   GATEWAY_AOF_REWRITE_MS: milliseconds(3_600_000),
   GATEWAY_LIMIT_WINDOW_MS: milliseconds(60_000),
   GATEWAY_CRASHES_MAX: z.coerce.number().int().min(0).default(3),
-  /** Seconds between the tries of one webhook delivery; the first is normally 0 (api.md 7.7). */
+  /** Seconds between the tries of one webhook delivery; the first is normally 0. */
   GATEWAY_WEBHOOK_SCHEDULE_S: z
     .string()
     .default('0,5,30,300,1800,7200,18000,36000,50400,72000,86400')

@@ -5,7 +5,7 @@ import { createScript, type ScriptArgument } from './scripts.ts'
 
 // A probe that is never heard of again (its worker died) stops counting as one after this long.
 const PROBE_MS = 60_000
-// LiteLLM takes any Retry-After; an hour is as long as a mistaken header may park a key (routing.md 13).
+// LiteLLM takes any Retry-After; an hour is as long as a mistaken header may park a key.
 const RETRY_AFTER_MS_MAX = 3_600_000
 const RETRY_AFTER_MS_MIN = 1_000
 
@@ -108,7 +108,7 @@ export function createDeploymentState(redis: Redis, keys: Keys, windowMs: number
     const defaultMs = plan.cooldown_time_s * 1000
     const cooldownMs = ownSeconds === null ? (retryAfterMs ?? defaultMs) : ownSeconds * 1000
     const isRateLimit = failure.status === 429
-    // A key always rests after a 429, also where cooldowns are off: more calls would only be refused (ruling 2).
+    // A key always rests after a 429, also where cooldowns are off: more calls would only be refused.
     const pauseMs = isRateLimit ? (retryAfterMs ?? (defaultMs > 0 ? defaultMs : 1000)) : 0
     const isImmediate =
       (isRateLimit && failure.groupSize > 1) || failure.status === 401 || failure.status === 404

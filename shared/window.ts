@@ -9,7 +9,7 @@ import { createScript } from './scripts.ts'
 export const UNCLAIMED_MS = 3_000
 
 /**
- * The window of jobs that are in BullMQ or running, and the fair way into it (decision 7): waiting jobs stand in per-owner
+ * The window of jobs that are in BullMQ or running, and the fair way into it (docs/decisions/0002): waiting jobs stand in per-owner
  * sets, and only about as many as there are slots are let in, round robin.
  *
  * @param now Milliseconds; a clock that tests hold still. Redis's own when absent.

@@ -79,17 +79,17 @@ export type Verdict =
   /** The request itself is wrong: no other deployment would take it. */
   | { kind: 'give_up' }
 
-// A key that is refused stays refused within this job (asks.md 48): its deployment is out, and that costs no retry.
+// A key that is refused stays refused within this job: its deployment is out, and that costs no retry.
 const DEAD_CLASSES: ReadonlySet<ErrorClass> = new Set([
   'authentication',
   'payment_required',
   'permission_denied',
   'egress_refused',
 ])
-// The provider read the request and says that it is wrong: any other would say so too (routing.md 13).
+// The provider read the request and says that it is wrong: any other would say so too.
 const WRONG_REQUEST_CLASSES: ReadonlySet<ErrorClass> = new Set(['bad_request', 'unprocessable_entity'])
 
-/** Judges a failed call by its class alone (routing.md 5.1 [N] and 13), and notes the deployment as failed or dead. */
+/** Judges a failed call by its class alone (docs/decisions/0008), and notes the deployment as failed or dead. */
 export function judge(
   plan: Plan,
   progress: Progress,
@@ -111,12 +111,12 @@ export function judge(
   return { verdict: { kind: 'retry' }, progress: { ...noted, retries: progress.retries + 1 } }
 }
 
-/** Whether a call counts against `max_attempts`: a 429 and a dead key do not (ruling 2, decision 4). */
+/** Whether a call counts against `max_attempts`: a 429 and a dead key do not. */
 export function countsAsAttempt(error: ProviderError): boolean {
   return error.class !== 'rate_limit' && !DEAD_CLASSES.has(error.class)
 }
 
-/** Failures that the client caused and that must not cool a deployment for others (routing.md 7.1). */
+/** Failures that the client caused and that must not cool a deployment for others. */
 export function isClientsMistake(plan: Plan, error: ProviderError): boolean {
   if (error.class === 'egress_refused') return true
   // Whoever sets the clock on somebody else's deployment could stop it for all with a millisecond.

@@ -8,7 +8,7 @@ import { nextGroup } from './router.ts'
 import { progressAfterWait, standing, type Run } from './run.ts'
 import type { Hold } from './running.ts'
 
-// A longer wait gives the slot back (decision 5).
+// A longer wait gives the slot back.
 const WAIT_IN_PLACE_MS_MAX = 1_000
 
 type WaitReservation = Extract<Reservation, { kind: 'wait' }>

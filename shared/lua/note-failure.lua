@@ -37,7 +37,7 @@ local failures = redis.call('HINCRBY', state, 'failures', 1)
 local total = failures + (tonumber(redis.call('HGET', state, 'successes')) or 0)
 redis.call('PEXPIRE', state, math.max(redis.call('PTTL', state), 2 * minute))
 
--- routing.md 7.2 [N]: more than half of at least five calls, or all of a thousand when there is no other deployment.
+-- LiteLLM's ratio rule of 2026: more than half of at least five calls, or all of a thousand when there is no other deployment.
 local by_ratio = ARGV[8] == '1' and total >= 5 and failures / total > 0.5 or total >= 1000 and failures == total
 local cools = was_probe or ARGV[4] == '1'
 if allowed then cools = cools or failures > allowed else cools = cools or by_ratio end

@@ -33,7 +33,7 @@ export const Attempt = z.object({
   outcome: z.enum(['in_flight', 'completed', 'failed', 'aborted', 'lost']),
   /** HTTP status of the provider; null when none came. */
   status_code: z.number().nullable(),
-  /** Class of routing.md 10.2 in snake_case: `rate_limit`, `authentication`, `timeout`, ... */
+  /** LiteLLM's exception class in snake_case: `rate_limit`, `authentication`, `timeout`, ... */
   error_class: z.string().nullable(),
   /** Seconds the provider asked for. */
   retry_after: z.number().nullable(),
@@ -61,7 +61,7 @@ export type Usage = z.infer<typeof Usage>
 
 const UnixSeconds = z.number().int().nullable()
 
-/** A job as served by `/v1/jobs` (api.md 7.5). Times are unix seconds. */
+/** A job as served by `/v1/jobs`. Times are unix seconds. */
 export const Job = z.object({
   id: z.string(),
   object: z.literal('job'),

@@ -1,6 +1,6 @@
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 
-/** Classes of routing.md 10.2, in snake_case: what retries, fallbacks and cooldowns go by. */
+/** LiteLLM's exception classes, in snake_case: what retries, fallbacks and cooldowns go by. */
 export type ErrorClass =
   | 'bad_request'
   | 'context_window_exceeded'
