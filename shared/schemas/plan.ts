@@ -60,8 +60,6 @@ export const Plan = z.object({
   cooldown_time_s: z.number(),
   disable_cooldowns: z.boolean(),
   max_attempts: z.number(),
-  /** The request set the timeout of somebody else's deployments: running into it says nothing about them. */
-  is_timeout_clients: z.boolean().optional(),
 })
 export type Plan = z.infer<typeof Plan>
 
