@@ -7,12 +7,19 @@ import {
   withDefaults,
 } from './connection.ts'
 import type { Ids } from './ids.ts'
+import { nearMissOf } from './near-misses.ts'
 import type { Notes } from './notes.ts'
 import { capped, invalid, isObject } from './notes.ts'
 import type { ProviderEntry } from './provider-catalog.ts'
 import { resolveModel } from './provider-catalog.ts'
 import { isInert, refusalOf } from './refused-keys.ts'
-import { CHAT_PARAMS, CONNECTION_FIELDS, LOCATION_FIELDS, PROVIDER_SECRETS } from './schemas/field-names.ts'
+import {
+  CHAT_PARAMS,
+  CONNECTION_FIELDS,
+  LOCATION_FIELDS,
+  PROVIDER_SECRETS,
+  REQUEST_FIELDS,
+} from './schemas/field-names.ts'
 import type { CredentialBundle, PlanDeployment } from './schemas/plan.ts'
 import type { UserDeployment } from './schemas/user-config.ts'
 
@@ -37,16 +44,19 @@ export type Deployment = {
 }
 
 const BODY_FIELDS: readonly string[] = [...CHAT_PARAMS, ...LOCATION_FIELDS]
-/** What `extra_body` can't carry: it would change who is called, with which key, or how the answer is read. */
+/**
+ * What `extra_body` can't carry: it would change who is called, with which key, or how the answer is read, or would
+ * pass what the gateway checks, as a second `extra_body` would.
+ */
 const NOT_IN_EXTRA_BODY: ReadonlySet<string> = new Set([
   ...CONNECTION_FIELDS,
   ...PROVIDER_SECRETS,
+  ...REQUEST_FIELDS,
   'litellm_params',
   'messages',
   'model',
   'stream',
   'stream_options',
-  'user_config',
 ])
 
 /**
@@ -161,13 +171,13 @@ export function readExtraBody(value: unknown, path: string): Record<string, unkn
   if (!isObject(value)) throw invalid(path, 'must be an object.')
   const body: Record<string, unknown> = {}
   for (const [key, content] of Object.entries(value)) {
-    if (!NOT_IN_EXTRA_BODY.has(key) && refusalOf(key) === null) {
+    const meant = nearMissOf(key)
+    if (!NOT_IN_EXTRA_BODY.has(key) && refusalOf(key) === null && meant === null) {
       body[key] = content
     } else if (content !== null && content !== false) {
-      throw invalid(
-        `${path}.${key}`,
-        'is refused here: `extra_body` is for parameters that only the provider reads.',
-      )
+      const advice = meant === null || meant === key ? '' : ` Did you mean "${meant}", beside it?`
+      const what = `is refused here: \`extra_body\` is for parameters that only the provider reads.${advice}`
+      throw invalid(`${path}.${key}`, what)
     }
   }
   return body

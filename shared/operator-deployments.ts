@@ -7,6 +7,7 @@ import type { Notes } from './notes.ts'
 import { invalid, isObject, jsonPath } from './notes.ts'
 import { findProvider, resolveModel } from './provider-catalog.ts'
 import { noteLaterParams } from './router-settings.ts'
+import { REQUEST_FIELDS } from './schemas/field-names.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
 import { LooseParams, PARAM_NAMES, UserDeployment } from './schemas/user-config.ts'
 
@@ -52,7 +53,8 @@ function withoutNulls(fields: Record<string, unknown>): Record<string, unknown> 
 }
 
 /** Settings that are LiteLLM's own and have nothing to act on here. */
-const WITHOUT_EFFECT = new Set([
+const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
+  ...REQUEST_FIELDS,
   'configurable_clientside_auth_params',
   'keepalive_seconds',
   'litellm_credential_name',

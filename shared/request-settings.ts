@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { RETRIES_MAX, TIMEOUT_S_MAX, readExtraBody, secondsOf } from './deployments.ts'
-import { plainName } from './did-you-mean.ts'
+import { nearMissOf } from './near-misses.ts'
 import type { Notes } from './notes.ts'
 import { capped, invalid, jsonPath } from './notes.ts'
 import { isInert, refusalOf, refuseHarmful, refuseReferences } from './refused-keys.ts'
@@ -46,28 +46,6 @@ const CLASSES: ReadonlyMap<string, FieldClass> = new Map([
   ...CREDENTIAL_FIELDS.map((name) => [name, 'credential'] as [string, FieldClass]),
 ])
 
-/** Names whose misspelling would silently send a secret to a provider or drop a setting. */
-const NEAR_MISSES: ReadonlyMap<string, string> = new Map([
-  ...[
-    ...CREDENTIAL_FIELDS.filter((name) => name !== 'token'),
-    'user_config',
-    'num_retries',
-    'max_fallbacks',
-    'disable_fallbacks',
-    'fallbacks',
-    'custom_llm_provider',
-    'mock_response',
-    'extra_headers',
-  ].map((name) => [plainName(name), name] as [string, string]),
-  ['userconfigs', 'user_config'],
-  ['routerconfig', 'user_config'],
-  ['modellist', 'user_config'],
-  ['litellmparams', 'user_config'],
-  ['apikeys', 'api_key'],
-  ['apibases', 'api_base'],
-  ['fallback', 'fallbacks'],
-])
-
 /**
  * Takes a request apart by the name of each field. Unknown fields are the provider's and stay as they came, unless
  * they are a near miss of ours or could do harm.
@@ -91,8 +69,8 @@ export function splitRequest(request: Record<string, unknown>): SplitRequest {
 function classOfUnknown(key: string, value: unknown): FieldClass {
   refuseHarmful(key, value, key)
   if (refusalOf(key) !== null) return 'gateway'
-  const meant = NEAR_MISSES.get(plainName(key))
-  if (meant !== undefined && !isInert(value)) {
+  const meant = nearMissOf(key)
+  if (meant !== null && !isInert(value)) {
     throw invalid(key, `is not a field of a request. Did you mean "${meant}"?`)
   }
   return key.startsWith('litellm_') ? 'gateway' : 'body'

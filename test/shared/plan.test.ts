@@ -2,7 +2,6 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { matchWildcard } from '../../shared/model-names.ts'
 import { operatorBundles } from '../../shared/operator-config.ts'
-import { REQUEST_FIELDS } from '../../shared/schemas/field-names.ts'
 import { configWith, ids, operatorOf, planOf, refusalFor, seedConfig } from './plan-support.ts'
 
 const OPERATOR_KEY = 'sk-operator-secret'
@@ -117,70 +116,6 @@ describe('where credentials may come from', () => {
     expect(refusalFor({ ...ownKey, api_base: 'https://me.example.com' }, narrow).param).toBe('api_base')
     expect(planOf(ownKey, narrow).bundles).toHaveLength(1)
   })
-})
-
-describe('the body for the provider', () => {
-  test('unknown fields stay as they came, gateway fields and credentials never do', () => {
-    const kept = {
-      vertex_ai_location: 'us-east1',
-      metadata: { a: 'b' },
-      cache_salt: 'x',
-      cache_control: { type: 'ephemeral' },
-      stop: null,
-      top_a: 0.1,
-      nested: { api_base: 'x', os: 'os.environ/X' },
-    }
-    const gateway = Object.fromEntries(REQUEST_FIELDS.map((field) => [field, null]))
-    const { body } = planOf({
-      model: 'gpt-3.5-turbo',
-      ...kept,
-      ...gateway,
-      api_key: 'k',
-      num_retries: 1,
-      timeout: 5,
-      litellm_trace_id: 'x',
-      extra_body: { top_b: 2 },
-    })
-    expect(body).toEqual({
-      model: 'gpt-3.5-turbo',
-      messages: [{ role: 'user', content: 'hi' }],
-      ...kept,
-      top_b: 2,
-    })
-  })
-
-  const misses = [
-    'user_configs',
-    'userConfig',
-    'user-config',
-    'litellm_params',
-    'model_list',
-    'apiKey',
-    'API_KEY',
-    'api-key',
-    'baseUrl',
-    'numRetries',
-  ]
-  test.each(misses)('the near miss %s is refused instead of being sent on', (field) => {
-    expect(refusalFor({ model: 'gpt-4o', api_key: 'k', [field]: { a: 1 } }).param).toBe(field)
-  })
-
-  test.each(['litellm_credential_name', 'callbacks', 'redis_url', 'litellm_embedding_config', 'set_verbose'])(
-    'the harmful field %s is refused, and ignored when it is inert',
-    (field) => {
-      expect(refusalFor({ model: 'gpt-4o', api_key: 'k', [field]: 'x' }).param).toBe(field)
-      expect(planOf({ model: 'gpt-4o', api_key: 'k', [field]: false }).body).not.toHaveProperty(field)
-    },
-  )
-
-  test.each(['api_key', 'api_base', 'user_config', 'stream', 'litellm_credential_name'])(
-    'extra_body can not smuggle %s',
-    (field) => {
-      expect(refusalFor({ model: 'gpt-4o', api_key: 'k', extra_body: { [field]: 'x' } }).param).toBe(
-        `extra_body.${field}`,
-      )
-    },
-  )
 })
 
 describe('what is refused', () => {

@@ -47,12 +47,12 @@ test("the body goes out as it came but for the model, with the bundle's key and 
   expect(call.body).toEqual(body)
 })
 
-test("a deployment's defaults give way to the request, and extra_body stands beside its neighbours", async () => {
-  const params = { temperature: 0.1, top_k: 5, extra_body: { seed: 1, top_k: 6 } }
-  const body = { model: 'group', messages: [], temperature: 0.9, extra_body: { seed: 2, model: 'other' } }
-  await chat(callOf({ api_base: base(), params }, body))
+test("a deployment's defaults give way to the request, and nothing nested is taken for a field", async () => {
+  const extra_body = { stream: true, messages: [{ role: 'user', content: 'smuggled' }] }
+  const body = { model: 'group', messages: [], temperature: 0.9, extra_body }
+  await chat(callOf({ api_base: base(), params: { temperature: 0.1, top_k: 5 } }, body))
   const { model, ...sent } = upstream.ledger[0]?.body ?? {}
-  expect(sent).toEqual({ messages: [], temperature: 0.9, top_k: 6, seed: 2 })
+  expect(sent).toEqual({ messages: [], temperature: 0.9, top_k: 5, extra_body })
   expect(model).toBe('gpt-4o')
 })
 

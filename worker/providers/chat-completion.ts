@@ -67,13 +67,9 @@ function readAnswer(response: OutboundResponse, redact: () => ReturnType<typeof 
   return { kind: 'reply', reply }
 }
 
-/** Deployment defaults, then the client's fields; `extra_body` means "as if written beside" on either side. */
+/** Deployment defaults, then the client's fields; what stood in an `extra_body` was put beside them when it was checked. */
 function buildBody(params: Record<string, unknown>, body: Record<string, unknown>, model: string) {
-  return { ...flatten(params), ...flatten(body), model }
-}
-
-function flatten({ extra_body: extra, ...fields }: Record<string, unknown>): Record<string, unknown> {
-  return isObject(extra) ? { ...fields, ...extra } : fields
+  return { ...params, ...body, model }
 }
 
 function buildHeaders(extra: Record<string, string>, credential: Record<string, string>) {
