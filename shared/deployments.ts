@@ -7,6 +7,7 @@ import {
   withDefaults,
 } from './connection.ts'
 import type { Ids } from './ids.ts'
+import { nameFault } from './model-names.ts'
 import { nearMissOf } from './near-misses.ts'
 import type { Notes } from './notes.ts'
 import { capped, invalid, isObject } from './notes.ts'
@@ -224,6 +225,8 @@ export function concreteBundle(deployment: Deployment, writtenModel: string): Cr
   const resolved = resolveModel(writtenModel, hints)
   // A key goes to the provider it was given for: a bare `*` does not turn it into one for another.
   if (resolved.kind === 'unresolved' || resolved.provider.name !== deployment.bundle.provider) return null
+  // What a wildcard caught may make a name out of harmless pieces.
+  if (nameFault(resolved.model) !== null) return null
   return { ...deployment.bundle, model: resolved.model }
 }
 

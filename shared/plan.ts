@@ -5,6 +5,7 @@ import type { EgressPolicy } from './egress.ts'
 import { InvalidRequestError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import type { NameMatch } from './model-names.ts'
+import { nameFault } from './model-names.ts'
 import type { Notes } from './notes.ts'
 import { invalid } from './notes.ts'
 import type { OperatorConfig } from './operator-config.ts'
@@ -91,6 +92,8 @@ export function resolvePlan(request: PlanRequest, dependencies: PlanDependencies
 function readModel(value: unknown): string {
   if (typeof value !== 'string' || value === '') throw invalid('model', 'must name a model.')
   if (value.length > MODEL_CHARACTERS_MAX) throw invalid('model', 'is too long.')
+  const fault = nameFault(value)
+  if (fault !== null) throw invalid('model', `${fault}.`)
   return value
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { nameFault } from '../model-names.ts'
 import {
   CHAT_PARAMS,
   CONNECTION_FIELDS,
@@ -17,7 +18,14 @@ const FALLBACKS_MAX = 1000
 /** Most aliases of one config. */
 const ALIASES_MAX = 1000
 
-const Name = z.string().min(1, 'must not be empty').max(256, 'must have at most 256 characters')
+const Name = z
+  .string()
+  .min(1, 'must not be empty')
+  .max(256, 'must have at most 256 characters')
+  .superRefine((name, context) => {
+    const fault = nameFault(name)
+    if (fault !== null) context.addIssue({ code: 'custom', message: fault })
+  })
 const NameList = z.array(Name).max(NAMES_MAX, `must name at most ${NAMES_MAX} names`)
 const Count = z.int('must be a whole number').min(0, 'must not be negative')
 const Limit = z.int('must be a whole number').min(1, 'must be at least 1, since 0 would let nothing through')

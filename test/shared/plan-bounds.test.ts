@@ -77,3 +77,34 @@ describe('what a small request can make of a plan', () => {
     expect(planOf({ model: 'toString', user_config }).plan.fallbacks['toString']).toEqual(['other'])
   })
 })
+
+describe('names that would leave their place in a URL', () => {
+  const unfit = ['azure/\ud800', 'azure/..', 'azure/./x', '../x', 'azure/a\u0000', 'azure/a\u0085', 'a\n']
+  const azure = { api_key: 'k', api_base: 'https://me.example' }
+  const operator = operatorOf({
+    model_list: ['azure/*', 'short-*'].map((model_name) => ({
+      model_name,
+      litellm_params: { ...azure, model: 'azure/*' },
+    })),
+  })
+
+  test.each(unfit)('%j is refused as a model of a request and of a config', (model) => {
+    expect(refusalFor({ model }, operator).param).toBe('model')
+    expect(refusalFor({ model, ...azure }).param).toBe('model')
+    const user_config = { model_list: [{ model_name: 'mine', litellm_params: { ...azure, model } }] }
+    const path = 'user_config.model_list[0].litellm_params.model'
+    expect(refusalFor({ model: 'mine', user_config }).param).toBe(path)
+  })
+
+  test('also where a wildcard makes them, and as a fallback', () => {
+    expect(refusalFor({ model: 'short-..' }, operator).code).toBe('model_not_found')
+    const fallbacks = [{ '*': ['azure/..'] }]
+    expect(refusalFor({ model: 'azure/a', fallbacks }, operator).param).toBe('fallbacks[0].*[0]')
+    const made = planOf({ model: 'azure/a', fallbacks: [{ '*': ['short-..'] }] }, operator)
+    expect(made.plan.deployments.map(({ model }) => model)).toEqual(['a'])
+  })
+
+  test('dots and slashes inside a name are its own', () => {
+    expect(planOf({ model: 'azure/gpt-4.1..x/y' }, operator).plan.deployments).toHaveLength(1)
+  })
+})

@@ -81,3 +81,19 @@ test('a 429 of Azure is a rate limit with its wait', async () => {
   const outcome = await chat(callOf({ provider: 'azure', api_base: upstream.url }))
   expect(outcome).toMatchObject({ kind: 'error', error: { class: 'rate_limit', retryAfterMs: 1_200 } })
 })
+
+test('a call that can not be built is an error that billed nobody, whichever family it is of', async () => {
+  const loop: Record<string, unknown> = {}
+  loop['loop'] = loop
+  const broken = [
+    callOf({ provider: 'azure', api_base: upstream.url, model: '\ud800' }),
+    callOf({ provider: 'azure', api_base: upstream.url }, loop),
+    callOf({ api_base: upstream.url }, loop),
+    callOf({ mock_response: loop }),
+  ]
+  for (const call of broken) {
+    const error = { class: 'api_error', isRetryable: false, isPossiblyBilled: false }
+    expect(await chat(call)).toMatchObject({ kind: 'error', error })
+  }
+  expect(upstream.ledger).toEqual([])
+})

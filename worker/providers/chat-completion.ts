@@ -1,6 +1,6 @@
 import type { OutboundResponse } from '../exchange.ts'
 import type { Outbound } from '../outbound.ts'
-import { classifyAnswer, classifyFailure, invalidAnswer } from './classify.ts'
+import { classifyAnswer, classifyFailure, invalidAnswer, ownFault } from './classify.ts'
 import { isObject, parseJson } from './error-body.ts'
 import type { CallOutcome, ProviderCall } from './provider.ts'
 import { createRedact } from './redact.ts'
@@ -17,15 +17,17 @@ const REQUEST_ID_HEADERS = ['x-request-id', 'request-id', 'apim-request-id']
  */
 export async function postChatCompletion(
   outbound: Outbound,
-  { bundle, body, timeoutMs, signal }: ProviderCall,
+  { bundle, body: fields, timeoutMs, signal }: ProviderCall,
   target: { url: string; credential: Record<string, string> },
 ): Promise<CallOutcome> {
+  const body = JSON.stringify(buildBody(bundle.params, fields, bundle.model))
+  const headers = buildHeaders(bundle.headers, target.credential)
   let response: OutboundResponse
   try {
     response = await outbound.post({
       url: target.url,
-      headers: buildHeaders(bundle.headers, target.credential),
-      body: JSON.stringify(buildBody(bundle.params, body, bundle.model)),
+      headers,
+      body,
       timeouts: {
         connectMs: Math.min(CONNECT_MS, timeoutMs),
         firstByteMs: timeoutMs,
@@ -39,7 +41,11 @@ export async function postChatCompletion(
   } catch (error) {
     return { kind: 'error', error: classifyFailure(error) }
   }
-  return readAnswer(response, () => createRedact(bundle))
+  try {
+    return readAnswer(response, () => createRedact(bundle))
+  } catch {
+    return { kind: 'error', error: { ...ownFault(), isPossiblyBilled: true } }
+  }
 }
 
 /** Appends to a base's path; a query that the operator's base may carry stays behind it. */

@@ -139,6 +139,11 @@ export function plainError(errorClass: ErrorClass, message: string): ProviderErr
   }
 }
 
+/** A fault of the gateway's own, before anything was sent. Trying again would meet it again. */
+export function ownFault(): ProviderError {
+  return plainError('api_error', 'The call failed within the gateway.')
+}
+
 function classOfStatus(status: number, body: ErrorBody | null): ErrorClass {
   // A 5xx is the provider's trouble, whatever it blames.
   if (status >= 300 && status < 400) return 'api_error'
