@@ -1,17 +1,20 @@
 // What an image or file costs depends on the model; providers ask for some hundreds to some thousands.
 const TOKENS_PER_DATA_URL = 1_000
+// No model has such a window: more is a client's fancy, and Redis keeps whole numbers to 2^53 only.
+const TOKENS_MAX = 10_000_000
 // English runs at about four bytes a token, Chinese at about three bytes a character and token.
 const BYTES_PER_TOKEN = 4
 
 /**
- * Estimates what a request will use of a `tpm` limit: its text, and the most it may answer. Settled with the provider's
+ * Estimates what a request will use of a `tpm` limit, a whole number up to 10,000,000: its text, and the most it may answer. Settled with the provider's
  * own count afterwards, so it only has to be near and quick: an exact tokenizer is quadratic on repeated characters,
  * which a client could send on purpose (decision record 0011).
  */
 export function estimateTokens(body: Record<string, unknown>): number {
-  const answerMax = body.max_completion_tokens ?? body.max_tokens
+  const asked = body.max_completion_tokens ?? body.max_tokens
+  const answer = typeof asked === 'number' && asked > 0 ? Math.ceil(asked) : 0
   const input = countTokens(body.messages) + countTokens(body.tools)
-  return Math.max(1, input + (typeof answerMax === 'number' && answerMax > 0 ? Math.ceil(answerMax) : 0))
+  return Math.min(Math.max(1, input + answer), TOKENS_MAX)
 }
 
 /** Tokens in all the strings of a value; a data URL counts as a picture, not as its text. */
