@@ -33,6 +33,14 @@ test.each(ANSWERS)(
   },
 )
 
+test.each(['constructor', 'toString', '__proto__', 'hasOwnProperty', 'valueOf'])(
+  'a code that every object has a member of is no class: %s',
+  (name) => {
+    expect(classify(400, openaiError('Bad.', name, name))).toMatchObject({ class: 'bad_request' })
+    expect(classify(200, { error: { message: 'Bad.', code: name, status: name } }).class).toBe('bad_gateway')
+  },
+)
+
 test("the provider's own words, type, param and code are passed on", () => {
   const error = classify(
     400,

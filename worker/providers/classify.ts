@@ -41,29 +41,31 @@ const BY_STATUS: Record<number, ErrorClass> = {
 }
 
 /** Providers' own codes and types of 4xx answers; they say more than the status, and never less. */
-const BY_CODE: Record<string, ErrorClass> = {
-  context_length_exceeded: 'context_window_exceeded',
-  context_window_exceeded: 'context_window_exceeded',
-  exceed_context_size_error: 'context_window_exceeded',
-  model_max_prompt_tokens_exceeded: 'context_window_exceeded',
-  content_filter: 'content_policy_violation',
-  content_policy_violation: 'content_policy_violation',
-  responsibleaipolicyviolation: 'content_policy_violation',
-  moderation_blocked: 'content_policy_violation',
-  invalid_api_key: 'authentication',
-  invalid_authentication: 'authentication',
-  authentication_error: 'authentication',
-  // A 429 that no waiting mends: the account is out of money.
-  insufficient_quota: 'payment_required',
-  billing_hard_limit_reached: 'payment_required',
-  billing_not_active: 'payment_required',
-  insufficient_balance: 'payment_required',
-  exceeded_current_quota_error: 'payment_required',
-  model_not_found: 'not_found',
-  deploymentnotfound: 'not_found',
-  rate_limit_exceeded: 'rate_limit',
-  rate_limit_error: 'rate_limit',
-}
+const BY_CODE: ReadonlyMap<string, ErrorClass> = new Map(
+  Object.entries({
+    context_length_exceeded: 'context_window_exceeded',
+    context_window_exceeded: 'context_window_exceeded',
+    exceed_context_size_error: 'context_window_exceeded',
+    model_max_prompt_tokens_exceeded: 'context_window_exceeded',
+    content_filter: 'content_policy_violation',
+    content_policy_violation: 'content_policy_violation',
+    responsibleaipolicyviolation: 'content_policy_violation',
+    moderation_blocked: 'content_policy_violation',
+    invalid_api_key: 'authentication',
+    invalid_authentication: 'authentication',
+    authentication_error: 'authentication',
+    // A 429 that no waiting mends: the account is out of money.
+    insufficient_quota: 'payment_required',
+    billing_hard_limit_reached: 'payment_required',
+    billing_not_active: 'payment_required',
+    insufficient_balance: 'payment_required',
+    exceeded_current_quota_error: 'payment_required',
+    model_not_found: 'not_found',
+    deploymentnotfound: 'not_found',
+    rate_limit_exceeded: 'rate_limit',
+    rate_limit_error: 'rate_limit',
+  } satisfies Record<string, ErrorClass>),
+)
 
 /** Only looked at when neither code nor type is known, and only where the request is called wrong. */
 const BY_TEXT: [RegExp, ErrorClass][] = [
@@ -153,7 +155,7 @@ function classOfStatus(status: number, body: ErrorBody | null): ErrorClass {
 
 function classOfBody(body: ErrorBody | null, mayReadText = true): ErrorClass | null {
   if (!body) return null
-  const byCode = BY_CODE[body.code?.toLowerCase() ?? ''] ?? BY_CODE[body.type?.toLowerCase() ?? '']
+  const byCode = BY_CODE.get(body.code?.toLowerCase() ?? '') ?? BY_CODE.get(body.type?.toLowerCase() ?? '')
   if (byCode || !mayReadText) return byCode ?? null
   return BY_TEXT.find(([pattern]) => pattern.test(body.message.slice(0, 4_000)))?.[1] ?? null
 }
