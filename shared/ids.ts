@@ -1,12 +1,16 @@
 import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto'
 import { randomPart } from './random.ts'
 
+// Owners come again with every request; their names are worked out once.
+const OWNERS_MAX = 1_000
+
 /**
  * Makes and checks the ids and keyed fingerprints of one installation. All of them hang on `GATEWAY_ID_SECRET`,
  * which must stay the same for as long as anything is stored.
  */
 export function createIds(idSecret: string) {
   const secret = createSecretKey(Buffer.from(idSecret))
+  const owners = new Map<string, string>()
   let lastMs = 0
   let count = 0
 
@@ -23,6 +27,17 @@ export function createIds(idSecret: string) {
 
   return {
     fingerprint,
+
+    /** Whose deployments, line and limits they are: an opaque name of a tenant's customer (null: the tenant itself). */
+    ownerId(tenant: string, customer: string | null): string {
+      const name = `${tenant}\0${customer ?? ''}`
+      const known = owners.get(name)
+      if (known !== undefined) return known
+      const id = fingerprint('owner', tenant, customer ?? '')
+      if (owners.size >= OWNERS_MAX) owners.clear()
+      owners.set(name, id)
+      return id
+    },
 
     /**
      * A job id: `job_`, 12 hex digits of milliseconds and 4 of a count within them (so ids sort by time), 12 random, and 12

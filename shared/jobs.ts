@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { SealError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import { LIST_FIELDS, parseRecord, READ_FIELDS, type JobMeta, type JobView } from './job-record.ts'
 import type { Keys } from './keys.ts'
@@ -12,6 +13,9 @@ import type { createSettle } from './settle.ts'
 import { UNCLAIMED_MS, type Window } from './window.ts'
 
 export type { JobView } from './job-record.ts'
+
+// A filter that matches nothing must not walk through all that a tenant ever submitted.
+const EXAMINED_MAX = 10_000
 
 const PRIORITY_CLASSES = { high: 0, normal: 1, low: 2 } as const
 
@@ -64,6 +68,9 @@ export type JobFilter = {
   order: 'asc' | 'desc'
 }
 
+/** `goOnFrom`: the job looked at last when the search was cut off, which the next page starts from; else null. */
+export type JobPage = { jobs: Job[]; hasMore: boolean; goOnFrom: string | null }
+
 /** The record store of jobs, as the API uses it: submit, read, list, cancel. A tenant's jobs are reached by tenant and id. */
 export function createJobs(deps: {
   redis: Redis
@@ -82,7 +89,7 @@ export function createJobs(deps: {
 
   /** Writes the record and gives the job its place. After this returns the job ends, whatever dies. */
   async function create(input: JobInput): Promise<CreateResult> {
-    const owner = deps.ids.fingerprint('owner', input.tenant, input.customer ?? '')
+    const owner = deps.ids.ownerId(input.tenant, input.customer)
     const { id, tenant, idempotency } = input
     const reply = await createJob(
       [
@@ -137,10 +144,11 @@ export function createJobs(deps: {
   }
 
   /**
-   * Reads a page of a tenant's jobs, newest first unless asked otherwise, without their results.
+   * Reads a page of a tenant's jobs, newest first unless asked otherwise, without their results. It looks at no more than
+   * 10,000 jobs, and at no further ones once `signal` aborts.
    * @returns null when `after` or `before` names no job of the tenant.
    */
-  async function list(tenant: string, filter: JobFilter): Promise<{ jobs: Job[]; hasMore: boolean } | null> {
+  async function list(tenant: string, filter: JobFilter, signal?: AbortSignal): Promise<JobPage | null> {
     const index = keys.index(tenant)
     const cursor = filter.after ?? filter.before
     const rank = await rankOf(index, cursor, filter.order)
@@ -148,8 +156,13 @@ export function createJobs(deps: {
     const found: Job[] = []
     const isForward = filter.before === undefined
     let at = isForward ? rank : rank - 2
+    let examined = 0
+    let lastExamined: string | null = null
     // Pages of the index are read until enough of them match; `before` walks the other way.
     while (found.length <= filter.limit) {
+      if (examined >= EXAMINED_MAX || signal?.aborted) {
+        return { jobs: isForward ? found : found.toReversed(), hasMore: true, goOnFrom: lastExamined }
+      }
       const size = 200
       const from = isForward ? at : Math.max(0, at - size + 1)
       const to = isForward ? at + size - 1 : at
@@ -159,12 +172,17 @@ export function createJobs(deps: {
           ? await redis.zrevrange(index, from, to)
           : await redis.zrange(index, `${from}`, `${to}`)
       if (ids.length === 0) break
-      const jobs = await readListed(tenant, isForward ? ids : ids.toReversed())
+      const walked = isForward ? ids : ids.toReversed()
+      const { jobs, gone } = await readListed(tenant, walked)
       found.push(...jobs.filter((job) => matches(job, filter)))
-      at = isForward ? to + 1 : from - 1
+      examined += ids.length
+      lastExamined = jobs.at(-1)?.id ?? lastExamined
+      // What is gone was taken out of the index: all that stands behind it has moved up.
+      at = isForward ? to + 1 - gone : from - 1
     }
     const page = found.slice(0, filter.limit)
-    return { jobs: isForward ? page : page.toReversed(), hasMore: found.length > filter.limit }
+    const hasMore = found.length > filter.limit
+    return { jobs: isForward ? page : page.toReversed(), hasMore, goOnFrom: null }
   }
 
   // Position in the index at which a page starts: one past the cursor.
@@ -178,14 +196,26 @@ export function createJobs(deps: {
     return rank === null ? null : rank + 1
   }
 
-  async function readListed(tenant: string, ids: readonly string[]): Promise<Job[]> {
+  async function readListed(tenant: string, ids: readonly string[]): Promise<{ jobs: Job[]; gone: number }> {
     const records = await Promise.all(ids.map((id) => redis.hmgetBuffer(keys.job(id), ...LIST_FIELDS)))
     const gone = ids.filter((_, position) => !records[position]?.[0])
     if (gone.length > 0) await redis.zrem(keys.index(tenant), ...gone)
-    return ids.flatMap((id, position) => {
-      const view = parseRecord(id, records[position] ?? [], sealer)
+    const jobs = ids.flatMap((id, position) => {
+      const view = parseListed(id, records[position] ?? [])
       return view && view.tenant === tenant ? [view.job] : []
     })
+    return { jobs, gone: gone.length }
+  }
+
+  // Nothing of a list but the error is sealed: one that does not open must not hide all the other jobs.
+  function parseListed(id: string, fields: readonly (Buffer | null)[]): JobView | null {
+    try {
+      return parseRecord(id, fields, sealer)
+    } catch (error) {
+      if (!(error instanceof SealError)) throw error
+      const plain = fields.map((field, position) => (LIST_FIELDS[position] === 'error' ? null : field))
+      return parseRecord(id, plain, sealer)
+    }
   }
 
   /**

@@ -78,7 +78,7 @@ export function resolvePlan(request: PlanRequest, dependencies: PlanDependencies
     notes,
     tenant,
     customer,
-    ownerId: () => ids.fingerprint('owner', tenant, customer ?? ''),
+    ownerId: () => ids.ownerId(tenant, customer),
     trust: { kind: 'client', egress, allowedHosts: allowedClientHosts },
     operator,
     ids,

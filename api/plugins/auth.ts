@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { hash, timingSafeEqual } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { hashApiKey, MASTER_TENANT } from '../../shared/api-keys.ts'
 import { AuthenticationError } from '../../shared/errors.ts'
@@ -41,5 +41,5 @@ function readBearer(request: FastifyRequest): string | null {
 }
 
 function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
+  return hash('sha256', text, 'buffer')
 }
