@@ -29,8 +29,8 @@ export type PlanParts<Entry extends Deployment> = {
 }
 
 /**
- * What a member is called with. `own` goes with the job; `identity` is who is called, and differs from it when the
- * worker adds the operator's secrets (`isCompletedByOperator`).
+ * What a member is called with. `own` goes with the job; `identity` is who is called, for ids, and is the operator's
+ * deployment when the worker adds his secrets (`isCompletedByOperator`).
  */
 export type Planned = { own: CredentialBundle; identity: CredentialBundle; isCompletedByOperator: boolean }
 

@@ -8,7 +8,7 @@ import {
   withDefaults,
 } from './connection.ts'
 import type { Deployment } from './deployments.ts'
-import { bundleFrom, concreteBundle } from './deployments.ts'
+import { OPERATOR, bundleFrom, concreteBundle } from './deployments.ts'
 import type { NameMatch } from './model-names.ts'
 import { createModelNames } from './model-names.ts'
 import { invalid } from './notes.ts'
@@ -91,7 +91,11 @@ function planOfRequestAlone(
   }
   const members = [{ entry: deployment, writtenModel: context.model }]
   const start: NameMatch<Deployment> = { how: 'group', group: context.model, pattern: null, members }
-  return assemble(context, start, (_entry, own) => ({ own, identity: own, isCompletedByOperator: false }))
+  return assemble(context, context.ownerId(), start, (_entry, own) => ({
+    own,
+    identity: own,
+    isCompletedByOperator: false,
+  }))
 }
 
 function planOnOperatorGroup(
@@ -105,7 +109,9 @@ function planOnOperatorGroup(
   }
   if (given.apiKey === null && given.azureAdToken === null) refuseMocks(context.split.gateway)
   const members = allowedMembers(context, given, match)
-  return assemble(context, { ...match, members }, (_entry, bundle) => planned(bundle, given))
+  const isOperatorsKey = given.apiKey === null && given.azureAdToken === null
+  const ownerId = isOperatorsKey ? OPERATOR : context.ownerId()
+  return assemble(context, ownerId, { ...match, members }, (_entry, bundle) => planned(bundle, given))
 }
 
 /**
@@ -143,13 +149,8 @@ function planned(bundle: CredentialBundle, given: Connection): Planned | null {
   if (!provider) return null
   if (given.apiKey === null && given.azureAdToken === null) {
     if (!isCallable(bundle)) throw invalid('api_key', 'is needed: the operator has no key for this model.')
-    const own = withOperatorKey(bundle, given)
-    const identity = {
-      ...bundle,
-      api_version: own.api_version ?? bundle.api_version,
-      organization: own.organization ?? bundle.organization,
-    }
-    return { own, identity, isCompletedByOperator: true }
+    // Called under the operator's own name: his key has one limit and one pause, whatever a client overrides beside it.
+    return { own: withOperatorKey(bundle, given), identity: bundle, isCompletedByOperator: true }
   }
   const own = withClientKey(bundle, given)
   if (own.mock_response === undefined) {
@@ -162,6 +163,7 @@ function planned(bundle: CredentialBundle, given: Connection): Planned | null {
 /** A plan without fallbacks: every other group is the operator's, and these credentials are not for them. */
 function assemble<Entry extends Deployment>(
   context: PlanContext,
+  ownerId: string,
   start: NameMatch<Entry>,
   choose: (entry: Entry, bundle: CredentialBundle) => Planned | null,
 ): PlanAndBundles {
@@ -175,7 +177,7 @@ function assemble<Entry extends Deployment>(
   return assemblePlan(
     {
       source: 'client_credentials',
-      ownerId: context.ownerId(),
+      ownerId,
       asked: context.model,
       start,
       names,

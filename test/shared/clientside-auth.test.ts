@@ -222,9 +222,30 @@ describe("a client's parameters on an operator's model", () => {
       model: 'accounts/fireworks/models/llama',
     })
     expect(bundleOf(deployment, bundles?.[0], new Map())).toBeNull()
-    expect(plan.owner_id).not.toBe(OPERATOR)
     const mocked = { model, organization: 'org-mine', mock_response: 'x' }
     expect(refusalFor(mocked, operator).param).toBe('mock_response')
+  })
+
+  test("an override beside the operator's key leaves its limits and pauses where they are", () => {
+    const azure = { model: 'azure/gpt', api_key: OPERATOR_KEY, api_base: 'https://me.example' }
+    const entry = { ...azure, configurable_clientside_auth_params: ['organization', 'api_version'] }
+    const operator = operatorOf({ model_list: [{ model_name: 'house', litellm_params: entry }] })
+    const stateOf = (given: Record<string, unknown>, config = operator, name = 'house') => {
+      const { plan } = planOf({ model: name, ...given }, config)
+      return [
+        plan.owner_id,
+        ...plan.deployments.flatMap(({ id, key_id, operator_id }) => [id, key_id, operator_id]),
+      ]
+    }
+    const plain = stateOf({})
+    expect(plain[0]).toBe(OPERATOR)
+    expect(stateOf({ organization: 'org-1' })).toEqual(plain)
+    expect(stateOf({ api_version: '2024-10-21' })).toEqual(plain)
+    const wild = fireworks(['organization'])
+    expect(stateOf({ organization: 'org-1' }, wild, model)).toEqual(stateOf({}, wild, model))
+    const late = planOf({ model: 'house', organization: 'org-1', timeout: 0.001 }, operator)
+    expect(late.plan).toMatchObject({ source: 'client_credentials', is_timeout_clients: true })
+    expect(stateOf({ api_key: 'sk-mine' }, fireworks(['api_key']), model)[0]).not.toBe(OPERATOR)
   })
 
   test('a location is no credential: it goes to the provider as it came', () => {
