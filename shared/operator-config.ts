@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
-import type { Document } from 'yaml'
-import { parseDocument } from 'yaml'
+import type { Document, YAMLParseError } from 'yaml'
+import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { firstOf, readOperatorDeployments } from './operator-deployments.ts'
 import type { OperatorDeployment } from './operator-deployments.ts'
@@ -52,23 +52,29 @@ function readText(file: string): string {
 }
 
 function parseYaml(text: string, file: string): { config: Record<string, unknown>; warnings: string[] } {
-  const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true })
+  const lines = new LineCounter()
+  // The parser's own messages quote the text around an error, which may be a key.
+  const options = { uniqueKeys: true, prettyErrors: false, logLevel: 'error', lineCounter: lines } as const
+  const document = parseDocument(text, options)
+  const describe = ({ code, pos: [start] }: YAMLParseError) => {
+    const { line, col } = lines.linePos(start)
+    return `${code.toLowerCase().replaceAll('_', ' ')} at line ${line}, column ${col}`
+  }
   // LiteLLM's documentation writes patterns as "...\.": an escape that YAML does not know and that keeps its text.
   const fatal = document.errors.find(({ code }) => code !== 'BAD_DQ_ESCAPE')
-  if (fatal) throw new ConfigError(`${file}: ${fatal.message}`)
+  if (fatal) throw new ConfigError(`${file} is no valid YAML: ${describe(fatal)}.`)
   const config = toPlain(document, file)
   if (config === null || config === undefined) return { config: {}, warnings: [] }
   if (!isObject(config)) throw new ConfigError(`${file} must be a mapping with a model_list.`)
-  const warnings = document.errors.map(({ message }) => `${message.split('\n')[0] ?? ''} Taken as written.`)
+  const warnings = document.errors.map((error) => `${describe(error)}: taken as written.`)
   return { config, warnings }
 }
 
 function toPlain(document: Document.Parsed, file: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 100 })
-  } catch (error) {
-    // Aliases that multiply without end: the parser gives up.
-    throw new ConfigError(`${file}: ${error instanceof Error ? error.message : 'can not be read'}`)
+  } catch {
+    throw new ConfigError(`${file}: an alias (*name) in it is unknown, or its aliases multiply without end.`)
   }
 }
 

@@ -211,7 +211,7 @@ describe('a config that fails closed', () => {
 
   const broken: [string, string, string][] = [
     ['a missing variable', oneModel('api_key: os.environ/NOT_SET'), 'NOT_SET'],
-    ['a duplicate key', 'router_settings: {num_retries: 1, num_retries: 2}', 'unique'],
+    ['a duplicate key', 'router_settings: {num_retries: 1, num_retries: 2}', 'duplicate key at line 1'],
     ['no YAML', 'model_list: [', 'config.yaml'],
     ['a list', '- a', 'mapping'],
     ['a model_list that is none', 'model_list: x', 'model_list'],
@@ -235,8 +235,26 @@ describe('a config that fails closed', () => {
     expect(() => loadOperatorConfig(join(folder, 'none.yaml'), {})).toThrow(ConfigError)
   })
 
-  test('no error repeats a secret', () => {
-    expect(refusalOf(oneModel('api_key: "sk secret"'))).not.toContain('sk secret')
+  const leaking = [
+    'api_key: "sk secret"',
+    'api_key: "sk-secret',
+    'api_key: sk-secret: x',
+    'api_key: *sk-secret',
+    'api_key: sk-secret\napi_key: sk-secret',
+    'api_key: @sk-secret',
+    'api_key: {sk-secret',
+    'api_key: "a" sk-secret',
+    '- sk-secret',
+    '\tapi_key: sk-secret',
+  ]
+  test.each(leaking)('no error repeats a secret: %j', (params) => {
+    const message = refusalOf(oneModel(params))
+    expect(message).toContain('config.yaml')
+    expect(message).not.toMatch(/sk.secret/)
+  })
+
+  test('an error of the form names line and column', () => {
+    expect(refusalOf('model_list:\n  - model_name: "x')).toMatch(/line 2, column \d+/)
   })
 })
 
