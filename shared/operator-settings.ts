@@ -32,10 +32,20 @@ const RESTRICTING_KNOWN = new Set(['router_settings.enable_tag_filtering'])
  * against settings we do not know, so that one that LiteLLM adds tomorrow stops the start too.
  */
 const RESTRICTING =
-  /auth|jwt|sso|oauth|guardrail|budget|allowed_|allowlist|whitelist|denied|denylist|blocked|blacklist|banned|block_|enforce|restrict|reject|disallow|permission|role|only_|_only|_limit|limit_|max_request|max_response|max_parallel|max_file|upperbound|prompt_injection|moderation|hide_secret|presidio|supported_environments|team_id|access_group/
+  /auth|jwt|sso|oauth|guardrail|budget|allowed_|allowlist|whitelist|denied|denylist|blocked|blacklist|banned|block_|enforce|restrict|reject|disallow|permission|role|only_|_only|_limit|limit_|max_request|max_response|max_parallel|max_file|upperbound|prompt_injection|moderation|hide_secret|presidio|supported_environments|team_id|access_group|(?:pre|post)_call_rules|disable_llm|_disabled$|service_account|key_generat|^polic(?:y|ies)|^include$/
+
+/** Defaults for users and teams: a restriction when one of their own names is. */
+const RESTRICTING_BY_CONTENT = new Set([
+  'default_internal_user_params',
+  'default_team_params',
+  'default_team_settings',
+])
 
 /** Settings that sound like a restriction and are none. */
 const HARMLESS = new Set([
+  'database_connection_pool_limit',
+  'disable_reset_budget',
+  'disable_retry_on_max_parallel_request_limit_error',
   'rate_limit_response_headers',
   'proxy_budget_rescheduler_max_time',
   'proxy_budget_rescheduler_min_time',
@@ -128,5 +138,12 @@ function isRestricting(path: string, name: string, value: unknown): boolean {
       .split(',')
       .some((callback) => RESTRICTING_CALLBACK.test(callback))
   }
+  if (RESTRICTING_BY_CONTENT.has(name)) return holdsRestriction(value)
   return RESTRICTING.test(name)
+}
+
+function holdsRestriction(value: unknown): boolean {
+  if (Array.isArray(value)) return value.some((item) => holdsRestriction(item))
+  if (!isObject(value)) return false
+  return Object.entries(value).some(([name, inner]) => !isInert(inner) && RESTRICTING.test(name))
 }

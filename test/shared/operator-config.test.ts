@@ -185,6 +185,17 @@ describe('a config that fails closed', () => {
     'router_settings: {provider_budget_config: {openai: {}}}',
     'router_settings: {enable_tag_filtering: true}',
     'router_settings: {optional_pre_call_checks: [router_budget_limiting]}',
+    'litellm_settings: {post_call_rules: my_rules.check}',
+    'litellm_settings: {pre_call_rules: my_rules.check}',
+    'litellm_settings: {default_internal_user_params: {max_budget: 1}}',
+    'litellm_settings: {default_key_generate_params: {duration: 1d}}',
+    'litellm_settings: {key_generation_settings: {personal_key_generation: {x: [y]}}}',
+    'litellm_settings: {default_team_settings: [{team_id: x}]}',
+    'general_settings: {disable_llm_api_endpoints: true}',
+    'general_settings: {default_team_disabled: true}',
+    'general_settings: {service_account_settings: {x: [y]}}',
+    'policies: {p: {x: y}}',
+    'include: [other.yaml]',
     oneModel('max_budget: 3'),
     oneModel('guardrails: [x]'),
     `${oneModel('api_key: k')}    model_info: {team_id: x}`,
@@ -207,6 +218,15 @@ describe('a config that fails closed', () => {
       load('general_settings: {custom_auth: null, enable_jwt_auth: false, allowed_ips: []}').warnings,
     ).toEqual([])
     expect(load('litellm_settings: {callbacks: [prometheus]}').warnings).toHaveLength(1)
+  })
+
+  test.each([
+    'general_settings: {database_connection_pool_limit: 10}',
+    'general_settings: {disable_reset_budget: true}',
+    'general_settings: {disable_retry_on_max_parallel_request_limit_error: true}',
+    'litellm_settings: {default_internal_user_params: {user_email: x, max_budget: null}}',
+  ])('what only sounds like a restriction is a warning: %s', (text) => {
+    expect(load(text).warnings).toHaveLength(1)
   })
 
   const broken: [string, string, string][] = [
