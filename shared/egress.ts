@@ -16,6 +16,7 @@ type UrlRules = {
 }
 
 const URL_CHARACTERS_MAX = 2048
+const REDIS_PORT = 6379
 
 /**
  * Decides where a URL that a client gave may lead. Public addresses over https are open; private ones (plain http
@@ -115,28 +116,39 @@ function effectivePort(url: URL): number {
   return url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port)
 }
 
-/** The listeners to forbid in every process: where the API listens, and every Redis node of `REDIS_URL`. */
+/**
+ * The listeners to forbid in every process: where the API listens, and every Redis node of `REDIS_URL`. Of sentinels and
+ * clusters only some nodes are named, so Redis's usual port is forbidden beside each host's own.
+ */
 export function ownTargets(listen: ForbiddenTarget, redisUrl: string): ForbiddenTarget[] {
   const [scheme = '', rest = ''] = redisUrl.split('://')
   if (scheme === 'unix') return [listen]
-  const defaultPort = scheme === 'redis+sentinel' ? 26_379 : 6379
+  const defaultPort = scheme === 'redis+sentinel' ? 26_379 : REDIS_PORT
   const nodes = (rest.split(/[/?]/)[0] ?? '').split(',').map((node) => {
     const address = /^(?:.*@)?(\[[^\]]+\]|[^:]*)(?::(\d+))?$/.exec(node)
     const host = (address?.[1] ?? '').replace(/^\[(.*)\]$/, '$1')
     return { host: host === '' ? 'localhost' : host, port: Number(address?.[2] ?? defaultPort) }
   })
+  if (scheme.startsWith('redis+')) {
+    const unnamed = nodes
+      .filter(({ port }) => port !== REDIS_PORT)
+      .map(({ host }) => ({ host, port: REDIS_PORT }))
+    return [listen, ...nodes, ...unnamed]
+  }
   return [listen, ...nodes]
 }
 
 /**
  * Whether a forbidden listener may be behind this address. A local one is reachable by every address of this machine;
- * a name (a container's, say) is taken to be any address that is not public.
+ * a name (a container's, say) is taken to be any address that is not public, and so is a listener on every address:
+ * from a container the machine around it, or another way in, is not among the addresses of its own.
  */
 function coversAddress(host: string, address: Address): boolean {
   if (isLocalhostName(host)) return isOwnMachine(address)
   const own = parseAddress(host)
   if (own === null) return !isPublic(address)
-  if (own.range() === 'unspecified' || isOwnMachine(own)) return isOwnMachine(address)
+  if (own.range() === 'unspecified') return !isPublic(address) || isOwnMachine(address)
+  if (isOwnMachine(own)) return isOwnMachine(address)
   return own.toNormalizedString() === address.toNormalizedString()
 }
 

@@ -235,7 +235,16 @@ test("the gateway's own address and its Redis stay closed when everything is ope
   }
   expect(policy.isAddressAllowed('172.18.0.2', { port: 6379, isEncrypted: false })).toBe(false)
   expect(policy.isAddressAllowed('127.0.0.1', { port: 4001, isEncrypted: false })).toBe(true)
-  expect(policy.isAddressAllowed('10.0.0.9', { port: 4000, isEncrypted: false })).toBe(true)
+  // A listener on every address may be behind any private one: a container's host, say.
+  expect(policy.isAddressAllowed('10.0.0.9', { port: 4000, isEncrypted: false })).toBe(false)
+  expect(policy.isAddressAllowed('8.8.8.8', { port: 4000, isEncrypted: true })).toBe(true)
+  const v6 = createEgressPolicy({ allowedCidrs: ['10.0.0.0/8'], forbidden: [{ host: '::', port: 4000 }] })
+  expect(v6.isAddressAllowed('10.0.0.9', { port: 4000, isEncrypted: false })).toBe(false)
+  const narrow = createEgressPolicy({
+    allowedCidrs: ['10.0.0.0/8'],
+    forbidden: [{ host: '127.0.0.1', port: 4000 }],
+  })
+  expect(narrow.isAddressAllowed('10.0.0.9', { port: 4000, isEncrypted: false })).toBe(true)
 })
 
 test.each([
@@ -248,6 +257,8 @@ test.each([
     [
       { host: 'a', port: 1 },
       { host: 'b', port: 26_379 },
+      { host: 'a', port: 6379 },
+      { host: 'b', port: 6379 },
     ],
   ],
   [
@@ -255,6 +266,7 @@ test.each([
     [
       { host: 'a', port: 1 },
       { host: 'b', port: 6379 },
+      { host: 'a', port: 6379 },
     ],
   ],
 ])('every node of REDIS_URL is a forbidden target: %s', (url, nodes) => {
