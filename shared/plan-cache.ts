@@ -2,26 +2,33 @@ import type { Notes } from './notes.ts'
 import { isObject } from './notes.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
 
-/** What is remembered of one resolved `user_config`: no key, no header, no `extra_body`. */
+/** What is remembered of one resolved `user_config`: no key, no header, and body parameters of a single value each. */
 type Remembered = {
   plan: Plan
   bundles: CredentialBundle[]
   /** For each bundle the entry of `model_list` its key stands in. */
   sources: number[]
   notes: Notes
+  /** Its length as JSON. */
+  characters: number
 }
 
 export type MadePlan = { plan: Plan; bundles: CredentialBundle[] }
 
 const DEPLOYMENTS_MAX = 20
+/** Longest config that is remembered, and what is remembered of all of them together, in characters of JSON. */
+const CONFIG_CHARACTERS_MAX = 16 * 1024
+const CHARACTERS_MAX = 16 * 1024 * 1024
 
 /**
  * Remembers the plans of configs that come again with every request of a customer, so that they are checked once.
- * Entries are found by a keyed HMAC over tenant, customer, model and the config's text, and hold no secret: keys are
- * read from the request that comes, which has the same text. The least recently used entry goes first.
+ * Entries are found by a keyed HMAC over tenant, customer, model and the config's text, and hold no credential: keys are
+ * read from the request that comes, which has the same text, and a plan with anything else that may carry one is not
+ * remembered. The least recently used entry goes first.
  */
-export function createPlanCache(entriesMax = 1000) {
+export function createPlanCache({ entriesMax = 1000, charactersMax = CHARACTERS_MAX } = {}) {
   const entries = new Map<string, Remembered>()
+  let characters = 0
 
   /** The plan under this key with the keys of `config`, or null when it is not remembered. */
   function recall(key: string, config: unknown): (MadePlan & { notes: Notes }) | null {
@@ -36,26 +43,48 @@ export function createPlanCache(entriesMax = 1000) {
     return { plan: { ...known.plan }, bundles, notes: known.notes }
   }
 
-  /** Remembers a plan, unless something in it may be a secret that is not read back from the request. */
-  function remember(key: string, made: MadePlan, sources: number[], notes: Notes): void {
-    const isPlain = made.bundles.every(({ headers }) => Object.keys(headers).length === 0)
-    if (!isPlain || made.bundles.length > DEPLOYMENTS_MAX) return
-    const bundles = made.bundles.map((bundle) => ({ ...bundle, api_key: null, azure_ad_token: null }))
-    const warnings = [...notes.warnings]
-    entries.set(key, {
+  /**
+   * Remembers a plan, unless it is large, or something in it may be a secret that is not read back from the request.
+   * @param configCharacters Length of the config as JSON.
+   */
+  function remember(
+    key: string,
+    { made, sources, notes }: { made: MadePlan; sources: number[]; notes: Notes },
+    configCharacters: number,
+  ): void {
+    if (configCharacters > CONFIG_CHARACTERS_MAX || made.bundles.length > DEPLOYMENTS_MAX) return
+    if (!made.bundles.every((bundle) => isPlain(bundle))) return
+    const kept = {
       plan: { ...made.plan },
-      bundles,
+      bundles: made.bundles.map((bundle) => ({ ...bundle, api_key: null, azure_ad_token: null })),
       sources,
-      notes: { warnings, notYetActive: [...notes.notYetActive] },
-    })
-    const oldest = entries.size > entriesMax ? entries.keys().next().value : undefined
-    if (oldest !== undefined) entries.delete(oldest)
+      notes: { warnings: [...notes.warnings], notYetActive: [...notes.notYetActive] },
+    }
+    drop(key)
+    const entry = { ...kept, characters: JSON.stringify(kept).length }
+    entries.set(key, entry)
+    characters += entry.characters
+    for (const oldest of entries.keys()) {
+      if (entries.size <= entriesMax && characters <= charactersMax) break
+      drop(oldest)
+    }
+  }
+
+  function drop(key: string): void {
+    characters -= entries.get(key)?.characters ?? 0
+    entries.delete(key)
   }
 
   return { recall, remember }
 }
 
 export type PlanCache = ReturnType<typeof createPlanCache>
+
+/** Whether nothing but its key is secret: a list or object (`tools` of an MCP server, say) may carry anything. */
+function isPlain({ headers, params }: CredentialBundle): boolean {
+  const values = Object.values(params)
+  return Object.keys(headers).length === 0 && values.every((value) => typeof value !== 'object')
+}
 
 function withSecrets(bundle: CredentialBundle, item: unknown): CredentialBundle {
   const params = isObject(item) && isObject(item['litellm_params']) ? item['litellm_params'] : {}

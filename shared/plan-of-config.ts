@@ -46,7 +46,7 @@ export function planOfConfig(context: PlanContext): MadePlan {
   }
   const parsed = parseUserConfig(config, text.length)
   const { made, sources } = makePlan(context, parsed)
-  if (!holdsExtraBody(parsed)) cache.remember(key, made, sources, context.notes)
+  if (!holdsExtraBody(parsed)) cache.remember(key, { made, sources, notes: context.notes }, text.length)
   return made
 }
 

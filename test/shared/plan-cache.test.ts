@@ -68,23 +68,43 @@ describe('remembered plans', () => {
     expect(counts.hits).toBe(0)
   })
 
-  test('leave out what may hold a secret elsewhere: headers and extra_body', () => {
+  const tools = [{ type: 'mcp', server_label: 'x', authorization: 'secret' }]
+  const mayHoldSecrets: [Record<string, unknown>, Record<string, unknown>][] = [
+    [{ extra_headers: { 'x-team': 's' } }, {}],
+    [{ extra_body: { token2: 's' } }, {}],
+    [{ tools }, {}],
+    [{ metadata: { note: 'secret' } }, {}],
+    [{}, { default_litellm_params: { tools } }],
+  ]
+  test('leave out what may hold a secret elsewhere: headers, extra_body, tools', () => {
     const { cache, counts } = countingCache()
-    for (const params of [{ extra_headers: { 'x-team': 's' } }, { extra_body: { token2: 's' } }]) {
-      const body = { model: 'mine', user_config: configWith(params) }
+    for (const [params, router] of mayHoldSecrets) {
+      const body = { model: 'mine', user_config: configWith(params, router) }
       expect(resolve(cache, body)).toEqual(resolve(cache, body))
     }
     expect(counts.hits).toBe(0)
   })
 
   test('are bounded: the least recently used one goes', () => {
-    const cache = createPlanCache(2)
+    const cache = createPlanCache({ entriesMax: 2 })
     const made = { plan: resolve(null, { model: 'mine', user_config: configWith({}) }).plan, bundles: [] }
     const notes = { warnings: [], notYetActive: [] }
-    for (const key of ['a', 'b']) cache.remember(key, made, [], notes)
+    for (const key of ['a', 'b']) cache.remember(key, { made, sources: [], notes }, 100)
     cache.recall('a', {})
-    cache.remember('c', made, [], notes)
+    cache.remember('c', { made, sources: [], notes }, 100)
     expect(['a', 'b', 'c'].map((key) => cache.recall(key, {}) !== null)).toEqual([true, false, true])
+  })
+
+  test('are bounded in size: a long config is made anew, and of many the oldest go', () => {
+    const { cache, counts } = countingCache()
+    const long = { model: 'mine', user_config: configWith({ user: 'x'.repeat(17_000) }) }
+    expect(resolve(cache, long)).toEqual(resolve(cache, long))
+    expect(counts.hits).toBe(0)
+    const small = createPlanCache({ charactersMax: 30_000 })
+    const made = resolve(null, { model: 'mine', user_config: configWith({ user: 'x'.repeat(12_000) }) })
+    const entry = { made: { plan: made.plan, bundles: made.bundles ?? [] }, sources: [0], notes: made }
+    for (const key of ['a', 'b', 'b', 'c']) small.remember(key, entry, 12_500)
+    expect(['a', 'b', 'c'].map((key) => small.recall(key, {}) !== null)).toEqual([false, true, true])
   })
 
   test('a config that is refused is refused each time', () => {
