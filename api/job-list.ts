@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { InvalidRequestError } from '../shared/errors.ts'
-import type { JobFilter } from '../shared/jobs.ts'
+import type { JobFilter, JobPage } from '../shared/jobs.ts'
 import { Job, JobStatus } from '../shared/schemas/job.ts'
 
 const UnixSeconds = z.coerce.number().int().min(0)
@@ -55,5 +55,18 @@ export function readJobFilter(query: z.infer<typeof JobListQuery>): JobFilter {
     metadata,
     createdAfter: query.created_after,
     createdBefore: query.created_before,
+  }
+}
+
+/** A page as it is answered. Where the search was cut off, the end that the next page starts from is the last job looked at. */
+export function toJobList({ jobs, hasMore, goOnFrom }: JobPage, filter: JobFilter): z.infer<typeof JobList> {
+  const [first, last] = [jobs[0]?.id ?? null, jobs.at(-1)?.id ?? null]
+  const isForward = filter.before === undefined
+  return {
+    object: 'list',
+    data: jobs,
+    first_id: isForward ? first : (goOnFrom ?? first),
+    last_id: isForward ? (goOnFrom ?? last) : last,
+    has_more: hasMore,
   }
 }

@@ -10,7 +10,7 @@ import { waitForEnd, type SettledListener } from '../../shared/settled.ts'
 import { acceptAndSend } from '../acceptance.ts'
 import type { Holds } from '../holds.ts'
 import { missingJob, sendAccepted, sendJob, sendResult } from '../job-replies.ts'
-import { JobList, JobListQuery, readJobFilter } from '../job-list.ts'
+import { JobList, JobListQuery, readJobFilter, toJobList } from '../job-list.ts'
 import { parsePrefer } from '../prefer.ts'
 import { CHAT_COMPLETIONS, prepareJob, type SubmissionDeps } from '../submission.ts'
 
@@ -58,26 +58,21 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
 
   const listSchema = {
     summary: 'List jobs, newest first',
-    description: 'Filter by metadata with `metadata[key]=value`.',
+    description:
+      'Filter by metadata with `metadata[key]=value`. One call looks at no more than 10,000 jobs: a short page with `has_more` goes on at `last_id`.',
     tags,
     querystring: JobListQuery,
     response: { 200: JobList, ...errors },
   }
-  routes.get('/jobs', { schema: listSchema }, async (request) => {
+  routes.get('/jobs', { schema: listSchema }, async (request, reply) => {
     const filter = readJobFilter(request.query)
-    const page = await jobs.list(request.tenant, filter)
+    const hold = deps.holds.hold(reply)
+    const page = await jobs.list(request.tenant, filter, hold.signal).finally(hold.release)
     if (!page) {
       const param = filter.after === undefined ? 'before' : 'after'
       throw new InvalidRequestError(`\`${param}\` is no id of a job that can still be listed.`, param)
     }
-    const { jobs: data, hasMore } = page
-    return {
-      object: 'list' as const,
-      data,
-      first_id: data[0]?.id ?? null,
-      last_id: data.at(-1)?.id ?? null,
-      has_more: hasMore,
-    }
+    return toJobList(page, filter)
   })
 
   const readSchema = {
