@@ -18,7 +18,10 @@ export function readIdempotencyKey(header: string | string[] | undefined): strin
   throw new InvalidRequestError(message, 'Idempotency-Key')
 }
 
-/** What an idempotency key is stored as. Both are keyed, so that neither key nor body can be guessed from Redis. */
+/**
+ * What an idempotency key is stored as: its scope is tenant, method and path; the customer, who may stand in a header,
+ * counts as part of the body. Both are keyed, so that neither key nor body can be guessed from Redis.
+ */
 export function fingerprintRequest(
   ids: Ids,
   {
@@ -36,8 +39,8 @@ export function fingerprintRequest(
   },
 ): { fingerprint: string; bodyHash: string } {
   return {
-    fingerprint: ids.fingerprint('idempotency', tenant, customer ?? '', 'POST', path, key),
-    bodyHash: ids.fingerprint('idempotency-body', tenant, toCanonicalJson(body)),
+    fingerprint: ids.fingerprint('idempotency', tenant, 'POST', path, key),
+    bodyHash: ids.fingerprint('idempotency-body', tenant, customer ?? '', toCanonicalJson(body)),
   }
 }
 

@@ -25,10 +25,16 @@ test('the order of keys in a body does not matter, everything else does', () => 
   expect(toCanonicalJson([2, 1, { b: 'ü', a: undefined }])).toBe('[2,1,{"b":"ü"}]')
 })
 
-test.for([{ tenant: 'b' }, { customer: 'c' }, { path: '/v1/chat/completions' }, { key: 'l' }])(
+test.for([{ tenant: 'b' }, { path: '/v1/chat/completions' }, { key: 'l' }])(
   'a key holds only in its own scope: %j is another one',
   (change) => {
     const { fingerprint } = fingerprintRequest(ids, { ...base, ...change })
     expect(fingerprint).not.toBe(fingerprintRequest(ids, base).fingerprint)
   },
 )
+
+test('the customer is part of the body, not of the scope', () => {
+  const [mine, his] = [base, { ...base, customer: 'c' }].map((request) => fingerprintRequest(ids, request))
+  expect(his?.fingerprint).toBe(mine?.fingerprint)
+  expect(his?.bodyHash).not.toBe(mine?.bodyHash)
+})

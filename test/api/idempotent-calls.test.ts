@@ -38,18 +38,26 @@ test('another body under the same key is a 422', async () => {
   expect(await api.stored()).toBe(before + 1)
 })
 
-test('a key holds per tenant, customer and route', async () => {
+test('another customer under the same key is a 422, whether he is named in the body or in the header', async () => {
+  const key = randomUUID()
+  await submit(key)
+  expect((await submit(key, { customer: 'carol' })).status).toBe(422)
+  const headers = { 'idempotency-key': key, 'x-litellm-customer-id': 'carol' }
+  const body = { endpoint: PATH, body: ask(), delay: 60 }
+  expect((await api.call('POST', '/v1/jobs', { headers, body })).status).toBe(422)
+})
+
+test('a key holds per tenant and route', async () => {
   const key = randomUUID()
   const { key: other } = await api.apiKeys.create('other')
   const headers = { 'idempotency-key': key, prefer: 'respond-async' }
   const jobs = await Promise.all([
     submit(key),
     submit(key, {}, other),
-    submit(key, { customer: 'carol' }),
     api.call('POST', PATH, { body: ask(), headers }),
   ])
-  expect(jobs.map(({ status }) => status)).toEqual([202, 202, 202, 202])
-  expect(new Set(jobs.map(({ json }) => json.id)).size).toBe(4)
+  expect(jobs.map(({ status }) => status)).toEqual([202, 202, 202])
+  expect(new Set(jobs.map(({ json }) => json.id)).size).toBe(3)
   await api.work({ body: COMPLETION })
 })
 
