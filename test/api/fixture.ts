@@ -33,7 +33,7 @@ export function ask(extra: object = {}) {
 
 /** The API of one process on real stores, with the test in the place of the worker. The caller calls `close`. */
 export async function startApi(
-  options: { configYaml?: string; syncHoldMs?: number; bodyBytesMax?: number } = {},
+  options: { configYaml?: string; syncHoldMs?: number; bodyBytesMax?: number; receiveMs?: number } = {},
 ) {
   const store = testStore()
   const log = createLog('silent', 'test')
@@ -66,6 +66,7 @@ export async function startApi(
     syncHoldMs: options.syncHoldMs ?? 5_000,
     idSecret: 'an-id-secret-for-tests',
     bodyBytesMax: options.bodyBytesMax ?? 10 * 1024 * 1024,
+    receiveMs: options.receiveMs,
   })
 
   return {
