@@ -1,8 +1,12 @@
 import { z } from 'zod'
 import { JobOptions } from './job.ts'
 
-/** The tenant's own end user, given by the tenant. */
-export const Customer = z.string().min(1).max(256)
+/** The tenant's own end user, given by the tenant. Half a surrogate pair would make one customer of two in UTF-8. */
+export const Customer = z
+  .string()
+  .min(1)
+  .max(256)
+  .refine((text) => text.isWellFormed(), 'It must be well-formed Unicode')
 
 /**
  * OpenAI's chat completion request as far as the gateway looks at it. Loose on purpose: every other field goes to the

@@ -26,25 +26,61 @@ test('malformed JSON is a 400 with its position and nothing of the body', async 
   expect(answer.text).not.toContain('sk-canary')
 })
 
-test('a key "__proto__" anywhere in a body is refused', async () => {
-  const body = '{"model":"x","messages":[{"__proto__":{"isAdmin":true}}]}'
-  const answer = await api.call('POST', PATH, { body })
-  expect(answer.json).toMatchObject({ error: { code: 'invalid_json' } })
-  expect(answer.status).toBe(400)
+test.for(['__proto__', String.raw`\u005f_proto__`, String.raw`__pr\u006Fto__`])(
+  'a key "__proto__" anywhere in a body is refused, also as %s',
+  async (key) => {
+    const body = `{"model":"x","messages":[{"a":[{"${key}":{"isAdmin":true}}]}]}`
+    const answer = await api.call('POST', PATH, { body })
+    expect(answer.json).toMatchObject({ error: { code: 'invalid_json' } })
+    expect(answer.status).toBe(400)
+  },
+)
+
+test('a text "__proto__" is no key', async () => {
+  const answer = await api.call('POST', '/v1/jobs', {
+    body: { endpoint: PATH, body: ask({ user: '__proto__' }), delay: 60 },
+  })
+  expect(answer.status).toBe(202)
 })
 
-test('a bottomless body is a 400', async () => {
-  const body = `{"model":"x","messages":${'['.repeat(40_000)}${']'.repeat(40_000)}}`
-  expect((await api.call('POST', PATH, { body })).status).toBe(400)
+test('a bottomless body is a 400; brackets in texts are no depth', async () => {
+  const bottomless = `{"model":"x","messages":${'['.repeat(40_000)}${']'.repeat(40_000)}}`
+  const answer = await api.call('POST', PATH, { body: bottomless })
+  expect([answer.status, answer.json.error.code]).toEqual([400, 'invalid_json'])
+  const user = `"\\${'['.repeat(200)}\\`
+  const flat = { endpoint: PATH, body: ask({ user }), delay: 60 }
+  expect((await api.call('POST', '/v1/jobs', { body: flat })).status).toBe(202)
+})
+
+test('the name of an unknown field or filter is not repeated at length', async () => {
+  const name = 'x'.repeat(5_000)
+  const answers = [
+    await api.call('POST', PATH, { body: { ...ask(), job: { [name]: 1 } } }),
+    await api.call('POST', PATH, { body: { ...ask(), job: { metadata: { [name]: 'a' } } } }),
+    await api.call('POST', PATH, { body: ask({ user_config: { ...ask().user_config, [name]: 1 } }) }),
+    await api.call('GET', `/v1/jobs?${name}=1`),
+  ]
+  for (const { status, json } of answers) {
+    expect(status).toBe(400)
+    expect(json.error.param).toHaveLength(203)
+    expect(json.error.message.length).toBeLessThan(500)
+  }
+})
+
+test('a customer that is not well-formed Unicode is a 400 that names him', async () => {
+  const body = JSON.stringify({ endpoint: PATH, body: ask(), customer: 'a\ud800' })
+  const answer = await api.call('POST', '/v1/jobs', { body })
+  expect([answer.status, answer.json.error.param]).toEqual([400, 'customer'])
 })
 
 test('a body over the limit is a 413, also in one that says nothing of its length', async () => {
   const body = JSON.stringify(ask({ padding: 'x'.repeat(100_000) }))
+  const before = await api.stored()
   const answer = await api.call('POST', PATH, { body })
   expect(answer.status).toBe(413)
   expect(answer.headers['x-should-retry']).toBe('false')
   expect(answer.json).toEqual(errorOf(expect.stringContaining('100000 bytes'), { code: 'request_too_large' }))
-  expect(await api.stored()).toBe(0)
+  expect(await api.stored()).toBe(before)
 })
 
 test.for([
