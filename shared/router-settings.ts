@@ -159,6 +159,7 @@ export function noteLaterSettings(settings: RouterSettings, path: string, notes:
     const value = settings[key]
     if (!isInert(value) && value !== 'simple-shuffle') notes.notYetActive.push(`${path}.${key}`)
   }
+  warnOfMaxRetries(settings.default_litellm_params, `${path}.default_litellm_params`, notes)
 }
 
 /** The same for one deployment of the list. */
@@ -170,8 +171,12 @@ export function noteLaterParams(item: UserDeployment, path: string, notes: Notes
   for (const key of LATER_INFO) {
     if (!isInert(item.model_info?.[key])) notes.notYetActive.push(`${path}.model_info.${key}`)
   }
-  if (params.max_retries !== undefined && Number(params.max_retries) !== 0) {
-    const text = 'has no effect: the gateway is the only one that retries. Use `num_retries`.'
-    notes.warnings.push(`\`${path}.litellm_params.max_retries\` ${text}`)
-  }
+  warnOfMaxRetries(params, `${path}.litellm_params`, notes)
+}
+
+function warnOfMaxRetries(params: Record<string, unknown> | undefined, path: string, notes: Notes): void {
+  const retries = params?.['max_retries']
+  if (retries === undefined || retries === null || retries === 0 || retries === '0') return
+  const text = 'has no effect: the gateway is the only one that retries. Use `num_retries`.'
+  notes.warnings.push(`\`${path}.max_retries\` ${text}`)
 }

@@ -114,13 +114,20 @@ const Alias = z.union(
   },
 )
 
+/** Defaults of every deployment's `litellm_params`; which names may stand here is checked elsewhere. */
+const DefaultParams = z.looseObject({
+  timeout: Timeout.nullish(),
+  request_timeout: Timeout.nullish(),
+  extra_body: z.record(z.string(), z.unknown()).nullish(),
+})
+
 /** What a config says beside its `model_list`; the same keys stand in an operator's `router_settings`. */
 export const routerShape = {
   num_retries: Count.optional(),
   max_fallbacks: Count.optional(),
   timeout: Timeout.optional(),
   stream_timeout: Timeout.optional(),
-  default_litellm_params: z.record(z.string(), z.unknown()).optional(),
+  default_litellm_params: DefaultParams.optional(),
   default_max_parallel_requests: Limit.optional(),
   fallbacks: FallbackMaps.optional(),
   default_fallbacks: NameList.optional(),
