@@ -65,7 +65,6 @@ function secret(fields: Record<string, unknown>, name: string, prefix: string): 
     throw invalid(path, 'must be printable ASCII without spaces or line breaks; check how it was copied.')
   }
   if (value.length > SECRET_CHARACTERS_MAX) throw invalid(path, 'is too long to be a credential.')
-  if (isFilePath(value)) throw invalid(path, 'looks like the path of a file. Send the credential itself.')
   return value
 }
 
@@ -95,6 +94,21 @@ function readUrl(fields: Record<string, unknown>, name: string, prefix: string, 
 
 function normalBase(url: URL): string {
   return `${url.origin}${url.pathname.replace(/\/+$/, '')}`
+}
+
+/** Fields of which LiteLLM reads the file when they hold a path; keys are never read from files, and may look like one. */
+const FILE_FIELDS = ['aws_web_identity_token', 'oci_key', 'vertex_ai_credentials', 'vertex_credentials']
+
+/**
+ * Refuses paths of files on the server where LiteLLM would read one.
+ * @throws {InvalidRequestError} with the field's path.
+ */
+export function refuseFilePaths(fields: Record<string, unknown>, prefix: string): void {
+  for (const name of FILE_FIELDS) {
+    const value = fields[name]
+    if (typeof value !== 'string' || !isFilePath(value)) continue
+    throw invalid(`${prefix}${name}`, 'looks like the path of a file. Send the credential itself.')
+  }
 }
 
 /**

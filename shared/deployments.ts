@@ -2,6 +2,7 @@ import type { Connection, Trust } from './connection.ts'
 import {
   readConnection,
   readHeaders,
+  refuseFilePaths,
   refuseForeignSecrets,
   requireComplete,
   withDefaults,
@@ -110,6 +111,7 @@ function readBundle(
   trust: Trust,
 ): CredentialBundle {
   const given = readConnection(params, prefix, trust)
+  if (trust.kind === 'client') refuseFilePaths(params, prefix)
   const isMocked = !isInert(params.mock_response)
   const connection = withDefaults(given, target.provider)
   // An operator's deployment may wait for a client's credential, or for its provider to be served.

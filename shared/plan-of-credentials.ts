@@ -3,6 +3,7 @@ import type { Connection } from './connection.ts'
 import {
   readConnection,
   readHeaders,
+  refuseFilePaths,
   refuseForeignSecrets,
   requireComplete,
   withDefaults,
@@ -43,6 +44,7 @@ const NO_SETTINGS: Deployment['settings'] = {
 export function planOfCredentials(context: PlanContext): PlanAndBundles {
   const { credentials, gateway } = context.split
   const given = readConnection(credentials, '', context.trust)
+  refuseFilePaths(credentials, '')
   const hasKey = given.apiKey !== null || given.azureAdToken !== null
   if (given.apiBase !== null && !hasKey) {
     const field = credentials['api_base'] === undefined ? 'base_url' : 'api_base'

@@ -30,3 +30,35 @@ describe('defaults of all deployments', () => {
     expect(planOf({ model: 'mine', user_config: none }).warnings).toEqual([])
   })
 })
+
+describe('paths of files on the server', () => {
+  test.each([
+    '/etc/key.json',
+    './key',
+    '../key',
+    '~/key',
+    'file:///etc/key',
+    'C:\\key',
+    'credentials.json',
+    'key.pem',
+  ])('a credential given as the file path %s, also where nobody is called', (value) => {
+    for (const field of ['vertex_credentials', 'vertex_ai_credentials', 'oci_key']) {
+      const config = configWith({ [field]: value, mock_response: 'x' })
+      const error = refusalFor({ model: 'mine', user_config: config })
+      expect([error.param, error.message]).toEqual([`${params}.${field}`, expect.stringContaining('file')])
+      expect(refusalFor({ model: 'gpt-4o', api_key: 'k', [field]: value }).param).toBe(field)
+    }
+  })
+
+  test.each(['/wEXaGVsbG8gd29ybGQ==', '~..', '....key', '//8=', 'abc.pem', 'C:\\x'])(
+    'but not an ordinary key that looks like one: %s',
+    (value) => {
+      for (const given of [
+        { api_key: value, organization: value },
+        { model: 'azure/x', api_base: 'https://me.example', api_key: null, azure_ad_token: value },
+      ]) {
+        expect(planOf({ model: 'mine', user_config: configWith(given) }).plan.deployments).toHaveLength(1)
+      }
+    },
+  )
+})

@@ -201,21 +201,6 @@ describe('what could do harm is refused by name', () => {
     )
   })
 
-  test.each([
-    '/etc/key.json',
-    './key',
-    '../key',
-    '~/key',
-    'file:///etc/key',
-    'C:\\key',
-    'credentials.json',
-    'key.pem',
-  ])('a credential given as the file path %s', (value) => {
-    expect(refusalFor({ model: 'mine', user_config: configWith({ api_key: value }) }).param).toBe(
-      `${params}.api_key`,
-    )
-  })
-
   const secrets: [string, string][] = [
     ['vertex_credentials', '{}'],
     ['aws_secret_access_key', 'x'],
