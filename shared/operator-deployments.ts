@@ -32,7 +32,9 @@ export function readOperatorDeployments(value: unknown, context: Context): Opera
     params['configurable_clientside_auth_params'],
     `${path}.litellm_params.configurable_clientside_auth_params`,
   )
-  const item = parseItem({ ...value, litellm_params: forProvider(withoutNulls(params), path, notes) }, path)
+  const info = value['model_info'] ?? params['model_info']
+  const given = { ...value, model_info: info, litellm_params: forProvider(withoutNulls(params), path, notes) }
+  const item = parseItem(given, path)
   const withKeys = { ...item, litellm_params: withVariables(item.litellm_params, context.variables) }
   const known = resolveModel(item.litellm_params.model, {
     customProvider: item.litellm_params.custom_llm_provider,

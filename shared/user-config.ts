@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { suggestion } from './did-you-mean.ts'
+import { closestName, suggestion } from './did-you-mean.ts'
 import type { InvalidRequestError } from './errors.ts'
 import { invalid, isObject, jsonPath } from './notes.ts'
 import { isInert, refusalOf, refuseHarmful, refuseReferences } from './refused-keys.ts'
@@ -20,6 +20,9 @@ const DEFAULT_PARAM_KEYS: ReadonlySet<string> = new Set([
   'timeout',
 ])
 
+/** Switches of LiteLLM's own that a dump carries, off. */
+const INERT_PARAMS = ['merge_reasoning_content_in_choices', 'use_chat_completions_api']
+
 /**
  * A client's `user_config`, checked whole: size, harmful keys by name, references to the server's secrets, then the
  * strict schema. Nulls and inert values of refused keys are dropped, as in a `RouterConfig` that was dumped whole.
@@ -33,8 +36,9 @@ export function parseUserConfig(value: unknown, characters: number): UserConfig 
     throw invalid(path, `must have at most ${USER_CONFIG_CHARACTERS_MAX} characters as JSON.`)
   }
   refuseReferences(value, path)
-  const parsed = UserConfig.safeParse(withoutInertKeys(value, path))
-  if (!parsed.success) throw describe(parsed.error, path)
+  const config = withoutInertKeys(value, path)
+  const parsed = UserConfig.safeParse(config)
+  if (!parsed.success) throw describe(parsed.error, path, config)
   refuseForeignDefaults(parsed.data.default_litellm_params, `${path}.default_litellm_params`)
   return parsed.data
 }
@@ -58,10 +62,18 @@ function withoutInertKeys(config: Record<string, unknown>, path: string): Record
     if (!isObject(item)) return item
     const itemPath = `${path}.model_list[${index}]`
     const deployment = withoutInert(item, itemPath)
-    for (const key of ['litellm_params', 'model_info']) {
-      const inner = deployment[key]
-      if (isObject(inner)) deployment[key] = withoutInert(inner, `${itemPath}.${key}`)
+    const { litellm_params: params } = deployment
+    if (isObject(params)) {
+      const { model_info: info, ...own } = withoutInert(params, `${itemPath}.litellm_params`)
+      for (const key of INERT_PARAMS) if (isInert(own[key])) delete own[key]
+      deployment['litellm_params'] = own
+      // LiteLLM's dump has it at both places; the one of the deployment is the nearer.
+      if (isObject(info)) deployment['model_info'] ??= info
+      else if (info !== undefined)
+        throw invalid(`${itemPath}.litellm_params.model_info`, 'must be an object.')
     }
+    const { model_info: info } = deployment
+    if (isObject(info)) deployment['model_info'] = withoutInert(info, `${itemPath}.model_info`)
     return deployment
   })
   return kept
@@ -105,13 +117,34 @@ function refuseForeignDefaults(defaults: Record<string, unknown> | undefined, pa
 }
 
 /** The first finding of the schema as our error, with the nearest known name for a key that is unknown. */
-function describe(error: z.ZodError, root: string): InvalidRequestError {
+function describe(error: z.ZodError, root: string, config: Record<string, unknown>): InvalidRequestError {
   const issue = error.issues[0]
   if (!issue) return invalid(root, 'is not valid.')
   const path = jsonPath(root, issue.path)
-  if (issue.code !== 'unrecognized_keys') return invalid(path, `${lowerFirst(issue.message)}.`)
-  const key = issue.keys[0] ?? ''
-  return invalid(`${path}.${key}`, `is not a known setting.${adviceFor(key, issue.path)}`)
+  if (issue.code === 'unrecognized_keys') return unknownKey(issue.keys[0] ?? '', issue.path, root)
+  const parents = issue.path.slice(0, -1)
+  const name = issue.path.at(-1)
+  const siblings = parents.reduce<unknown>((value, segment) => member(value, segment), config)
+  if (!isObject(siblings) || typeof name !== 'string' || siblings[name] !== undefined) {
+    return invalid(path, `${lowerFirst(issue.message)}.`)
+  }
+  // A required key that is missing is most often there, misspelt.
+  const misspelt = Object.keys(siblings).find((key) => closestName(key, namesAt(parents)) === name)
+  return misspelt === undefined ? invalid(path, 'is needed.') : unknownKey(misspelt, parents, root)
+}
+
+function unknownKey(key: string, parents: readonly PropertyKey[], root: string): InvalidRequestError {
+  return invalid(`${jsonPath(root, parents)}.${key}`, `is not a known setting.${adviceFor(key, parents)}`)
+}
+
+function member(value: unknown, segment: PropertyKey): unknown {
+  if (Array.isArray(value)) return value[Number(segment)]
+  return isObject(value) ? value[String(segment)] : undefined
+}
+
+function namesAt(parents: readonly PropertyKey[]): Iterable<string> {
+  if (parents.length === 0) return ROUTER_KEYS
+  return parents.at(-1) === 'litellm_params' ? PARAM_NAMES : DEPLOYMENT_KEYS
 }
 
 function adviceFor(key: string, path: readonly PropertyKey[]): string {

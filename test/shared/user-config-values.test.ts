@@ -62,3 +62,56 @@ describe('paths of files on the server', () => {
     },
   )
 })
+
+describe('what a dump of LiteLLM holds beside the settings', () => {
+  test('switches that are off and an empty model_info are nothing', () => {
+    const dumped = {
+      merge_reasoning_content_in_choices: false,
+      use_in_pass_through: false,
+      use_litellm_proxy: false,
+      model_info: {},
+      max_budget: null,
+    }
+    const { warnings, notYetActive } = planOf({ model: 'mine', user_config: configWith(dumped) })
+    expect([warnings, notYetActive]).toEqual([[], []])
+    const on = configWith({ merge_reasoning_content_in_choices: true })
+    expect(refusalFor({ model: 'mine', user_config: on }).param).toBe(
+      `${params}.merge_reasoning_content_in_choices`,
+    )
+  })
+
+  test("model_info of litellm_params is the deployment's, for a client and for the operator", () => {
+    const config = configWith({ model_info: { cooldown_time: 7, allowed_fails: 4 } })
+    const settings = { cooldown_time_s: 7, allowed_fails: 4 }
+    expect(planOf({ model: 'mine', user_config: config }).plan.deployments).toMatchObject([settings])
+    expect(planOf({ model: 'mine' }, operatorOf(config)).plan.deployments).toMatchObject([settings])
+    for (const info of [7, [], 'x']) {
+      const wrong = configWith({ model_info: info })
+      expect(refusalFor({ model: 'mine', user_config: wrong }).param).toMatch(/model_info$/)
+    }
+    const harmful = configWith({ model_info: { litellm_credential_name: 'x' } })
+    expect(refusalFor({ model: 'mine', user_config: harmful }).code).toBe('refused_parameter')
+  })
+})
+
+describe('a required key', () => {
+  const own = { model: 'gpt-4o', api_key: 'k' }
+  const item = `${path}.model_list[0]`
+  const misspelt: [string, unknown, string][] = [
+    [`${path}.model_lst`, { model_lst: [] }, '"model_list"'],
+    [`${path}.modelList`, { modelList: [] }, '"model_list"'],
+    [`${item}.litelm_params`, { model_list: [{ model_name: 'a', litelm_params: own }] }, '"litellm_params"'],
+    [`${item}.model_nam`, { model_list: [{ model_nam: 'a', litellm_params: own }] }, '"model_name"'],
+    [`${item}.litellm_params.modle`, configWith({ model: null, modle: 'gpt-4o' }), '"model"'],
+  ]
+  test.each(misspelt)('that is misspelt is named as it stands: %s', (param, user_config, meant) => {
+    const error = refusalFor({ model: 'mine', user_config })
+    expect([error.param, error.message]).toEqual([param, expect.stringContaining(`Did you mean ${meant}?`)])
+  })
+
+  test('that is missing is said to be needed', () => {
+    const error = refusalFor({ model: 'mine', user_config: { model_list: [{ model_name: 'a' }] } })
+    expect(error.message).toBe(`\`${item}.litellm_params\` is needed.`)
+    expect(refusalFor({ model: 'mine', user_config: {} }).message).toBe('`user_config.model_list` is needed.')
+  })
+})
