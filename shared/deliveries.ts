@@ -89,6 +89,7 @@ export function createDeliveries(deps: {
   const createDelivery = createScript(redis, 'create-delivery')
   const claimDelivery = createScript(redis, 'claim-delivery')
   const finishDelivery = createScript(redis, 'finish-delivery')
+  const returnDelivery = createScript(redis, 'return-delivery')
   const takeDue = createScript(redis, 'take-due-deliveries')
 
   /**
@@ -161,6 +162,11 @@ export function createDeliveries(deps: {
     return String(reply) as 'noted' | 'ended' | 'fenced' // see the script
   }
 
+  /** Hands a claimed delivery back for `waitMs`, as if this try had never been begun. */
+  async function putBack({ id, token }: DeliveryClaim, waitMs: number): Promise<void> {
+    await returnDelivery([keys.delivery(id), keys.deliveriesDue], ['', id, token, Math.round(waitMs)])
+  }
+
   /** Enqueues what is due, at most 200 at once. @returns how many. */
   async function feedDue(): Promise<number> {
     const reply = await takeDue([keys.deliveriesDue], ['', AT_ONCE_MAX, lookAgainMs, keys.delivery('')])
@@ -190,7 +196,7 @@ export function createDeliveries(deps: {
     }
   }
 
-  return { create, drop, putOff, claim, open, finish, feedDue, read }
+  return { create, drop, putOff, claim, open, finish, putBack, feedDue, read }
 }
 
 export type Deliveries = ReturnType<typeof createDeliveries>

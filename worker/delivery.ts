@@ -13,17 +13,21 @@ const CONNECT_MS_MAX = 10_000
 const LOST_TRIES_MAX = 3
 /** What a receiver answers is thrown away; this only keeps a flood out. */
 const RESPONSE_BYTES_MAX = 1024 * 1024
+// Half of the slots that a worker has for webhooks (worker/main.ts).
+const TENANT_SLOTS = 25
+const PUT_BACK_MS = 1_000
 
 /** What came of one try. `error` says why no answer came. */
 type Answer = { status: number; retryAfterMs: number | null } | { error: string }
 
-/** What came of a queue entry. `skipped`: its time has not come, another worker has it, or it has ended. */
+/** What came of a queue entry. `skipped`: its time has not come, its tenant has enough slots, another worker has it, or it has ended. */
 export type DeliveryResult = DeliveryOutcome | { state: 'skipped' }
 
 /**
  * Makes the processor of the webhooks queue: one signed POST a run. Any 2xx is success, 410 ends the delivery, everything
  * else (redirects, which are never followed, included) is tried again by the schedule. At least once: a try whose worker
- * died is repeated under the same `webhook-id`.
+ * died is repeated under the same `webhook-id`. No tenant's receivers hold more than half of a worker's slots: what comes
+ * above that is handed back for a second or two, and no try is counted.
  */
 export function createDeliveryProcessor(deps: {
   deliveries: Deliveries
@@ -32,11 +36,14 @@ export function createDeliveryProcessor(deps: {
   /** Wait before each try, in seconds; its length is how many there are. */
   scheduleSeconds: readonly number[]
   timeoutMs: number
+  /** How many slots of this process one tenant may hold; half of a worker's unless given. */
+  tenantSlots?: number
   /** Uniform in [0, 1). */
   random: () => number
   log: Logger
 }) {
-  const { deliveries, scheduleSeconds, timeoutMs, log } = deps
+  const { deliveries, scheduleSeconds, timeoutMs, tenantSlots = TENANT_SLOTS, log } = deps
+  const inFlight = new Map<string, number>()
 
   async function send(claim: DeliveryClaim): Promise<Answer> {
     try {
@@ -81,10 +88,7 @@ export function createDeliveryProcessor(deps: {
     }
   }
 
-  return async ({ deliveryId }: DeliveryEntry): Promise<DeliveryResult> => {
-    const claimed = await deliveries.claim(deliveryId)
-    if (claimed.kind !== 'claimed') return { state: 'skipped' }
-    const { claim } = claimed
+  async function makeTry(claim: DeliveryClaim): Promise<DeliveryOutcome> {
     const startedAt = performance.now()
     const isHopeless = claim.number > scheduleSeconds.length + LOST_TRIES_MAX
     const answer = isHopeless ? { error: 'worker_lost' } : await send(claim)
@@ -99,6 +103,26 @@ export function createDeliveryProcessor(deps: {
     await deliveries.finish(claim, attempt, outcome)
     log.info({ delivery_id: claim.id, job_id: claim.jobId, ...attempt, ...outcome }, 'A webhook was tried')
     return outcome
+  }
+
+  return async ({ deliveryId }: DeliveryEntry): Promise<DeliveryResult> => {
+    const claimed = await deliveries.claim(deliveryId)
+    if (claimed.kind !== 'claimed') return { state: 'skipped' }
+    const { claim } = claimed
+    const { tenant } = claim
+    const held = inFlight.get(tenant) ?? 0
+    if (held >= tenantSlots) {
+      await deliveries.putBack(claim, PUT_BACK_MS * (1 + deps.random()))
+      return { state: 'skipped' }
+    }
+    inFlight.set(tenant, held + 1)
+    try {
+      return await makeTry(claim)
+    } finally {
+      const left = (inFlight.get(tenant) ?? 1) - 1
+      if (left > 0) inFlight.set(tenant, left)
+      else inFlight.delete(tenant)
+    }
   }
 }
 

@@ -18,6 +18,7 @@ type Options = {
   scheduleSeconds?: number[]
   timeoutMs?: number
   leaseMs?: number
+  tenantSlots?: number
   lookAgainMs?: number
   allowedCidrs?: string[]
 }
@@ -53,6 +54,7 @@ export function testWebhooks(store: TestStore, options: Options = {}) {
     post: outbound.post,
     scheduleSeconds,
     timeoutMs,
+    tenantSlots: options.tenantSlots,
     random: Math.random,
     log,
   })
