@@ -50,6 +50,11 @@ test('a fresh clone is installed once, and then left alone', async () => {
   expect(await setup()).toEqual({ code: 0, installs: 1, output: '' })
 })
 
+test('no package gets to run a script at install', async () => {
+  await setup()
+  expect(await readFile(join(folder, 'npm-calls'), 'utf8')).toContain('--ignore-scripts')
+})
+
 test('another version in the lock, or a package that is gone, installs again', async () => {
   await setup()
   await writeLock({ 'node_modules/needed': { version: '1.0.1' } })
