@@ -11,7 +11,7 @@ import { createModelNames } from './model-names.ts'
 import type { Notes } from './notes.ts'
 import { isObject, jsonPath } from './notes.ts'
 import { checkSettings, isReadSetting } from './operator-settings.ts'
-import { noteLaterSettings, readRouter, findUnknownGroups } from './router-settings.ts'
+import { findUnknownGroups, laterGroups, noteLaterSettings, readRouter } from './router-settings.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
 import { RouterSettings } from './schemas/user-config.ts'
 
@@ -105,7 +105,10 @@ export function readOperatorConfig(
     }),
   )
   const names = createModelNames<OperatorDeployment>(deployments, router.aliases)
-  const unknown = findUnknownGroups(router.fallbacks, names)
+  const unknown = findUnknownGroups(
+    [...router.fallbacks, ...laterGroups(routerSettings, 'router_settings')],
+    names,
+  )
   notes.warnings.push(...unknown.map(({ path, what }) => `${path} ${what}`))
   return {
     deployments,

@@ -108,8 +108,13 @@ function collectFromList(list: unknown): Setting[] {
   if (!Array.isArray(list)) return []
   return list.flatMap((item: unknown, index) => {
     if (!isObject(item)) return []
-    return ['litellm_params', 'model_info'].flatMap((part) => {
-      const fields = item[part]
+    const params = item['litellm_params']
+    const parts: [string, unknown][] = [
+      ['litellm_params', params],
+      ['litellm_params.model_info', isObject(params) ? params['model_info'] : null],
+      ['model_info', item['model_info']],
+    ]
+    return parts.flatMap(([part, fields]) => {
       if (!isObject(fields)) return []
       return Object.entries(fields)
         .filter(([name, value]) => RESTRICTING_DEPLOYMENT.has(name) && !isInert(value))

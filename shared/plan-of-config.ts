@@ -11,6 +11,7 @@ import type { MadePlan } from './plan-cache.ts'
 import type { ActiveRouter } from './router-settings.ts'
 import {
   defaultFallbacks,
+  laterGroups,
   noteLaterParams,
   noteLaterSettings,
   readRouter,
@@ -71,7 +72,7 @@ function makePlan(context: PlanContext, config: UserConfig): { made: MadePlan; s
   noteLaterSettings(config, PATH, notes)
   const names = createModelNames(readList(config, context), router.aliases)
   requireKnownAliases(router, names)
-  requireKnownGroups(router.fallbacks, names)
+  requireKnownGroups([...router.fallbacks, ...laterGroups(config, PATH)], names)
   if (settings.fallbacks) requireKnownGroups(settings.fallbacks, names)
   const mock = mockOf(split.gateway)
   const sources: number[] = []

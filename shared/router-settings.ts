@@ -104,6 +104,30 @@ export function requireKnownGroups(entries: readonly FallbackEntry[], names: Kno
 
 type KnownNames = { find: (name: string) => unknown; groupNames: string[] }
 
+/**
+ * What settings without an effect yet name, as entries to be checked like fallbacks: a wrong name must not wait for the
+ * version that reads it.
+ */
+export function laterGroups(settings: RouterSettings, path: string): FallbackEntry[] {
+  const named = (group: string, at: string) => ({ from: group, to: [], path: at })
+  return [
+    ...(['context_window_fallbacks', 'content_policy_fallbacks'] as const).flatMap((key) =>
+      readFallbacks(settings[key] ?? [], `${path}.${key}`),
+    ),
+    ...Object.keys(settings.model_group_retry_policy ?? {}).map((group) =>
+      named(group, `${path}.model_group_retry_policy.${group}`),
+    ),
+    ...(settings.routing_groups ?? []).flatMap((routing, index) => {
+      const at = `${path}.routing_groups[${index}]`
+      const priorities = Object.keys(routing.model_priorities ?? {})
+      return [
+        ...routing.models.map((group, position) => named(group, `${at}.models[${position}]`)),
+        ...priorities.map((group) => named(group, `${at}.model_priorities.${group}`)),
+      ]
+    }),
+  ]
+}
+
 type Unknown = { path: string; what: string }
 
 /** Fallback entries that name no group, each with what is wrong. */

@@ -149,7 +149,14 @@ export const routerShape = {
   model_group_retry_policy: z.record(Name, RetryPolicy).refine(isShort, TOO_MANY_KEYS).optional(),
   routing_strategy: z.enum(STRATEGIES).optional(),
   routing_strategy_args: z.record(z.string(), z.unknown()).optional(),
-  routing_groups: z.array(RoutingGroup).max(NAMES_MAX, `must have at most ${NAMES_MAX} entries`).optional(),
+  routing_groups: z
+    .array(RoutingGroup)
+    .max(NAMES_MAX, `must have at most ${NAMES_MAX} entries`)
+    .refine(
+      (groups) => groups.flatMap(({ models }) => models).length <= FALLBACKS_MAX,
+      `must name at most ${FALLBACKS_MAX} groups in all`,
+    )
+    .optional(),
   enable_pre_call_checks: z.boolean().optional(),
   enable_tag_filtering: z.boolean().optional(),
   default_priority: z.int().optional(),

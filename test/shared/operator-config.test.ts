@@ -198,6 +198,7 @@ describe('a config that fails closed', () => {
     'include: [other.yaml]',
     oneModel('max_budget: 3'),
     oneModel('guardrails: [x]'),
+    oneModel('model_info: {team_id: x}'),
     `${oneModel('api_key: k')}    model_info: {team_id: x}`,
     `${oneModel('api_key: k')}    model_info: {blocked: true}`,
   ]

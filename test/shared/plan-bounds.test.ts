@@ -42,6 +42,16 @@ describe('what a small request can make of a plan', () => {
     ['default_fallbacks', { default_fallbacks: names(101) }],
     ['fallbacks', { fallbacks: names(101).map((name) => ({ [name]: ['x'] })) }],
     ['fallbacks', { fallbacks: names(11).map((name) => ({ [name]: names(100) })) }],
+    [
+      'routing_groups',
+      {
+        routing_groups: names(11).map((group_name) => ({
+          group_name,
+          models: names(100),
+          routing_strategy: 'least-busy',
+        })),
+      },
+    ],
     ['fallbacks[0].*', { fallbacks: [{ '*': names(101) }] }],
     ['context_window_fallbacks[0].*', { context_window_fallbacks: [{ '*': names(101) }] }],
     ['model_group_alias', { model_group_alias: Object.fromEntries(names(1001).map((name) => [name, 'x'])) }],

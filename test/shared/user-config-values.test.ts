@@ -115,3 +115,39 @@ describe('a required key', () => {
     expect(refusalFor({ model: 'mine', user_config: {} }).message).toBe('`user_config.model_list` is needed.')
   })
 })
+
+describe('settings that have no effect yet', () => {
+  const later: [string, Record<string, unknown>][] = [
+    ['context_window_fallbacks[0].mine', { context_window_fallbacks: [{ mine: ['other'] }] }],
+    ['context_window_fallbacks[0].other', { context_window_fallbacks: [{ other: ['mine'] }] }],
+    ['content_policy_fallbacks[0].mine', { content_policy_fallbacks: [{ mine: ['other'] }] }],
+    ['model_group_retry_policy.other', { model_group_retry_policy: { other: {} } }],
+    ['routing_groups[0].models[1]', { routing_groups: [routingGroup(['mine', 'other'])] }],
+    [
+      'routing_groups[0].model_priorities.other',
+      { routing_groups: [{ ...routingGroup(['mine']), model_priorities: { other: 1 } }] },
+    ],
+  ]
+  test.each(later)('name groups of the config only: %s', (param, router) => {
+    const error = refusalFor({ model: 'mine', user_config: configWith({}, router) })
+    expect([error.param, error.message]).toEqual([`${path}.${param}`, expect.stringContaining('"other"')])
+    const operator = operatorOf({ ...configWith({}), router_settings: router })
+    expect(operator.warnings.join('\n')).toContain(`router_settings.${param} names "other"`)
+  })
+
+  test('and are accepted where they do', () => {
+    const router = {
+      context_window_fallbacks: [{ mine: ['mine'] }],
+      model_group_retry_policy: { mine: { TimeoutErrorRetries: 1 } },
+      routing_groups: [routingGroup(['mine', 'openai/gpt-4o'])],
+    }
+    expect(planOf({ model: 'mine', user_config: configWith({}, router) }).notYetActive).toHaveLength(3)
+    const wildcard = { model_name: 'groq/*', litellm_params: { model: 'groq/*', api_key: 'k' } }
+    const policy = { model_list: [wildcard], model_group_retry_policy: { 'groq/*': {}, 'groq/llama': {} } }
+    expect(planOf({ model: 'groq/llama', user_config: policy }).plan.source).toBe('user_config')
+  })
+})
+
+function routingGroup(models: string[]) {
+  return { group_name: 'routed', models, routing_strategy: 'least-busy' }
+}
