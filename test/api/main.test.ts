@@ -102,3 +102,23 @@ test('what a call holds is in no log line', async () => {
   expect(gateway.logs()).not.toContain('sk-canary')
   expect(gateway.logs()).not.toContain(gateway.masterKey)
 })
+
+test('a test run that is killed leaves no process of ours behind', async () => {
+  const run = `import { startProcess } from './test/support/processes.ts'
+    const started = startProcess(process.execPath, ['api/main.ts'], { env: process.env, endsWithUs: true })
+    process.stdout.write(started.pid + '\\n')
+    setInterval(() => process.stdout.write(started.output()), 50)`
+  const killed = startProcess(process.execPath, ['--input-type=module', '-e', run], { env: gateway.env })
+  await eventually('the API of the run listens', () => killed.output().includes('"address"'))
+  const pid = Number.parseInt(killed.output(), 10)
+  process.kill(pid, 0)
+  killed.kill('SIGKILL')
+  await eventually('it is gone', () => {
+    try {
+      process.kill(pid, 0)
+      return false
+    } catch {
+      return true
+    }
+  })
+})

@@ -80,7 +80,8 @@ export async function startGateway(options: GatewayOptions = {}) {
   }
 
   function launch(file: string, extra: Record<string, string>): TestProcess {
-    const started = startProcess(process.execPath, [file], { env: { ...env, ...extra }, cwd: ROOT })
+    const launched = { ...env, ...extra }
+    const started = startProcess(process.execPath, [file], { env: launched, cwd: ROOT, endsWithUs: true })
     processes.push(started)
     return started
   }

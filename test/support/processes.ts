@@ -18,16 +18,26 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
 
-/** Starts a process with exactly this environment: nothing of the test run's own gets in. */
+/**
+ * Starts a process with exactly this environment: nothing of the test run's own gets in.
+ * @param options `endsWithUs`: for our own processes, which end by themselves when this one is gone, however it went.
+ */
 export function startProcess(
   command: string,
   args: readonly string[],
-  { env, cwd }: { env: Record<string, string>; cwd?: string },
+  { env, cwd, endsWithUs = false }: { env: Record<string, string>; cwd?: string; endsWithUs?: boolean },
 ): TestProcess {
-  const child = spawn(command, args, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = endsWithUs
+    ? spawn(command, args, {
+        env: { ...env, GATEWAY_EXIT_WITH_PARENT: '1' },
+        cwd,
+        stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      })
+    : spawn(command, args, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  child.channel?.unref()
   const chunks: Buffer[] = []
-  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
-  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
+  child.stdout?.on('data', (chunk: Buffer) => chunks.push(chunk))
+  child.stderr?.on('data', (chunk: Buffer) => chunks.push(chunk))
   running.add(child)
   let end: number | string | null = null
   const closed = new Promise<number | string>((resolve) => {
