@@ -109,7 +109,6 @@ type KnownNames = { find: (name: string) => unknown; groupNames: string[] }
  * version that reads it.
  */
 export function laterGroups(settings: RouterSettings, path: string): FallbackEntry[] {
-  const named = (group: string, at: string) => ({ from: group, to: [], path: at })
   return [
     ...(['context_window_fallbacks', 'content_policy_fallbacks'] as const).flatMap((key) =>
       readFallbacks(settings[key] ?? [], `${path}.${key}`),
@@ -126,6 +125,10 @@ export function laterGroups(settings: RouterSettings, path: string): FallbackEnt
       ]
     }),
   ]
+}
+
+function named(group: string, path: string): FallbackEntry {
+  return { from: group, to: [], path }
 }
 
 type Unknown = { path: string; what: string }
