@@ -6,8 +6,8 @@ const path = 'user_config'
 const params = `${path}.model_list[0].litellm_params`
 
 describe('defaults of all deployments', () => {
-  const wrong = [-5, 0, '0', 'abc', [], {}, true]
-  test.each(wrong)('a timeout of %j is refused, as it is in one deployment', (value) => {
+  const wrong = [-5, 0, '0', 'abc', [], {}, true].map((value) => ({ value }))
+  test.each(wrong)('a timeout of $value is refused, as it is in one deployment', ({ value }) => {
     for (const field of ['timeout', 'request_timeout']) {
       const router = { default_litellm_params: { [field]: value } }
       const error = refusalFor({ model: 'mine', user_config: configWith({}, router) })
