@@ -1,4 +1,4 @@
-import { hash, randomBytes } from 'node:crypto'
+import { hash as digest, randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { z } from 'zod'
 import { InvalidRequestError } from './errors.ts'
@@ -26,7 +26,7 @@ export type ApiKey = z.infer<typeof ApiKey>
  * nothing to guess that a slow or salted hash would make dearer, and every API call pays for it.
  */
 export function hashApiKey(key: string): string {
-  return hash('sha256', key)
+  return digest('sha256', key)
 }
 
 /** The store of tenants' gateway keys. Every change is published, so that no process goes on with what it remembers. */

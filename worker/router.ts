@@ -122,6 +122,9 @@ export function isClientsMistake(plan: Plan, error: ProviderError): boolean {
   // Whoever sets the clock on somebody else's deployment could stop it for all with a millisecond.
   if (error.class === 'timeout' && plan.is_timeout_clients === true) return true
   const { status } = error
+  // An organization or version of its own beside the operator's key: what is refused then is what it gave.
+  const isOverride = plan.source === 'client_credentials' && plan.owner_id === 'operator'
+  if (isOverride && (status === 401 || status === 404)) return true
   return status !== null && status >= 400 && status < 500 && ![401, 404, 408, 429].includes(status)
 }
 

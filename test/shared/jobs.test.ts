@@ -287,8 +287,5 @@ test('a result brought by an overtaken claim keeps the attempts of the newer one
   const late = formatLog([attempt(1, 'completed')])
   await store.settle.settle(first.subject, 'complete', first.token, 'completed', null, late, [])
   const attempts = (await store.jobs.read('acme', id))?.job.attempts
-  expect(attempts?.map(({ number, outcome }) => `${number} ${outcome}`)).toEqual([
-    '1 completed',
-    '2 lost',
-  ])
+  expect(attempts?.map(({ number, outcome }) => `${number} ${outcome}`)).toEqual(['1 completed', '2 lost'])
 })

@@ -176,6 +176,13 @@ test('a timeout that a client set on the operator’s deployments is its own mis
   expect(isClientsMistake(testPlan(two, { is_timeout_clients: true }), timeout)).toBe(true)
 })
 
+test('what a provider refuses of a client’s own organization does not cool the operator’s deployment', () => {
+  const plan = testPlan(two, { source: 'client_credentials', owner_id: 'operator' })
+  for (const status of [401, 404])
+    expect(isClientsMistake(plan, providerError('api_error', { status }))).toBe(true)
+  expect(isClientsMistake(plan, providerError('rate_limit', { status: 429 }))).toBe(false)
+})
+
 test('groups may be called like members of every object', () => {
   for (const group of ['constructor', '__proto__', 'toString', 'valueOf']) {
     const plan = testPlan([testDeployment('x', { group })], { group })
