@@ -1,6 +1,7 @@
-import { Queue } from 'bullmq'
+import type { Queue } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { Keys } from './keys.ts'
+import { openQueue } from './queues.ts'
 
 /** Queue of webhook deliveries, one entry a try. */
 export const WEBHOOKS_QUEUE = 'webhooks'
@@ -16,14 +17,7 @@ export type DueDelivery = { id: string; attempt: number }
  * one entry. The wait between tries is never spent here.
  */
 export function createDeliveryQueue(redis: Redis, keys: Keys) {
-  const queue = new Queue<DeliveryEntry>(WEBHOOKS_QUEUE, {
-    connection: redis,
-    prefix: keys.queuePrefix,
-    streams: { events: { maxLen: 1 } },
-    defaultJobOptions: { removeOnComplete: true, removeOnFail: true },
-  })
-  // Without a listener a connection error would end the process; the connection's own listener has logged it.
-  queue.on('error', () => {})
+  const queue: Queue<DeliveryEntry> = openQueue(WEBHOOKS_QUEUE, redis, keys)
   return {
     async add(due: readonly DueDelivery[]): Promise<void> {
       if (due.length === 0) return

@@ -8,7 +8,7 @@ import {
   withDefaults,
 } from './connection.ts'
 import type { Ids } from './ids.ts'
-import { nameFault } from './model-names.ts'
+import { nameFault } from './schemas/model-name.ts'
 import { nearMissOf } from './near-misses.ts'
 import type { Notes } from './notes.ts'
 import { capped, invalid, isObject } from './notes.ts'

@@ -19,20 +19,7 @@ export type NameMatch<Entry> = {
 export type Aliases = ReadonlyMap<string, string>
 
 /**
- * What makes a name unfit for a URL's path, or null: half a surrogate pair can't be encoded, and a segment of dots is
- * taken as the way to another path.
- */
-export function nameFault(name: string): string | null {
-  if (!name.isWellFormed()) return 'must be well-formed Unicode'
-  if (/\p{Cc}/u.test(name)) return 'must not hold control characters'
-  if (name.split('/').some((segment) => segment === '.' || segment === '..')) {
-    return 'must not have "." or ".." between slashes'
-  }
-  return null
-}
-
-/**
- * Finds what a model name stands for (routing.md 9.4): alias (one level), exact `model_name`, wildcard, then a
+ * Finds what a model name stands for: alias (one level), exact `model_name`, wildcard, then a
  * deployment's own `litellm_params.model`. Wildcards are anchored at both ends; the one with most literal characters
  * wins, then the one with fewer `*`, then the first of the config.
  */

@@ -1,11 +1,10 @@
-import type { Trust } from './connection.ts'
 import { OPERATOR, concreteBundle } from './deployments.ts'
 import { suggestion } from './did-you-mean.ts'
 import type { EgressPolicy } from './egress.ts'
 import { InvalidRequestError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import type { NameMatch } from './model-names.ts'
-import { nameFault } from './model-names.ts'
+import { nameFault } from './schemas/model-name.ts'
 import type { Notes } from './notes.ts'
 import { invalid } from './notes.ts'
 import type { OperatorConfig } from './operator-config.ts'
@@ -13,10 +12,10 @@ import type { OperatorDeployment } from './operator-deployments.ts'
 import { isCallable } from './operator-deployments.ts'
 import { assemblePlan } from './plan-assembly.ts'
 import type { PlanCache } from './plan-cache.ts'
+import type { PlanContext } from './plan-context.ts'
 import { planOfConfig } from './plan-of-config.ts'
 import { planOfCredentials } from './plan-of-credentials.ts'
 import { findProvider } from './provider-catalog.ts'
-import type { RequestSettings, SplitRequest } from './request-settings.ts'
 import { readRequestSettings, refuseMocks, splitRequest } from './request-settings.ts'
 import { requireKnownGroups } from './router-settings.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
@@ -31,22 +30,6 @@ export type PlanDependencies = {
   egress: EgressPolicy
   /** One for a process; without it every request is resolved anew. */
   cache?: PlanCache | null
-}
-
-/** One request on its way to a plan. */
-export type PlanContext = {
-  model: string
-  split: SplitRequest
-  settings: RequestSettings
-  notes: Notes
-  tenant: string
-  customer: string | null
-  /** Whose deployments a client's are: an opaque HMAC of tenant and customer. */
-  ownerId: () => string
-  trust: Trust
-  operator: OperatorConfig
-  ids: Ids
-  cache: PlanCache | null
 }
 
 export type ResolvedPlan = {

@@ -1,4 +1,4 @@
-/** What the gateway knows of one provider (routing.md 4.2). */
+/** What the gateway knows of one provider. */
 export type ProviderEntry = {
   name: string
   /** Wire form: OpenAI's, Azure's, or one that this version does not speak. */

@@ -12,11 +12,11 @@ export type JobEntry = { jobId: string; generation: number }
 export type FedJob = { id: string; generation: number }
 
 /**
- * Opens the queue of single jobs for adding. Entry ids end in the enqueue generation, since BullMQ silently ignores an
- * id it still knows. Entries are removed when processed; the event stream is kept to its shortest: nobody reads it.
+ * Opens a BullMQ queue for adding. Entries are removed when processed; the event stream is kept to its shortest: nobody
+ * reads it.
  */
-export function createJobQueue(redis: Redis, keys: Keys) {
-  const queue = new Queue<JobEntry>(JOBS_QUEUE, {
+export function openQueue<Entry>(name: string, redis: Redis, keys: Keys): Queue<Entry> {
+  const queue = new Queue<Entry>(name, {
     connection: redis,
     prefix: keys.queuePrefix,
     streams: { events: { maxLen: 1 } },
@@ -24,6 +24,15 @@ export function createJobQueue(redis: Redis, keys: Keys) {
   })
   // Without a listener a connection error would end the process; the connection's own listener has logged it.
   queue.on('error', () => {})
+  return queue
+}
+
+/**
+ * Opens the queue of single jobs. Entry ids end in the enqueue generation, since BullMQ silently ignores an id it still
+ * knows.
+ */
+export function createJobQueue(redis: Redis, keys: Keys) {
+  const queue: Queue<JobEntry> = openQueue(JOBS_QUEUE, redis, keys)
   return {
     async add(fed: readonly FedJob[]): Promise<void> {
       const [first] = fed

@@ -9,7 +9,7 @@ import type { RouterSettings, UserDeployment } from './schemas/user-config.ts'
 export const HOPS_MAX = 10
 const RETRY_AFTER_S_MAX = 60
 
-/** LiteLLM's defaults (routing.md 13); the timeout is ours, theirs is 6000 s. */
+/** LiteLLM's defaults; the timeout is ours, theirs is 6000 s. */
 const DEFAULTS = { numRetries: 2, maxFallbacks: 5, timeoutS: 600, retryAfterS: 0, cooldownTimeS: 5 }
 
 /** `group -> other groups`, as written; `*` stands for every group without an entry of its own. */

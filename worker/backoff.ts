@@ -12,7 +12,6 @@ const RETRY_AFTER_MAX_MS = 7 * 86_400_000
  * @param options.retryAfterSecondsMin `retry_after` of the config; above 8 it counts as 8.
  * @param options.hasHealthyOthers Another deployment can be tried at once.
  * @param options.random Uniform in [0, 1).
- * @see design: routing.md 5.3
  */
 export function retryDelayMs(options: {
   retry: number

@@ -48,7 +48,7 @@ export const CHAT_PARAMS = [
 /** Where and as whom a provider is called; all providers we serve know these. */
 export const CONNECTION_FIELDS = ['api_key', 'api_base', 'base_url', 'api_version', 'organization'] as const
 
-/** Secrets, and addresses to which secrets would go, of single providers (routing.md 2.2). */
+/** Secrets, and addresses to which secrets would go, of single providers. */
 export const PROVIDER_SECRETS = [
   'azure_ad_token',
   'azure_ad_token_provider',

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { nameFault } from '../model-names.ts'
+import { nameFault } from './model-name.ts'
 import {
   CHAT_PARAMS,
   CONNECTION_FIELDS,

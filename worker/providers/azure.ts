@@ -20,7 +20,6 @@ export function createAzure(outbound: Outbound): Provider {
 /**
  * Where Azure takes a chat completion: by deployment name and `api-version`; without them on the v1 surface; at the base
  * itself when that names a deployment, or is a Cloudflare AI gateway. Null without a base.
- * @see design: routing.md 4.4
  * @see https://learn.microsoft.com/azure/ai-services/openai/api-version-lifecycle
  */
 export function azureChatUrl(
