@@ -105,6 +105,9 @@ function serverArguments(redisDir: string, socket: string, options: EmbeddedRedi
     save: '',
     // What is sealed does not compress; trying to would be most of a rewrite's work. And small files are not worth one.
     rdbcompression: 'no',
+    // A record is a hash of some twenty fields, few of them large: one piece of memory instead of forty. The name that all
+    // versions know.
+    'hash-max-ziplist-value': '4096',
     'auto-aof-rewrite-min-size': '256mb',
     maxmemory: String(memoryBytes),
     'maxmemory-policy': 'noeviction',

@@ -13,8 +13,9 @@ const CONNECT_MS_MAX = 10_000
 const LOST_TRIES_MAX = 3
 /** What a receiver answers is thrown away; this only keeps a flood out. */
 const RESPONSE_BYTES_MAX = 1024 * 1024
-// Half of the slots that a worker has for webhooks (worker/main.ts).
-const TENANT_SLOTS = 25
+/** Tries under way at once in one worker. Apart from those of completions, so that a slow receiver takes none of them. */
+export const WEBHOOK_SLOTS = 50
+const TENANT_SLOTS = WEBHOOK_SLOTS / 2
 const PUT_BACK_MS = 1_000
 
 /** What came of one try. `error` says why no answer came. */

@@ -22,7 +22,7 @@ import { createEndedReader } from '../shared/webhooks.ts'
 import { createWindow } from '../shared/window.ts'
 import { createAnnounce } from './announce.ts'
 import { createCompletion } from './completion.ts'
-import { createDeliveryProcessor } from './delivery.ts'
+import { createDeliveryProcessor, WEBHOOK_SLOTS } from './delivery.ts'
 import { createFeeder } from './feeder.ts'
 import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
@@ -30,8 +30,6 @@ import { RunningJobs } from './running.ts'
 import { createSweeper } from './sweeper.ts'
 import { startJobsWorkers, startWorker } from './workers.ts'
 
-// Webhooks are short calls; they have slots of their own, so that a slow receiver takes none from completions.
-const WEBHOOK_CONCURRENCY = 50
 // A try that its worker does not end in time is another worker's.
 const DELIVERY_LEASE_MARGIN_MS = 2_000
 const CLOSE_MS = 1_000
@@ -146,7 +144,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     keys,
     log,
     ...settings,
-    concurrency: WEBHOOK_CONCURRENCY,
+    concurrency: WEBHOOK_SLOTS,
   })
   sweeper.start()
   void feed()

@@ -48,15 +48,24 @@ export function createSweeper(deps: {
   async function tick(): Promise<void> {
     const leaseMs = Math.max(1_000, deps.tickMs * LEASE_FACTOR)
     if (!(await window.holdSweeper(deps.workerId, leaseMs))) return
+    // Forgetting comes first and each chore stands alone: a Redis that is full refuses the others, and this makes room.
+    const chores = isChoreTime()
+      ? [lookAtDue, feedWaiting, deps.feedDeliveries, mendEntries, announceLeftOver, rewriteLog]
+      : [feedWaiting, deps.feedDeliveries]
+    const failures: unknown[] = []
+    for (const chore of chores) await chore().catch((error: unknown) => failures.push(error))
+    if (failures.length > 0) throw failures[0]
+  }
+
+  function isChoreTime(): boolean {
+    const isTime = performance.now() - choresAt >= CHORES_EVERY_MS
+    if (isTime) choresAt = performance.now()
+    return isTime
+  }
+
+  async function feedWaiting(): Promise<void> {
     const { tenantsWaiting } = await window.wake()
     if (tenantsWaiting > 0) await deps.feed()
-    await deps.feedDeliveries()
-    if (performance.now() - choresAt < CHORES_EVERY_MS) return
-    choresAt = performance.now()
-    await mendEntries()
-    await lookAtDue()
-    await announceLeftOver()
-    await rewriteLog()
   }
 
   /** Jobs of the window that are neither claimed nor in BullMQ: enqueued anew. */
