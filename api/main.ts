@@ -91,4 +91,4 @@ async function serve(
   }
 }
 
-await runProcess(process, 'api', start)
+await runProcess(process, process.env, 'api', start)

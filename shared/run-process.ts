@@ -8,20 +8,21 @@ export type StartProcess = (config: Config, log: Logger, signal: AbortSignal) =>
 /**
  * The life of an API or worker process: configuration, start, a signal (or the end of its parent, when it is supervised),
  * stop. What can't start says why in one sentence and ends with exit code 1.
- * @param process Handed in by the entry point: nothing else touches the environment or signals.
+ * @param host The process, and its environment: handed in by the entry point, nothing else touches them.
  */
 export async function runProcess(
-  process: NodeJS.Process,
+  host: NodeJS.Process,
+  environment: NodeJS.ProcessEnv,
   name: 'api' | 'worker',
   start: StartProcess,
 ): Promise<void> {
   const stopping = new AbortController()
   const stop = () => stopping.abort()
-  process.once('SIGTERM', stop)
-  process.once('SIGINT', stop)
-  if (process.env.GATEWAY_EXIT_WITH_PARENT === '1') process.once('disconnect', stop)
+  host.once('SIGTERM', stop)
+  host.once('SIGINT', stop)
+  if (environment.GATEWAY_EXIT_WITH_PARENT === '1') host.once('disconnect', stop)
   try {
-    const config = parseConfig(process.env)
+    const config = parseConfig(environment)
     const log = createLog(config.logLevel, name)
     const close = await start(config, log, stopping.signal)
     if (!stopping.signal.aborted) {
@@ -31,12 +32,12 @@ export async function runProcess(
     await close()
   } catch (error) {
     if (!stopping.signal.aborted) {
-      process.stderr.write(`The ${name} can't start. ${describe(error)}\n`)
-      process.exitCode = 1
+      host.stderr.write(`The ${name} can't start. ${describe(error)}\n`)
+      host.exitCode = 1
     }
   }
   // What was opened here is closed; a connection that BullMQ opened for itself during an outage may not be.
-  process.exit()
+  host.exit()
 }
 
 function describe(error: unknown): string {

@@ -10,7 +10,7 @@ const ROOMS = ['api', 'worker', 'shared', 'cli', 'test', 'bench']
 const DOOR = 'worker/outbound.ts'
 const DOOR_PARTS = ['worker/connector.ts', 'worker/exchange.ts', 'worker/resolve.ts']
 /** Entry points, and the life of a process, which gets its `process` from them. */
-const ENTRIES = ['api/main.ts', 'worker/main.ts', 'shared/run-process.ts']
+const ENTRIES = ['api/main.ts', 'worker/main.ts']
 
 type Source = { file: string; text: string; imports: Import[] }
 type Import = { name: string; isType: boolean }

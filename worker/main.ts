@@ -188,4 +188,4 @@ async function drain(
   clearTimeout(timer)
 }
 
-await runProcess(process, 'worker', start)
+await runProcess(process, process.env, 'worker', start)
