@@ -24,7 +24,7 @@ import { createKeyCache } from './key-cache.ts'
 async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
   const operator = loadOperatorConfig(config.operatorConfigFile, process.env)
   for (const warning of operator.warnings) log.warn(`${config.operatorConfigFile}: ${warning}`)
-  const redis = createRedis(config.redis.url, 'commands', log)
+  const redis = createRedis(config.redis.url, 'commands', log, config.redis.timeoutMs)
   const subscriber = createRedis(config.redis.url, 'blocking', log)
   const closeConnections = () => {
     redis.disconnect()

@@ -47,6 +47,7 @@ const Environment = z.object({
     .string()
     .regex(/^[a-z0-9-]{1,32}$/)
     .default('byok'),
+  GATEWAY_REDIS_TIMEOUT_MS: milliseconds(900),
   GATEWAY_BODY_BYTES_MAX: milliseconds(10 * 1024 * 1024),
   GATEWAY_SYNC_HOLD_MS: milliseconds(280_000),
   GATEWAY_SYNC_DEADLINE_MS: milliseconds(600_000),
@@ -100,7 +101,12 @@ export function parseConfig(environment: Record<string, string | undefined>) {
   return {
     listen: { host: env.HOST, port: env.PORT, bodyBytesMax: env.GATEWAY_BODY_BYTES_MAX },
     logLevel: env.LOG_LEVEL,
-    redis: { url: env.REDIS_URL, keyPrefix: env.GATEWAY_KEY_PREFIX },
+    redis: {
+      url: env.REDIS_URL,
+      keyPrefix: env.GATEWAY_KEY_PREFIX,
+      /** A command that takes longer has failed: below a second, so that a call is told in time. */
+      timeoutMs: env.GATEWAY_REDIS_TIMEOUT_MS,
+    },
     operatorConfigFile: env.GATEWAY_CONFIG ?? (existsSync('config.yaml') ? 'config.yaml' : null),
     secrets: {
       masterKey: env.GATEWAY_MASTER_KEY ?? null,

@@ -14,9 +14,15 @@ const COMMAND_TIMEOUT_MS = 900
  * Opens a connection to `REDIS_URL`: `redis://`, `rediss://`, `unix:///path/to.sock`,
  * `redis+sentinel://h1:26379,h2:26379/NAME`, `redis+cluster://h1:6379,h2:6379`, the last two with `user:password@`
  * before the first host where Redis wants a login. The caller closes it.
+ * @param timeoutMs How long a command of role `commands` may take before it fails.
  * @throws {ConfigError} for any other form; it repeats nothing of the URL.
  */
-export function createRedis(url: string, role: RedisRole, log: Logger): Redis {
+export function createRedis(
+  url: string,
+  role: RedisRole,
+  log: Logger,
+  timeoutMs = COMMAND_TIMEOUT_MS,
+): Redis {
   const options: RedisOptions = {
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 1000),
     ...(role === 'commands'
@@ -25,8 +31,8 @@ export function createRedis(url: string, role: RedisRole, log: Logger): Redis {
           maxRetriesPerRequest: 0,
           autoResendUnfulfilledCommands: false,
           enableOfflineQueue: false,
-          commandTimeout: COMMAND_TIMEOUT_MS,
-          connectTimeout: COMMAND_TIMEOUT_MS,
+          commandTimeout: timeoutMs,
+          connectTimeout: timeoutMs,
         }
       : { maxRetriesPerRequest: null, enableOfflineQueue: true }),
   }

@@ -40,7 +40,7 @@ const HAND_BACK_MS = 5_000
 async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
   const operator = loadOperatorConfig(config.operatorConfigFile, process.env)
   const { worker: settings, redis: redisConfig, secrets } = config
-  const redis = createRedis(redisConfig.url, 'commands', log)
+  const redis = createRedis(redisConfig.url, 'commands', log, redisConfig.timeoutMs)
   const blocking = createRedis(redisConfig.url, 'blocking', log)
   const subscriber = createRedis(redisConfig.url, 'blocking', log)
   const closeConnections = () =>

@@ -18,7 +18,7 @@ describe.skipIf(!isPossible)('Redis goes away and comes back', () => {
   beforeAll(async () => {
     redis = await startRedis('always')
     provider = await startProvider()
-    gateway = await startGateway({ redisUrl: redis.url })
+    gateway = await startGateway({ redisUrl: redis.url, env: { GATEWAY_REDIS_TIMEOUT_MS: '900' } })
   })
 
   afterAll(async () => {
