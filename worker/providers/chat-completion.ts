@@ -8,7 +8,7 @@ import { readUsage } from './usage.ts'
 
 const CONNECT_MS = 10_000
 const IDLE_MS = 120_000
-const RESPONSE_BYTES_MAX = 32 * 1024 * 1024
+const RESPONSE_BYTES_MAX = 10 * 1024 * 1024
 const REQUEST_ID_HEADERS = ['x-request-id', 'request-id', 'apim-request-id']
 
 /**
