@@ -9,6 +9,8 @@ import { ConfigError } from './errors.ts'
 export type RedisRole = 'commands' | 'blocking'
 
 const COMMAND_TIMEOUT_MS = 900
+// Few enough that Redis and its callers work at the same time: it answers a batch only when it has done all of it.
+const WRITES_JOINED_MAX = 8
 
 /**
  * Opens a connection to `REDIS_URL`: `redis://`, `rediss://`, `unix:///path/to.sock`,
@@ -63,17 +65,21 @@ function joinWrites(redis: Redis): Redis {
 
 function joinWritesOf(stream: Redis['stream']): void {
   const write = stream.write.bind(stream) as (...args: unknown[]) => boolean
-  let isHeld = false
+  let held = 0
+  const flush = () => {
+    if (held === 0) return
+    held = 0
+    stream.uncork()
+  }
   stream.write = (...args: unknown[]) => {
-    if (!isHeld) {
-      isHeld = true
+    if (held === 0) {
       stream.cork()
-      setImmediate(() => {
-        isHeld = false
-        stream.uncork()
-      })
+      setImmediate(flush)
     }
-    return write(...args)
+    held += 1
+    const isFlowing = write(...args)
+    if (held >= WRITES_JOINED_MAX) flush()
+    return isFlowing
   }
 }
 
