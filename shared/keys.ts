@@ -14,7 +14,6 @@ export function createKeys(prefix: string) {
     idempotency: (fingerprint: string) => `${shard}:idem:${fingerprint}`,
     /** Sorted set of a tenant's job ids by creation, for lists. */
     index: (tenant: string) => `${shard}:index:${tenant}`,
-    indexPrefix: `${shard}:index:`,
 
     /** Sorted set of what is in BullMQ or running, by when its queue entry, or its claim's lease, is overdue. */
     window: `${shard}:window`,

@@ -229,8 +229,6 @@ export function createCompletion(deps: CompletionDeps) {
   return { run: runEntry }
 }
 
-export type Completion = ReturnType<typeof createCompletion>
-
 function isOnlyGroup({ claim, progress, waits }: Run): boolean {
   return waits.length === 0 && nextGroup(claim.plan, progress) === null
 }

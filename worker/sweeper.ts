@@ -141,5 +141,3 @@ export function createSweeper(deps: {
     },
   }
 }
-
-export type Sweeper = ReturnType<typeof createSweeper>
