@@ -1,6 +1,7 @@
 import type { Progress } from '../shared/claims.ts'
 import type { Plan, PlanDeployment } from '../shared/schemas/plan.ts'
-import type { ErrorClass, ProviderError } from './providers/provider.ts'
+import type { ErrorClass } from '../shared/schemas/error-class.ts'
+import type { ProviderError } from './providers/provider.ts'
 
 /** Where a job starts: the group it asked for, nothing tried. */
 export function startProgress(plan: Plan): Progress {

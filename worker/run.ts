@@ -3,7 +3,8 @@ import { formatLog, keepAttempts } from '../shared/job-record.ts'
 import type { Attempt, JobError } from '../shared/schemas/job.ts'
 import type { ScriptArgument } from '../shared/scripts.ts'
 import { loseAttempt } from './attempt.ts'
-import type { ErrorClass, ProviderError } from './providers/provider.ts'
+import type { ErrorClass } from '../shared/schemas/error-class.ts'
+import type { ProviderError } from './providers/provider.ts'
 import { startProgress } from './router.ts'
 
 /** A group that has nothing free now, and when it will. */

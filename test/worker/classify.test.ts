@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import { OutboundError, type OutboundErrorKind } from '../../worker/outbound-error.ts'
 import { classifyAnswer, classifyFailure, invalidAnswer } from '../../worker/providers/classify.ts'
-import type { ErrorClass } from '../../worker/providers/provider.ts'
+import type { ErrorClass } from '../../shared/schemas/error-class.ts'
 import { createRedact } from '../../worker/providers/redact.ts'
 import { ANSWERS, openaiError } from './provider-answers.ts'
 

@@ -1,4 +1,4 @@
-import type { ErrorClass } from '../../worker/providers/provider.ts'
+import type { ErrorClass } from '../../shared/schemas/error-class.ts'
 
 /** An error body in OpenAI's shape. */
 export const openaiError = (

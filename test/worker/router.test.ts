@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Progress } from '../../shared/claims.ts'
 import type { Plan } from '../../shared/schemas/plan.ts'
-import type { ErrorClass, ProviderError } from '../../worker/providers/provider.ts'
+import type { ErrorClass } from '../../shared/schemas/error-class.ts'
+import type { ProviderError } from '../../worker/providers/provider.ts'
 import {
   countsAsAttempt,
   isClientsMistake,

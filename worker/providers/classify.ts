@@ -1,7 +1,8 @@
 import { parseRetryAfterMs } from '../backoff.ts'
 import { OutboundError, type OutboundErrorKind } from '../outbound-error.ts'
 import { parseJson, readErrorBody, type ErrorBody } from './error-body.ts'
-import type { ErrorClass, ProviderError } from './provider.ts'
+import type { ErrorClass } from '../../shared/schemas/error-class.ts'
+import type { ProviderError } from './provider.ts'
 import type { Redact } from './redact.ts'
 
 const MESSAGE_CHARACTERS_MAX = 1_000

@@ -1,24 +1,5 @@
+import type { ErrorClass } from '../../shared/schemas/error-class.ts'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
-
-/** LiteLLM's exception classes, in snake_case: what retries, fallbacks and cooldowns go by. */
-export type ErrorClass =
-  | 'bad_request'
-  | 'context_window_exceeded'
-  | 'content_policy_violation'
-  | 'authentication'
-  | 'payment_required'
-  | 'permission_denied'
-  | 'not_found'
-  | 'timeout'
-  | 'unprocessable_entity'
-  | 'rate_limit'
-  | 'internal_server'
-  | 'bad_gateway'
-  | 'service_unavailable'
-  | 'api_error'
-  | 'api_connection'
-  | 'response_invalid'
-  | 'egress_refused'
 
 /** Why a call failed, decided once where it is made. Safe to store and show: no key, no URL, no foreign HTML. */
 export type ProviderError = {
