@@ -1,11 +1,11 @@
-import type { z } from 'zod'
 import { RETRIES_MAX, TIMEOUT_S_MAX, readExtraBody, secondsOf } from './deployments.ts'
 import { nearMissOf } from './near-misses.ts'
 import type { Notes } from './notes.ts'
-import { capped, invalid, jsonPath } from './notes.ts'
+import { capped, invalid } from './notes.ts'
 import { isInert, refusalOf, refuseHarmful, refuseReferences } from './refused-keys.ts'
 import type { FallbackEntry } from './router-settings.ts'
-import { HOPS_MAX, readFallbacks } from './router-settings.ts'
+import { HOPS_MAX } from './router-settings.ts'
+import { parsed, readRequestFallbacks } from './request-fallbacks.ts'
 import {
   CHAT_PARAMS,
   CONNECTION_FIELDS,
@@ -110,32 +110,6 @@ function readTimeout(fields: Record<string, unknown>, notes: Notes): number | nu
   if (value === undefined) return null
   if (!Timeout.safeParse(value).success) throw invalid(name, 'must be a number of seconds above 0.')
   return capped(secondsOf(value), TIMEOUT_S_MAX, name, notes)
-}
-
-/** The map form has an effect; the two list forms are checked. */
-function readRequestFallbacks(value: unknown, notes: Notes): FallbackEntry[] | null {
-  if (value === undefined) return null
-  refuseReferences(value, 'fallbacks')
-  const isMapForm = Array.isArray(value) && value.every((item) => isMap(item))
-  if (isMapForm) return readFallbacks(parsed(FallbackMaps, value, 'fallbacks'), 'fallbacks')
-  parsed(FallbackList, value, 'fallbacks')
-  notes.notYetActive.push('fallbacks')
-  return null
-}
-
-function isMap(item: unknown): boolean {
-  return (
-    typeof item === 'object' && item !== null && Object.values(item).every((value) => Array.isArray(value))
-  )
-}
-
-function parsed<Shape extends z.ZodType>(schema: Shape, value: unknown, path: string): z.infer<Shape> {
-  const result = schema.safeParse(value)
-  if (result.success) return result.data
-  const issue = result.error.issues[0]
-  const isPlain = issue !== undefined && issue.code !== 'invalid_union'
-  const advice = isPlain ? `${issue.message}.` : 'must be a list of model groups, or of {"group": [groups]}.'
-  throw invalid(jsonPath(path, issue?.path ?? []), advice.charAt(0).toLowerCase() + advice.slice(1))
 }
 
 const LATER_FIELDS = [
