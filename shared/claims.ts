@@ -11,7 +11,7 @@ import type { SettleSubject } from './settle.ts'
 
 /** Where a job stands in its plan; kept in the record so that a snooze or a crash goes on where it was. */
 export type Progress = {
-  /** Model group that is being tried, and fallback groups still to try, in order. */
+  /** Model group that is being tried, and groups of outer fallback lists still to try after its own fallbacks, in order. */
   group: string
   pending: string[]
   visited: string[]
@@ -25,6 +25,8 @@ export type Progress = {
   dead: string[]
   /** Deployment whose limits already hold a place for this job, and when, in milliseconds by Redis' clock. */
   slot: { id: string; at: number } | null
+  /** Tokens of the largest context window that did not hold the prompt. */
+  outgrown?: number
   /** A group that had nothing free and is to be waited for when all else failed. */
   waiting: Progress | null
 }

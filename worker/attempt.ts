@@ -2,18 +2,19 @@ import type { Claim } from '../shared/claims.ts'
 import { bundleOf } from '../shared/deployments.ts'
 import type { Grant } from '../shared/deployment-state.ts'
 import type { Attempt } from '../shared/schemas/job.ts'
-import type { CredentialBundle, PlanDeployment } from '../shared/schemas/plan.ts'
+import { costOf } from '../shared/prices.ts'
+import type { CredentialBundle, Plan, PlanDeployment } from '../shared/schemas/plan.ts'
 import type { CallOutcome, Provider, ProviderError } from './providers/provider.ts'
 
 /** Finds the provider family that serves a bundle. */
 export type Providers = (bundle: CredentialBundle) => Provider
 
 /** The attempt as it is noted before the call: whatever dies after this, the call stays known. */
-export function openAttempt(number: number, deployment: PlanDeployment, nowMs: number): Attempt {
+export function openAttempt(number: number, deployment: PlanDeployment, plan: Plan, nowMs: number): Attempt {
   return {
     number,
     deployment: deployment.name,
-    model_group: deployment.group,
+    model_group: shownGroup(plan, deployment.group),
     provider: deployment.provider,
     started_at: nowMs,
     ended_at: null,
@@ -24,12 +25,19 @@ export function openAttempt(number: number, deployment: PlanDeployment, nowMs: n
     possibly_billed: false,
     input_tokens: null,
     output_tokens: null,
+    cost: null,
   }
+}
+
+/** A model group as its caller knows it: one made of a fallback object goes by that object's model. */
+export function shownGroup({ group_names: names }: Plan, group: string): string {
+  return (names && Object.hasOwn(names, group) ? names[group] : undefined) ?? group
 }
 
 /** The attempt as its outcome leaves it. */
 export function closeAttempt(
   attempt: Attempt,
+  { prices }: PlanDeployment,
   outcome: CallOutcome,
   isStopped: boolean,
   nowMs: number,
@@ -43,6 +51,7 @@ export function closeAttempt(
       status_code: status,
       input_tokens: usage?.input_tokens ?? null,
       output_tokens: usage?.output_tokens ?? null,
+      cost: costOf(usage, prices, (nowMs - attempt.started_at) / 1_000),
     }
   }
   const { error } = outcome
@@ -55,6 +64,11 @@ export function closeAttempt(
     retry_after: error.retryAfterMs === null ? null : error.retryAfterMs / 1000,
     possibly_billed: error.isPossiblyBilled,
   }
+}
+
+/** The call brought an answer that is passed over for what the content filter left of it. It was used, so it was charged. */
+export function filteredAttempt(attempt: Attempt, error: ProviderError): Attempt {
+  return { ...attempt, outcome: 'failed', error_class: error.class, possibly_billed: true }
 }
 
 /** An attempt whose worker died: nobody knows how the call ended, so it may be on the bill. */
@@ -76,7 +90,7 @@ export async function callDeployment(
   const own = claim.bundles?.[claim.plan.deployments.indexOf(deployment)]
   const bundle = bundleOf(deployment, own, deps.operatorBundles)
   if (!bundle) return { kind: 'error', error: unknownDeployment(deployment.id) }
-  return deps.providers(bundle).chat({ bundle, body: claim.body, ...limits })
+  return deps.providers(bundle).chat({ bundle, body: claim.body, drop: claim.plan.drop ?? null, ...limits })
 }
 
 // Refused like an address: no retry mends it, another deployment may do.
@@ -91,5 +105,6 @@ function unknownDeployment(id: string): ProviderError {
     isRetryable: false,
     retryAfterMs: null,
     isPossiblyBilled: false,
+    headers: {},
   }
 }

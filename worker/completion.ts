@@ -1,23 +1,24 @@
 import type { Claim, Claims } from '../shared/claims.ts'
-import type { DeploymentState, Grant, Reservation } from '../shared/deployment-state.ts'
+import type { DeploymentState, Grant } from '../shared/deployment-state.ts'
 import { SealError } from '../shared/errors.ts'
-import { formatLog } from '../shared/job-record.ts'
 import type { Logger } from '../shared/log.ts'
 import type { FedJob } from '../shared/queues.ts'
 import type { Attempt } from '../shared/schemas/job.ts'
-import type { CredentialBundle, PlanDeployment } from '../shared/schemas/plan.ts'
-import type { ScriptArgument } from '../shared/scripts.ts'
+import type { CredentialBundle } from '../shared/schemas/plan.ts'
 import { type Settle, type SettleResult, type SettleSubject } from '../shared/settle.ts'
-import { callDeployment, closeAttempt, openAttempt, type Providers } from './attempt.ts'
+import { callDeployment, closeAttempt, filteredAttempt, type Providers } from './attempt.ts'
+import { choose } from './choosing.ts'
 import { createEnding, type RunOutcome } from './ending.ts'
-import { retryDelayMs } from './backoff.ts'
-import { persist, RedisAwayError } from './persist.ts'
-import type { ProviderError } from './providers/provider.ts'
-import { countsAsAttempt, isClientsMistake, judge, nextGroup, orderCandidates } from './router.ts'
+import { failFirst } from './first-failure.ts'
+import { createLeaving } from './leaving.ts'
+import { RedisAwayError } from './persist.ts'
+import type { CallOutcome, ProviderReply } from './providers/provider.ts'
 import { jobError, noteAttempt, openRun, workerLostError, type Run } from './run.ts'
 import type { Hold, RunningJobs } from './running.ts'
-import { estimateTokens } from './tokens.ts'
-import { createWaiting, waitForFirst } from './waiting.ts'
+import { createStarting } from './starting.ts'
+import { strategyOf } from './strategies.ts'
+import { timeoutMsOf } from './timeouts.ts'
+import { createWaiting } from './waiting.ts'
 
 export type CompletionDeps = {
   claims: Claims
@@ -42,7 +43,9 @@ export type CompletionDeps = {
 export function createCompletion(deps: CompletionDeps) {
   const { claims, state, running, log } = deps
   const ending = createEnding(deps)
-  const waiting = createWaiting({ claims, ending, afterSnooze: deps.afterSnooze })
+  const waiting = createWaiting({ claims, state, ending, afterSnooze: deps.afterSnooze })
+  const starting = createStarting(deps)
+  const leaving = createLeaving({ state, ending, random: deps.random })
   const { complete, endClaim, endUnreadable, endFree, stop, letGo } = ending
   const { waitFor, rest } = waiting
 
@@ -85,63 +88,59 @@ export function createCompletion(deps: CompletionDeps) {
     }
   }
 
-  /** One turn of the loop: reserve, call, judge. Null: go on. */
+  /** One turn of the loop: choose, take a place, call, judge. Null: go on. */
   async function step(run: Run, hold: Hold): Promise<RunOutcome | null> {
     const { plan } = run.claim
-    const candidates = choose(run)
-    const [first] = candidates
-    if (!first) return moveOn(run)
+    const choice = choose(run, deps.random)
+    if (choice.kind === 'nobody') return leaving.moveOn(run, choice.reason)
     if (run.progress.counted >= plan.max_attempts) return endClaim(run, 'failed', jobError(run.lastError))
+    const [{ deployment: first }] = choice.candidates
     if (run.backoffMs !== null && run.progress.failed.includes(first.id)) return backOff(run, hold)
-
-    const attempt = openAttempt(run.attemptsMade + 1, first, Date.now())
-    // The first choice is nearly always free: its start is noted beside the reservation, not after it.
-    const isLikelyFree = run.progress.slot === null && run.waits.length === 0
-    const [reservation, noted] = await Promise.all([
-      away(hold, () => reserve(run, candidates)),
-      isLikelyFree ? away(hold, () => startAttempt(run, attempt)) : null,
-    ])
-    if (noted !== null && noted !== 'started') {
-      if (reservation.kind === 'go') release(run, reservation.grant)
-      return letGo(run, noted)
-    }
-    if (reservation.kind === 'wait')
-      return run.backoffMs === null ? waitFor(run, hold, reservation) : backOff(run, hold)
-    const { grant } = reservation
-    const made =
-      grant.deployment === first ? attempt : openAttempt(attempt.number, grant.deployment, Date.now())
-    if (!noted || grant.deployment !== first) {
-      const again = await away(hold, () => startAttempt(run, made))
-      if (again !== 'started') {
-        release(run, grant)
-        return letGo(run, again)
-      }
-    }
-    run.attemptsMade++
-    run.progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
-    run.waits = run.waits.filter((wait) => wait.progress.group !== grant.deployment.group)
-    run.isLastResort = false
-    run.backoffMs = null
-
-    // Not shortened to the deadline: the hold stops the call then, so that it ends `expired` and not as a timeout.
-    const timeoutMs = Math.max(1, (grant.deployment.timeout_s ?? plan.timeout_s) * 1000)
-    const outcome = await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal })
-    const isStopped = outcome.kind === 'error' && hold.reason() !== null
-    noteAttempt(run, closeAttempt(made, outcome, isStopped, Date.now()))
-    if (outcome.kind === 'reply') return complete(run, grant, outcome.reply)
-    if (isStopped) {
-      release(run, grant)
-      return null
-    }
-    return afterFailure(run, hold, grant, outcome.error)
+    const started = await starting.start(run, hold, choice.candidates)
+    if (started.kind === 'wait')
+      return run.backoffMs === null ? waitFor(run, hold, started) : backOff(run, hold)
+    if (started.kind !== 'started') return letGo(run, started.kind)
+    noteStart(run, started.grant)
+    return call(run, hold, started.grant, started.attempt)
   }
 
-  /** Best first. While a back-off is due, those that have not failed in this job come alone: they need not wait. */
-  function choose(run: Run): PlanDeployment[] {
-    const { progress, claim, backoffMs } = run
-    const candidates = orderCandidates(claim.plan, progress, deps.random)
-    const fresh = backoffMs === null ? [] : candidates.filter(({ id }) => !progress.failed.includes(id))
-    return fresh.length > 0 ? fresh : candidates
+  async function call(run: Run, hold: Hold, grant: Grant, attempt: Attempt): Promise<RunOutcome | null> {
+    const { plan, body } = run.claim
+    const played = attempt.number === 1 ? plan.first_failure : undefined
+    // Not shortened to the deadline: the hold stops the call then, so that it ends `expired` and not as a timeout.
+    const timeoutMs = timeoutMsOf(plan, grant.deployment, body['stream'] === true)
+    const outcome: CallOutcome = played
+      ? { kind: 'error', error: failFirst(played) }
+      : await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal })
+    const isStopped = outcome.kind === 'error' && hold.reason() !== null
+    const closed = closeAttempt(attempt, grant.deployment, outcome, isStopped, Date.now())
+    if (outcome.kind === 'reply') {
+      noteUse(run, grant, outcome.reply, closed)
+      const fallsBack = leaving.fallsBackFromFilter(run, grant, outcome.reply)
+      noteAttempt(run, fallsBack && run.lastError ? filteredAttempt(closed, run.lastError) : closed)
+      return fallsBack ? null : complete(run, outcome.reply)
+    }
+    noteAttempt(run, closed)
+    if (isStopped) {
+      starting.release(run, grant)
+      return null
+    }
+    if (played) return leaving.afterPlayedFailure(run, hold, grant, outcome.error)
+    return leaving.afterFailure(run, hold, grant, outcome.error)
+  }
+
+  // Nobody waits for it: what it changes is asked by the next job.
+  function noteUse(run: Run, grant: Grant, reply: ProviderReply, attempt: Attempt): void {
+    const { plan, id } = run.claim
+    const success = {
+      usage: reply.usage,
+      latencyMs: (attempt.ended_at ?? attempt.started_at) - attempt.started_at,
+      restMs: reply.restMs,
+      strategy: strategyOf(plan, grant.deployment.group),
+    }
+    state.succeed(plan, grant, success).catch((error: unknown) => {
+      log.warn({ err: error, job_id: id }, 'Usage of a deployment could not be noted')
+    })
   }
 
   function backOff(run: Run, hold: Hold): Promise<RunOutcome | null> {
@@ -150,90 +149,16 @@ export function createCompletion(deps: CompletionDeps) {
     return rest(run, hold, waitMs, 'retrying')
   }
 
-  // A probe that is never made, or never answered, must not keep its deployment closed.
-  function release(run: Run, grant: Grant): void {
-    state.release(run.claim.plan, grant).catch((error: unknown) => {
-      log.warn({ err: error, job_id: run.claim.id }, 'A probe could not be given back')
-    })
-  }
-
-  function reserve(run: Run, candidates: readonly PlanDeployment[]): Promise<Reservation> {
-    const { claim, progress } = run
-    if (run.tokens === null && candidates.some(({ tpm }) => tpm !== null))
-      run.tokens = estimateTokens(claim.body)
-    return state.reserve(claim.plan.owner_id, candidates, {
-      tokens: run.tokens ?? 0,
-      slot: progress.slot,
-      keepsPlace: run.isLastResort || (isOnlyGroup(run) && run.backoffMs === null),
-    })
-  }
-
-  function startAttempt(run: Run, attempt: Attempt) {
-    const fields: ScriptArgument[] = [
-      'log',
-      formatLog([...run.attempts, attempt]),
-      'attempts',
-      run.attemptsMade + 1,
-    ]
-    // Written as if the call counted, which it does when this worker dies during it.
-    const progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
-    if (run.attemptsMade > 0 || run.progress.hops > 0 || run.claim.progress)
-      fields.push('run', JSON.stringify(progress))
-    return claims.start(run.claim, fields)
-  }
-
-  async function afterFailure(
-    run: Run,
-    hold: Hold,
-    grant: Grant,
-    error: ProviderError,
-  ): Promise<RunOutcome | null> {
-    const { plan } = run.claim
-    const { deployment } = grant
-    if (!countsAsAttempt(error)) run.progress = { ...run.progress, counted: run.progress.counted - 1 }
-    run.lastError = error
-    const groupSize = plan.deployments.filter(({ group }) => group === deployment.group).length
-    const { status, retryAfterMs } = error
-    const { isPossiblyBilled } = error
-    const mistake = isClientsMistake(plan, error)
-    const failure = { status, isClientsMistake: mistake, retryAfterMs, isPossiblyBilled, groupSize }
-    await away(hold, () => state.fail(plan, grant, failure))
-    const judged = judge(plan, run.progress, deployment, error)
-    run.progress = judged.progress
-    if (judged.verdict.kind === 'move_on') return null
-    if (judged.verdict.kind === 'fall_back') return moveOn(run)
-    if (judged.verdict.kind === 'give_up') return endClaim(run, 'failed', jobError(error))
-
-    if (run.progress.counted >= plan.max_attempts) return endClaim(run, 'failed', jobError(error))
-    run.backoffMs = retryDelayMs({
-      retry: run.progress.retries - 1,
-      retryAfterMs,
-      retryAfterSecondsMin: plan.retry_after_s,
-      hasHealthyOthers: false,
-      random: deps.random,
-    })
-    return null
-  }
-
-  /** The group has nothing more to give: a fallback, else wait for one that can come back, else the end. */
-  async function moveOn(run: Run): Promise<RunOutcome | null> {
-    const next = nextGroup(run.claim.plan, run.progress)
-    if (next) {
-      run.progress = next
-      return null
-    }
-    if (run.waits.length > 0) return waitForFirst(run)
-    return endClaim(run, 'failed', jobError(run.lastError))
-  }
-
   return { run: runEntry }
 }
 
-function isOnlyGroup({ claim, progress, waits }: Run): boolean {
-  return waits.length === 0 && nextGroup(claim.plan, progress) === null
-}
-
-// Anything but settling is given up when the job was stopped: its lease may be another's by now.
-function away<T>(hold: Hold, action: () => Promise<T>): Promise<T> {
-  return persist(action, () => hold.reason() !== null)
+/** The call is about to be made, and is counted as if it will count. */
+function noteStart(run: Run, { deployment }: Grant): void {
+  run.attemptsMade++
+  run.last = deployment
+  run.progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
+  run.waits = run.waits.filter((wait) => wait.progress.group !== deployment.group)
+  run.isLastResort = false
+  run.hasWaitedTurn = false
+  run.backoffMs = null
 }

@@ -1,5 +1,4 @@
 import type { Claims } from '../shared/claims.ts'
-import type { DeploymentState, Grant } from '../shared/deployment-state.ts'
 import type { Logger } from '../shared/log.ts'
 import { formatLog } from '../shared/job-record.ts'
 import type { JobError } from '../shared/schemas/job.ts'
@@ -13,7 +12,7 @@ import {
 } from '../shared/settle.ts'
 import { persist } from './persist.ts'
 import type { ProviderReply } from './providers/provider.ts'
-import { standing, workerLostError, type Run } from './run.ts'
+import { answerFields, standing, workerLostError, type Run } from './run.ts'
 import type { StopReason } from './running.ts'
 
 // A worker that ends can't wait long for Redis; what it can't hand back is found by its lease.
@@ -29,32 +28,30 @@ export type RunOutcome =
 export function createEnding(deps: {
   claims: Claims
   settle: Settle
-  state: DeploymentState
   log: Logger
   /** Follows every end, possibly twice: announce it, let the next job in. Never throws. */
   afterSettle: (subject: SettleSubject, result: SettleResult) => void
   afterSnooze: (tenantsWaiting: number) => void
 }) {
-  const { claims, state, log } = deps
+  const { claims } = deps
 
   /** The provider answered. */
-  function complete(run: Run, grant: Grant, reply: ProviderReply): Promise<RunOutcome> {
-    const { id, plan, sealed } = run.claim
+  function complete(run: Run, reply: ProviderReply): Promise<RunOutcome> {
+    const { sealed } = run.claim
     const fields: ScriptArgument[] = ['out', sealed.seal('out', reply.body), 'status_code', reply.status]
     if (reply.requestId) fields.push('request_id', reply.requestId)
     if (reply.usage) fields.push('usage', JSON.stringify(reply.usage))
-    void state.succeed(plan, grant, reply.usage?.total_tokens ?? null).catch((error: unknown) => {
-      log.warn({ err: error, job_id: id }, 'Usage of a deployment could not be noted')
-    })
-    return endRun(run, 'complete', 'completed', null, fields)
+
+    return endRun(run, 'complete', 'completed', null, [...fields, ...answerFields(run, reply.headers)])
   }
 
   /** Ends a claimed job without a result; a failed one carries the provider's last answer beside the error. */
   function endClaim(run: Run, status: TerminalStatus, error: JobError | null): Promise<RunOutcome> {
     const upstream = status === 'failed' ? run.lastError : null
-    if (!upstream?.status) return endRun(run, 'claim', status, error, [])
+    const fields = answerFields(run, upstream?.headers ?? {})
+    if (!upstream?.status) return endRun(run, 'claim', status, error, fields)
     const out = run.claim.sealed.seal('out', JSON.stringify({ error }))
-    return endRun(run, 'claim', status, error, ['out', out, 'status_code', upstream.status])
+    return endRun(run, 'claim', status, error, ['out', out, 'status_code', upstream.status, ...fields])
   }
 
   function endRun(

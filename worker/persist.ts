@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isRedisOutage } from '../shared/redis-check.ts'
+import type { Hold } from './running.ts'
 
 const WAITS_MS = [20, 50, 100, 200, 500, 1000]
 
@@ -22,4 +23,9 @@ export async function persist<T>(step: () => Promise<T>, isGivenUp: () => boolea
       await delay(WAITS_MS[Math.min(tries, WAITS_MS.length - 1)])
     }
   }
+}
+
+/** The same for a step of a running job. Anything but settling is given up when the job was stopped: its lease may be another's by now. */
+export function persistUnlessStopped<T>(hold: Hold, step: () => Promise<T>): Promise<T> {
+  return persist(step, () => hold.reason() !== null)
 }

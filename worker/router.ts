@@ -1,13 +1,20 @@
 import type { Progress } from '../shared/claims.ts'
-import type { Plan, PlanDeployment } from '../shared/schemas/plan.ts'
+import type { Candidate } from '../shared/deployment-state.ts'
+import { OPERATOR } from '../shared/deployments.ts'
 import type { ErrorClass } from '../shared/schemas/error-class.ts'
+import type { Plan, PlanDeployment } from '../shared/schemas/plan.ts'
 import type { ProviderError } from './providers/provider.ts'
+import { orderByStrategy, strategyOf } from './strategies.ts'
+
+// Tiers of candidates: the place that is kept for the job, then the levels of `order`, then those that failed in it.
+const FRESH_TIER = 1
+const FAILED_TIER = 10_000
 
 /** Where a job starts: the group it asked for, nothing tried. */
 export function startProgress(plan: Plan): Progress {
   return {
     group: plan.group,
-    pending: fallbacksOf(plan, plan.group),
+    pending: [],
     visited: [plan.group],
     hops: 0,
     retries: 0,
@@ -21,52 +28,79 @@ export function startProgress(plan: Plan): Progress {
 
 /**
  * The deployments of the current group worth trying, best first: the one that keeps a place for this job, then those that
- * have not failed in this job, each part in weighted random order. Empty when nothing in the group can be mended.
+ * have not failed in this job by their `order`, each tier as its strategy has it. Empty when nothing in the group can be mended.
  * @param random Uniform in [0, 1).
  */
-export function orderCandidates(plan: Plan, progress: Progress, random: () => number): PlanDeployment[] {
+export function orderCandidates(plan: Plan, progress: Progress, random: () => number): Candidate[] {
   const members = plan.deployments.filter(
     ({ group, id }) => group === progress.group && !progress.dead.includes(id),
   )
-  const shuffled = shuffleByWeight(members, random)
-  const rank = ({ id }: PlanDeployment) =>
-    id === progress.slot?.id ? 0 : progress.failed.includes(id) ? 2 : 1
-  return shuffled.toSorted((a, b) => rank(a) - rank(b))
+  const levels = [...new Set(members.map(levelOf))].toSorted((a, b) => a - b)
+  const tierOf = (deployment: PlanDeployment) => {
+    if (deployment.id === progress.slot?.id) return 0
+    const level = levels.indexOf(levelOf(deployment))
+    return level + (progress.failed.includes(deployment.id) ? FAILED_TIER : FRESH_TIER)
+  }
+  return orderByStrategy(strategyOf(plan, progress.group), members, random)
+    .map((deployment) => ({ deployment, tier: tierOf(deployment) }))
+    .toSorted((a, b) => a.tier - b.tier)
+}
+
+function levelOf({ order }: PlanDeployment): number {
+  return order ?? Number.MAX_SAFE_INTEGER
 }
 
 /**
- * LiteLLM's simple-shuffle over all members (theirs looks only at the first): by `weight` when any has one, else by `rpm`,
- * else by `tpm`, else uniformly. A member without the figure counts as zero and comes last, never first.
+ * Why a group is left: its deployments failed or have nothing free, its window is too small, it refused the content, or the
+ * provider calls the request wrong, which only a fallback with a prompt of its own can mend.
  */
-export function shuffleByWeight(members: readonly PlanDeployment[], random: () => number): PlanDeployment[] {
-  const figure = (['weight', 'rpm', 'tpm'] as const).find((name) =>
-    members.some((member) => (member[name] ?? 0) > 0),
-  )
-  // Exponential sort keys (Efraimidis and Spirakis 2006): the smallest key comes first with probability by weight.
-  const keyed = members.map((member) => {
-    const weight = figure ? (member[figure] ?? 0) : 1
-    return { member, isLast: weight <= 0, key: -Math.log(1 - random()) / (weight > 0 ? weight : 1) }
-  })
-  return keyed
-    .toSorted((a, b) => Number(a.isLast) - Number(b.isLast) || a.key - b.key)
-    .map(({ member }) => member)
-}
+export type LeaveReason = 'failure' | 'context' | 'content' | 'wrong_request'
 
-/** Moves on to the next fallback group not yet visited; null when none is left or the hops are used up. */
-export function nextGroup(plan: Plan, progress: Progress): Progress | null {
+/**
+ * Moves on to the next fallback group not yet visited; null when none is left or the hops are used up.
+ * @param fits Whether a group can hold the prompt, as far as is known; one that can't is skipped.
+ */
+export function nextGroup(
+  plan: Plan,
+  progress: Progress,
+  reason: LeaveReason,
+  fits: (group: string) => boolean = () => true,
+): Progress | null {
   if (progress.hops >= plan.max_fallbacks) return null
-  const [group, ...rest] = progress.pending.filter((name) => !progress.visited.includes(name))
-  if (group === undefined) return null
   // A fallback's own fallbacks are tried before the rest of the list it came from, as LiteLLM's recursion does.
-  const pending = [...fallbacksOf(plan, group), ...rest]
+  const names = new Set([...fallbacksOf(plan, progress.group, reason), ...progress.pending])
+  const open = [...names].filter((name) => !progress.visited.includes(name))
+  const isMending = (name: string) =>
+    reason !== 'wrong_request' || plan.rewriting_groups?.includes(name) === true
+  const group = open.find((name) => isMending(name) && fits(name))
+  if (group === undefined) return null
   return {
     ...progress,
     group,
-    pending,
+    pending: open.filter((name) => name !== group),
     visited: [...progress.visited, group],
     hops: progress.hops + 1,
     retries: 0,
   }
+}
+
+/** Whether a 200 that the content filter cut short is a failure: LiteLLM's rule, when there is a fallback made for it. */
+export function isFilteredFailure(plan: Plan, group: string): boolean {
+  const table = plan.content_policy_fallbacks
+  if (table) return targets(table, group).length > 0
+  return (plan.fallbacks['*'] ?? []).length > 0
+}
+
+function fallbacksOf(plan: Plan, group: string, reason: LeaveReason): string[] {
+  const own = { context: plan.context_window_fallbacks, content: plan.content_policy_fallbacks }
+  const table = reason === 'context' || reason === 'content' ? own[reason] : undefined
+  return targets(table ?? plan.fallbacks, group)
+}
+
+function targets(table: Record<string, string[]>, group: string): string[] {
+  // A group may be called `constructor`.
+  if (Object.hasOwn(table, group)) return table[group] ?? []
+  return table['*'] ?? []
 }
 
 /** What to do about a failed call, before asking whether anything is free. */
@@ -76,9 +110,7 @@ export type Verdict =
   /** One of the retries of this group. */
   | { kind: 'retry' }
   /** This group has nothing more to give: the next fallback group. */
-  | { kind: 'fall_back' }
-  /** The request itself is wrong: no other deployment would take it. */
-  | { kind: 'give_up' }
+  | { kind: 'fall_back'; reason: LeaveReason }
 
 // A key that is refused stays refused within this job: its deployment is out, and that costs no retry.
 const DEAD_CLASSES: ReadonlySet<ErrorClass> = new Set([
@@ -101,15 +133,42 @@ export function judge(
     ? progress.failed
     : [...progress.failed, deployment.id]
   const noted = { ...progress, failed, slot: null }
+  const isRateLimit = error.class === 'rate_limit'
+  const policy = policyOf(plan, progress.group)?.[error.class]
+  if (policy !== undefined) {
+    if (progress.retries >= policy) return leave(noted, reasonOf(plan, error.class))
+    const kind = isRateLimit ? 'move_on' : 'retry'
+    return { verdict: { kind }, progress: { ...noted, retries: progress.retries + 1 } }
+  }
   if (DEAD_CLASSES.has(error.class)) {
     return { verdict: { kind: 'move_on' }, progress: { ...noted, dead: [...progress.dead, deployment.id] } }
   }
-  if (error.class === 'rate_limit') return { verdict: { kind: 'move_on' }, progress: noted }
-  if (WRONG_REQUEST_CLASSES.has(error.class)) return { verdict: { kind: 'give_up' }, progress: noted }
-  if (!error.isRetryable) return { verdict: { kind: 'fall_back' }, progress: noted }
-  const retriesMax = plan.request_num_retries ?? deployment.num_retries ?? plan.num_retries
-  if (progress.retries >= retriesMax) return { verdict: { kind: 'fall_back' }, progress: noted }
+  if (isRateLimit) return { verdict: { kind: 'move_on' }, progress: noted }
+  const reason = reasonOf(plan, error.class)
+  if (reason !== 'failure' || !error.isRetryable) return leave(noted, reason)
+  const retriesMax =
+    plan.request_num_retries ??
+    deployment.num_retries ??
+    policyOf(plan, progress.group)?.default ??
+    plan.num_retries
+  if (progress.retries >= retriesMax) return leave(noted, reason)
   return { verdict: { kind: 'retry' }, progress: { ...noted, retries: progress.retries + 1 } }
+}
+
+function leave(progress: Progress, reason: LeaveReason): { verdict: Verdict; progress: Progress } {
+  return { verdict: { kind: 'fall_back', reason }, progress }
+}
+
+function reasonOf(plan: Plan, errorClass: ErrorClass): LeaveReason {
+  if (errorClass === 'context_window_exceeded' && plan.context_window_fallbacks) return 'context'
+  if (errorClass === 'content_policy_violation' && plan.content_policy_fallbacks) return 'content'
+  return WRONG_REQUEST_CLASSES.has(errorClass) ? 'wrong_request' : 'failure'
+}
+
+/** A group's own policy stands instead of the router's, whole. */
+function policyOf({ retry_policies: policies }: Plan, group: string) {
+  if (!policies) return undefined
+  return Object.hasOwn(policies, group) ? policies[group] : policies['*']
 }
 
 /** Whether a call counts against `max_attempts`: a 429 and a dead key do not. */
@@ -118,19 +177,13 @@ export function countsAsAttempt(error: ProviderError): boolean {
 }
 
 /** Failures that the client caused and that must not cool a deployment for others. */
-export function isClientsMistake(plan: Plan, error: ProviderError): boolean {
+export function isClientsMistake(plan: Plan, deployment: PlanDeployment, error: ProviderError): boolean {
   if (error.class === 'egress_refused') return true
   // Whoever sets the clock on somebody else's deployment could stop it for all with a millisecond.
   if (error.class === 'timeout' && plan.is_timeout_clients === true) return true
   const { status } = error
   // An organization or version of its own beside the operator's key: what is refused then is what it gave.
-  const isOverride = plan.source === 'client_credentials' && plan.owner_id === 'operator'
-  if (isOverride && (status === 401 || status === 404)) return true
+  const isOperators = (deployment.owner_id ?? plan.owner_id) === OPERATOR
+  if (plan.source === 'client_credentials' && isOperators && (status === 401 || status === 404)) return true
   return status !== null && status >= 400 && status < 500 && ![401, 404, 408, 429].includes(status)
-}
-
-function fallbacksOf(plan: Plan, group: string): string[] {
-  // A group may be called `constructor`.
-  if (Object.hasOwn(plan.fallbacks, group)) return plan.fallbacks[group] ?? []
-  return plan.fallbacks['*'] ?? []
 }

@@ -1,8 +1,10 @@
 import type { Claim, Progress } from '../shared/claims.ts'
-import { formatLog, keepAttempts } from '../shared/job-record.ts'
+import type { Tokens } from '../shared/deployment-state.ts'
+import { formatLog, keepAttempts, type AnswerFacts } from '../shared/job-record.ts'
+import type { PlanDeployment } from '../shared/schemas/plan.ts'
 import type { Attempt, JobError } from '../shared/schemas/job.ts'
 import type { ScriptArgument } from '../shared/scripts.ts'
-import { loseAttempt } from './attempt.ts'
+import { loseAttempt, shownGroup } from './attempt.ts'
 import type { ErrorClass } from '../shared/schemas/error-class.ts'
 import type { ProviderError } from './providers/provider.ts'
 import { startProgress } from './router.ts'
@@ -21,10 +23,14 @@ export type Run = {
   isLastResort: boolean
   /** All calls so far, as the next script writes them. */
   attempts: Attempt[]
-  /** Tokens the request may use; counted once, when a limit asks. */
-  tokens: number | null
+  /** Tokens that the request may use, by group where that brings a prompt of its own. */
+  tokens: Map<string, Tokens>
   /** Back-off before a deployment that failed is called again; another one need not wait for it. */
   backoffMs: number | null
+  /** It stood in place for its turn at a full deployment; the next wait gives the slot back. */
+  hasWaitedTurn: boolean
+  /** Deployment of the last call. */
+  last: PlanDeployment | null
 }
 
 /** Opens a claim: calls that were in flight when an earlier worker died are marked as lost. */
@@ -38,8 +44,10 @@ export function openRun(claim: Claim, nowMs: number): { run: Run; lostCalls: num
     waits: claim.progress?.waiting ? [{ at: 0, progress: claim.progress.waiting }] : [],
     isLastResort: false,
     attempts: claim.attempts.map((attempt) => (isOpen(attempt) ? loseAttempt(attempt, nowMs) : attempt)),
-    tokens: null,
+    tokens: new Map(),
     backoffMs: null,
+    hasWaitedTurn: false,
+    last: null,
   }
   return { run, lostCalls: claim.attempts.filter(isOpen).length }
 }
@@ -48,6 +56,29 @@ export function openRun(claim: Claim, nowMs: number): { run: Run; lostCalls: num
 export function standing({ attempts, attemptsMade, progress, waits }: Run): ScriptArgument[] {
   const stands = { ...progress, waiting: waits[0]?.progress ?? null }
   return ['log', formatLog(attempts), 'attempts', attemptsMade, 'run', JSON.stringify(stands)]
+}
+
+/** What the answer's headers tell, as record fields: who answered after how many tries, at what cost. */
+export function answerFields(run: Run, headers: Record<string, string>): ScriptArgument[] {
+  const { last, attempts, progress, claim } = run
+  if (!last) return []
+  const group = shownGroup(claim.plan, last.group)
+  const tries = attempts.filter(({ model_group: tried }) => tried === group).length
+  const facts: AnswerFacts = {
+    model_id: last.id,
+    model_group: group,
+    retries: Math.max(0, tries - 1),
+    fallbacks: progress.hops,
+    headers,
+  }
+  const costs = attempts.flatMap(({ cost }) => cost ?? [])
+  const fields: ScriptArgument[] = ['answer', JSON.stringify(facts)]
+  if (costs.length > 0)
+    fields.push(
+      'cost',
+      costs.reduce((sum, cost) => sum + cost, 0),
+    )
+  return fields
 }
 
 /** Notes how a call ended. A job that waits out many 429s makes many calls: the first and the last are kept. */
@@ -64,8 +95,9 @@ export function progressAfterWait({ progress, waits }: Run): Progress {
   if (!first) return progress
   const waited = new Set(waits.map((wait) => wait.progress.group))
   const visited = [...progress.visited.filter((group) => !waited.has(group)), first.progress.group]
-  const { failed, dead, counted, slot } = progress
-  return { ...first.progress, visited, hops: visited.length - 1, failed, dead, counted, slot }
+  const { failed, dead, counted, slot, outgrown } = progress
+  const known = { failed, dead, counted, slot, ...(outgrown === undefined ? {} : { outgrown }) }
+  return { ...first.progress, ...known, visited, hops: visited.length - 1 }
 }
 
 const CODES: Partial<Record<ErrorClass, string>> = {

@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Claims } from '../shared/claims.ts'
-import type { Reservation } from '../shared/deployment-state.ts'
+import type { DeploymentState, Reservation } from '../shared/deployment-state.ts'
 import type { QueueState } from '../shared/schemas/job.ts'
 import type { Ending, RunOutcome } from './ending.ts'
-import { persist } from './persist.ts'
+import { groupFits } from './fit.ts'
+import { persistUnlessStopped } from './persist.ts'
 import { nextGroup } from './router.ts'
 import { progressAfterWait, standing, type Run } from './run.ts'
 import type { Hold } from './running.ts'
@@ -16,13 +17,14 @@ type WaitReservation = Extract<Reservation, { kind: 'wait' }>
 /** Waiting instead of failing: in place when short, else put back (snoozed) until a deployment is free. */
 export function createWaiting(deps: {
   claims: Claims
+  state: DeploymentState
   ending: Ending
   afterSnooze: (tenantsWaiting: number) => void
 }) {
   /** Nothing in this group is free: another group may be, else the job waits for the first to come free. */
   async function waitFor(run: Run, hold: Hold, wait: WaitReservation): Promise<RunOutcome | null> {
     if (run.isLastResort) return restUntilFree(run, hold, wait)
-    const next = nextGroup(run.claim.plan, run.progress)
+    const next = nextGroup(run.claim.plan, run.progress, 'failure', (group) => groupFits(run, group))
     if (!next && run.waits.length === 0) return restUntilFree(run, hold, wait)
     run.waits.push({ at: wait.at, progress: run.progress })
     if (!next) return waitForFirst(run)
@@ -36,6 +38,12 @@ export function createWaiting(deps: {
     if (run.waits.length > 0) run.progress = progressAfterWait(run)
     run.waits = []
     run.isLastResort = false
+    if (wait.why === 'busy' && wait.isNext && !run.hasWaitedTurn) {
+      // Calls end at any moment: the place is handed over as soon as one does.
+      run.hasWaitedTurn = true
+      await deps.state.waitTurn(run.claim.id, WAIT_IN_PLACE_MS_MAX, hold.signal)
+      return null
+    }
     return rest(run, hold, wait.at - wait.now, 'rate_limited')
   }
 
@@ -59,7 +67,7 @@ export function createWaiting(deps: {
   ): Promise<RunOutcome | null> {
     const fields = standing(run)
     const snoozeJob = () => deps.claims.snooze(run.claim, waitMs, queueState, fields)
-    const result = await persist(snoozeJob, () => hold.reason() !== null)
+    const result = await persistUnlessStopped(hold, snoozeJob)
     if (result.kind !== 'snoozed') return deps.ending.letGo(run, result.kind)
     deps.afterSnooze(result.tenantsWaiting)
     return { kind: 'snoozed', waitMs }
@@ -76,7 +84,6 @@ export function waitForFirst(run: Run): null {
   run.isLastResort = true
   if (!first) return null
   const { group } = first.progress
-  const { failed, dead, counted } = run.progress
-  run.progress = { ...run.progress, group, failed, dead, counted }
+  run.progress = { ...run.progress, group }
   return null
 }

@@ -1,0 +1,130 @@
+import type { Grant } from '../shared/deployment-state.ts'
+import type { DeploymentState } from '../shared/deployment-state.ts'
+import { retryDelayMs } from './backoff.ts'
+import type { Ending, RunOutcome } from './ending.ts'
+import { groupFits } from './fit.ts'
+import { persistUnlessStopped } from './persist.ts'
+import { plainError } from './providers/classify.ts'
+import type { ProviderError, ProviderReply } from './providers/provider.ts'
+import {
+  countsAsAttempt,
+  isClientsMistake,
+  isFilteredFailure,
+  judge,
+  nextGroup,
+  type LeaveReason,
+} from './router.ts'
+import { jobError, type Run } from './run.ts'
+import type { Hold } from './running.ts'
+import { strategyOf } from './strategies.ts'
+import { waitForFirst } from './waiting.ts'
+
+/** What follows a call that did not bring the answer: another try, another group, a wait, or the end. */
+export function createLeaving(deps: { state: DeploymentState; ending: Ending; random: () => number }) {
+  const { state, ending } = deps
+
+  /** Counts a failed call and judges it. Null: go on. */
+  async function afterFailure(
+    run: Run,
+    hold: Hold,
+    grant: Grant,
+    error: ProviderError,
+  ): Promise<RunOutcome | null> {
+    const { plan } = run.claim
+    if (!countsAsAttempt(error)) run.progress = { ...run.progress, counted: run.progress.counted - 1 }
+    run.lastError = error
+    const failure = describeFailure(run, grant, error)
+    await persistUnlessStopped(hold, () => state.fail(plan, grant, failure))
+    return goOn(run, grant, error)
+  }
+
+  /** The same for a failure that was only played: no deployment is to blame. */
+  async function afterPlayedFailure(
+    run: Run,
+    hold: Hold,
+    grant: Grant,
+    error: ProviderError,
+  ): Promise<RunOutcome | null> {
+    run.lastError = error
+    await persistUnlessStopped(hold, () => state.release(run.claim.plan, grant))
+    return goOn(run, grant, error)
+  }
+
+  async function goOn(run: Run, grant: Grant, error: ProviderError): Promise<RunOutcome | null> {
+    const { plan } = run.claim
+    const { deployment } = grant
+    if (error.class === 'context_window_exceeded') noteOutgrown(run, deployment.max_input_tokens)
+    const judged = judge(plan, run.progress, deployment, error)
+    run.progress = judged.progress
+    if (judged.verdict.kind === 'move_on') return null
+    if (judged.verdict.kind === 'fall_back') return moveOn(run, judged.verdict.reason)
+
+    if (run.progress.counted >= plan.max_attempts)
+      return ending.endClaim(run, 'failed', jobError(run.lastError))
+    run.backoffMs = retryDelayMs({
+      retry: run.progress.retries - 1,
+      retryAfterMs: error.retryAfterMs,
+      retryAfterSecondsMin: plan.retry_after_s,
+      hasHealthyOthers: false,
+      random: deps.random,
+    })
+    return null
+  }
+
+  /**
+   * A 200 that the provider's content filter cut short: a failure where another group can be asked.
+   * @returns false when it stands as the answer.
+   */
+  function fallsBackFromFilter(run: Run, { deployment }: Grant, reply: ProviderReply): boolean {
+    const { plan } = run.claim
+    if (!reply.isFiltered || !isFilteredFailure(plan, deployment.group)) return false
+    const next = nextGroup(plan, run.progress, 'content', (group) => groupFits(run, group))
+    if (!next) return false
+    const error = plainError('content_policy_violation', "The provider's content filter ended the answer.")
+    run.lastError = { ...error, status: 400, isPossiblyBilled: true }
+    run.progress = { ...next, failed: [...next.failed, deployment.id] }
+    return true
+  }
+
+  /** The group has nothing more to give: a fallback, else wait for one that can come back, else the end. */
+  async function moveOn(run: Run, reason: LeaveReason): Promise<RunOutcome | null> {
+    const next = nextGroup(run.claim.plan, run.progress, reason, (group) => groupFits(run, group))
+    if (next) {
+      run.progress = next
+      run.backoffMs = null
+      return null
+    }
+    // What a provider calls wrong would be wrong after a wait as well.
+    if (run.waits.length > 0 && reason !== 'wrong_request') return waitForFirst(run)
+    if (reason === 'context') run.lastError ??= tooLong()
+    return ending.endClaim(run, 'failed', jobError(run.lastError))
+  }
+
+  return { afterFailure, afterPlayedFailure, fallsBackFromFilter, moveOn }
+}
+
+function describeFailure({ claim: { plan } }: Run, { deployment }: Grant, error: ProviderError) {
+  // Twins of a list are one deployment.
+  const ids = plan.deployments.filter(({ group }) => group === deployment.group).map(({ id }) => id)
+  return {
+    class: error.class,
+    status: error.status,
+    isClientsMistake: isClientsMistake(plan, deployment, error),
+    retryAfterMs: error.retryAfterMs,
+    isPossiblyBilled: error.isPossiblyBilled,
+    groupSize: new Set(ids).size,
+    strategy: strategyOf(plan, deployment.group),
+  }
+}
+
+function noteOutgrown(run: Run, size: number | undefined): void {
+  if (size === undefined) return
+  run.progress = { ...run.progress, outgrown: Math.max(size, run.progress.outgrown ?? 0) }
+}
+
+/** Nobody was called: by our own estimate no window holds the prompt. */
+function tooLong(): ProviderError {
+  const message =
+    'The prompt is longer than the context window of every deployment that could be called (enable_pre_call_checks).'
+  return { ...plainError('context_window_exceeded', message), status: 400, code: 'context_length_exceeded' }
+}

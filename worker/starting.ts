@@ -1,0 +1,99 @@
+import type { Claims } from '../shared/claims.ts'
+import type { Candidate, DeploymentState, Grant, Reservation } from '../shared/deployment-state.ts'
+import { formatLog } from '../shared/job-record.ts'
+import type { Logger } from '../shared/log.ts'
+import type { Attempt } from '../shared/schemas/job.ts'
+import type { ScriptArgument } from '../shared/scripts.ts'
+import { openAttempt } from './attempt.ts'
+import { tokensOf } from './fit.ts'
+import { persistUnlessStopped } from './persist.ts'
+import { nextGroup } from './router.ts'
+import type { Run } from './run.ts'
+import type { Hold } from './running.ts'
+import { rankingOf, strategyOf } from './strategies.ts'
+
+/** Leave to call, noted in the record; or why not. */
+export type Start =
+  | { kind: 'started'; grant: Grant; attempt: Attempt }
+  | Extract<Reservation, { kind: 'wait' }>
+  | { kind: 'fenced' | 'cancelling' }
+
+/** What comes before a call: a place at a deployment, and the attempt in the record, so that it is known whatever dies. */
+export function createStarting({
+  claims,
+  state,
+  log,
+}: {
+  claims: Claims
+  state: DeploymentState
+  log: Logger
+}) {
+  async function start(
+    run: Run,
+    hold: Hold,
+    candidates: readonly [Candidate, ...Candidate[]],
+  ): Promise<Start> {
+    const { plan } = run.claim
+    const first = candidates[0].deployment
+    const ranking = rankingOf(strategyOf(plan, first.group))
+    const attempt = openAttempt(run.attemptsMade + 1, first, plan, Date.now())
+    // The first choice is nearly always free: its start is noted beside the reservation, not after it.
+    const isLikelyFree =
+      run.progress.slot === null && run.waits.length === 0 && (ranking === null || candidates.length === 1)
+    const reserve = () =>
+      state.reserve(plan, candidates, {
+        holder: run.claim.id,
+        tokens: tokensOf(run, first.group),
+        slot: run.progress.slot,
+        keepsPlace: run.isLastResort || (isOnlyGroup(run) && run.backoffMs === null),
+        ranking,
+      })
+    const [reservation, noted] = await Promise.all([
+      persistUnlessStopped(hold, reserve),
+      isLikelyFree ? persistUnlessStopped(hold, () => note(run, attempt)) : null,
+    ])
+    if (noted !== null && noted !== 'started') {
+      if (reservation.kind === 'go') release(run, reservation.grant)
+      return { kind: noted }
+    }
+    if (reservation.kind === 'wait') return reservation
+    const { grant } = reservation
+    const isFirst = grant.deployment === first
+    const made = isFirst ? attempt : openAttempt(attempt.number, grant.deployment, plan, Date.now())
+    if (noted === null || !isFirst) {
+      const again = await persistUnlessStopped(hold, () => note(run, made))
+      if (again !== 'started') {
+        release(run, grant)
+        return { kind: again }
+      }
+    }
+    return { kind: 'started', grant, attempt: made }
+  }
+
+  function note(run: Run, attempt: Attempt) {
+    const fields: ScriptArgument[] = [
+      'log',
+      formatLog([...run.attempts, attempt]),
+      'attempts',
+      run.attemptsMade + 1,
+    ]
+    // Written as if the call counted, which it does when this worker dies during it.
+    const progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
+    if (run.attemptsMade > 0 || run.progress.hops > 0 || run.claim.progress)
+      fields.push('run', JSON.stringify(progress))
+    return claims.start(run.claim, fields)
+  }
+
+  // A probe that is never made, or never answered, must not keep its deployment closed, nor a place in flight be kept.
+  function release(run: Run, grant: Grant): void {
+    state.release(run.claim.plan, grant).catch((error: unknown) => {
+      log.warn({ err: error, job_id: run.claim.id }, 'A place at a deployment could not be given back')
+    })
+  }
+
+  return { start, release }
+}
+
+function isOnlyGroup({ claim, progress, waits }: Run): boolean {
+  return waits.length === 0 && nextGroup(claim.plan, progress, 'failure') === null
+}
