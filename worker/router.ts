@@ -41,9 +41,11 @@ export function orderCandidates(plan: Plan, progress: Progress, random: () => nu
     const level = levels.indexOf(levelOf(deployment))
     return level + (progress.failed.includes(deployment.id) ? FAILED_TIER : FRESH_TIER)
   }
-  return orderByStrategy(strategyOf(plan, progress.group), members, random)
-    .map((deployment) => ({ deployment, tier: tierOf(deployment) }))
-    .toSorted((a, b) => a.tier - b.tier)
+  const candidates = orderByStrategy(strategyOf(plan, progress.group), members, random).map((deployment) => ({
+    deployment,
+    tier: tierOf(deployment),
+  }))
+  return candidates.toSorted((a, b) => a.tier - b.tier)
 }
 
 function levelOf({ order }: PlanDeployment): number {

@@ -59,9 +59,10 @@ export function shuffleByWeight(members: readonly PlanDeployment[], random: () =
   const figure = (['weight', 'rpm', 'tpm'] as const).find((name) =>
     members.some((member) => (member[name] ?? 0) > 0),
   )
+  if (!figure) return shuffle(members, random)
   // Exponential sort keys (Efraimidis and Spirakis 2006): the smallest key comes first with probability by weight.
   const keyed = members.map((member) => {
-    const weight = figure ? (member[figure] ?? 0) : 1
+    const weight = member[figure] ?? 0
     return { member, isLast: weight <= 0, key: -Math.log(1 - random()) / (weight > 0 ? weight : 1) }
   })
   return keyed
@@ -69,11 +70,16 @@ export function shuffleByWeight(members: readonly PlanDeployment[], random: () =
     .map(({ member }) => member)
 }
 
+/** Fisher and Yates's, on a copy. */
 function shuffle(members: readonly PlanDeployment[], random: () => number): PlanDeployment[] {
-  return members
-    .map((member) => ({ member, key: random() }))
-    .toSorted((a, b) => a.key - b.key)
-    .map(({ member }) => member)
+  const shuffled: PlanDeployment[] = []
+  for (const [at, member] of members.entries()) {
+    const place = Math.floor(random() * (at + 1))
+    const displaced = shuffled[place]
+    if (displaced) shuffled.push(displaced)
+    shuffled[place] = member
+  }
+  return shuffled
 }
 
 /** LiteLLM's measure: price of an input token plus price of an output token. Unknown comes last. */
