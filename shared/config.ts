@@ -64,6 +64,7 @@ const Environment = z.object({
   GATEWAY_DRAIN_MS: milliseconds(30_000),
   GATEWAY_AOF_REWRITE_MS: milliseconds(3_600_000),
   GATEWAY_LIMIT_WINDOW_MS: milliseconds(60_000),
+  GATEWAY_RETRY_INITIAL_MS: milliseconds(500),
   GATEWAY_CRASHES_MAX: z.coerce.number().int().min(0).default(3),
   /** Seconds between the tries of one webhook delivery; the first is normally 0. */
   GATEWAY_WEBHOOK_SCHEDULE_S: z
@@ -141,6 +142,8 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       drainMs: env.GATEWAY_DRAIN_MS,
       aofRewriteMs: env.GATEWAY_AOF_REWRITE_MS,
       limitWindowMs: env.GATEWAY_LIMIT_WINDOW_MS,
+      /** Back-off before the first retry; it doubles up to sixteen times as much. */
+      retryInitialMs: env.GATEWAY_RETRY_INITIAL_MS,
       crashesMax: env.GATEWAY_CRASHES_MAX,
     },
     webhooks: { scheduleSeconds: env.GATEWAY_WEBHOOK_SCHEDULE_S, timeoutMs: env.GATEWAY_WEBHOOK_TIMEOUT_MS },

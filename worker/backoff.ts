@@ -1,6 +1,6 @@
-const INITIAL_MS = 500
-const MAX_MS = 8_000
-const JITTER_MS = 750
+// LiteLLM's constants are 0.5 s, at most 8 s, and up to 0.75 s of jitter: all follow from the first.
+const MAX_FACTOR = 16
+const JITTER_FACTOR = 1.5
 /** Above it a header is a mistake; job deadlines end far earlier. */
 const RETRY_AFTER_MAX_MS = 7 * 86_400_000
 
@@ -10,22 +10,21 @@ const RETRY_AFTER_MAX_MS = 7 * 86_400_000
  * @param options.retry 0 before the first retry of a group.
  * @param options.retryAfterMs What the provider asked for; null or 0: nothing.
  * @param options.retryAfterSecondsMin `retry_after` of the config; above 8 it counts as 8.
- * @param options.hasHealthyOthers Another deployment can be tried at once.
+ * @param options.initialMs Back-off before the first retry; 500 as in LiteLLM, less in tests.
  * @param options.random Uniform in [0, 1).
  */
 export function retryDelayMs(options: {
   retry: number
   retryAfterMs: number | null
   retryAfterSecondsMin: number
-  hasHealthyOthers: boolean
+  initialMs: number
   random: () => number
 }): number {
-  const { retry, retryAfterMs, retryAfterSecondsMin, hasHealthyOthers, random } = options
-  if (hasHealthyOthers) return 0
-  const jitterMs = JITTER_MS * random()
+  const { retry, retryAfterMs, retryAfterSecondsMin, initialMs, random } = options
+  const jitterMs = initialMs * JITTER_FACTOR * random()
   if (retryAfterMs !== null && retryAfterMs > 0) return retryAfterMs + jitterMs
-  const backoffMs = Math.max(INITIAL_MS * 2 ** Math.max(0, retry), retryAfterSecondsMin * 1_000)
-  return Math.min(backoffMs, MAX_MS) + jitterMs
+  const backoffMs = Math.max(initialMs * 2 ** Math.max(0, retry), retryAfterSecondsMin * 1_000)
+  return Math.min(backoffMs, initialMs * MAX_FACTOR) + jitterMs
 }
 
 type Headers = Record<string, string | string[] | undefined>

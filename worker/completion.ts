@@ -28,6 +28,8 @@ export type CompletionDeps = {
   providers: Providers
   operatorBundles: ReadonlyMap<string, CredentialBundle>
   crashesMax: number
+  /** Back-off before the first retry, in milliseconds; it doubles up to sixteen times as much. */
+  retryInitialMs: number
   /** Uniform in [0, 1). */
   random: () => number
   log: Logger
@@ -45,7 +47,7 @@ export function createCompletion(deps: CompletionDeps) {
   const ending = createEnding(deps)
   const waiting = createWaiting({ claims, state, ending, afterSnooze: deps.afterSnooze })
   const starting = createStarting(deps)
-  const leaving = createLeaving({ state, ending, random: deps.random })
+  const leaving = createLeaving({ ...deps, ending })
   const { complete, endClaim, endUnreadable, endFree, stop, letGo } = ending
   const { waitFor, rest } = waiting
 

@@ -20,7 +20,12 @@ import { strategyOf } from './strategies.ts'
 import { waitForFirst } from './waiting.ts'
 
 /** What follows a call that did not bring the answer: another try, another group, a wait, or the end. */
-export function createLeaving(deps: { state: DeploymentState; ending: Ending; random: () => number }) {
+export function createLeaving(deps: {
+  state: DeploymentState
+  ending: Ending
+  random: () => number
+  retryInitialMs: number
+}) {
   const { state, ending } = deps
 
   /** Counts a failed call and judges it. Null: go on. */
@@ -65,8 +70,8 @@ export function createLeaving(deps: { state: DeploymentState; ending: Ending; ra
       retry: run.progress.retries - 1,
       retryAfterMs: error.retryAfterMs,
       retryAfterSecondsMin: plan.retry_after_s,
-      hasHealthyOthers: false,
       random: deps.random,
+      initialMs: deps.retryInitialMs,
     })
     return null
   }

@@ -100,6 +100,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     providers: createProviders(outbound),
     operatorBundles: operatorBundles(operator, ids),
     crashesMax: settings.crashesMax,
+    retryInitialMs: settings.retryInitialMs,
     random: Math.random,
     log,
     afterSettle,

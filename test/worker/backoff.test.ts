@@ -5,7 +5,7 @@ const base = {
   retry: 0,
   retryAfterMs: null,
   retryAfterSecondsMin: 0,
-  hasHealthyOthers: false,
+  initialMs: 500,
   random: () => 0,
 }
 const NOW = Date.parse('2026-11-23T12:00:00Z')
@@ -23,10 +23,6 @@ test('the config can ask for more, up to eight seconds', () => {
 test('jitter adds up to three quarters of a second and never shortens a wait', () => {
   expect(retryDelayMs({ ...base, random: () => 0.999 })).toBeCloseTo(1_249.25)
   expect(retryDelayMs({ ...base, retryAfterMs: 5_000, random: () => 0.5 })).toBe(5_375)
-})
-
-test('nothing is waited for while another deployment can be tried', () => {
-  expect(retryDelayMs({ ...base, retry: 4, retryAfterMs: 60_000, hasHealthyOthers: true })).toBe(0)
 })
 
 test.each([5_000, 15_000, 60_000, 61_000, 3_600_000])(
