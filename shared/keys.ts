@@ -48,6 +48,8 @@ export function createKeys(prefix: string) {
 
     settledChannel: `${shard}:settled`,
     cancelChannel: `${shard}:cancel`,
+    /** Says which jobs were handed a place at a full deployment. */
+    wakeChannel: `${shard}:wake`,
 
     /** Cooldown and usage of one deployment, and the pause of one key, in their owner's slot. */
     deployment: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:dep:${id}`,

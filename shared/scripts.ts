@@ -9,10 +9,11 @@ export type Script = (keys: readonly string[], args: readonly ScriptArgument[]) 
 
 /**
  * Makes the script of `shared/lua/<name>.lua` callable on a connection, by its hash; Redis is sent the text only when
- * it does not have it (a restart, a failover, `SCRIPT FLUSH`).
+ * it does not have it (a restart, a failover, `SCRIPT FLUSH`). A line `-- @include name` stands for the file
+ * `shared/lua/include/name.lua`, once.
  */
 export function createScript(redis: Redis, name: string): Script {
-  const text = readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
+  const text = withIncludes(readLua(name), new Set())
   const sha = createHash('sha1').update(text).digest('hex')
   return async (keys, args) => {
     try {
@@ -22,4 +23,16 @@ export function createScript(redis: Redis, name: string): Script {
       return redis.callBuffer('EVAL', text, keys.length, ...keys, ...args)
     }
   }
+}
+
+function withIncludes(text: string, included: Set<string>): string {
+  return text.replace(/^-- @include (\S+)$/gm, (_, name: string) => {
+    if (included.has(name)) return ''
+    included.add(name)
+    return withIncludes(readLua(`include/${name}`), included).trimEnd()
+  })
+}
+
+function readLua(name: string): string {
+  return readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
 }

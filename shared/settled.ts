@@ -13,7 +13,7 @@ export type Watch = {
 }
 
 /**
- * Hears which jobs ended and which are to be cancelled, over one subscriber connection a process, and wakes whoever
+ * Hears which jobs ended, which are to be cancelled and which were handed a place, over one subscriber connection a process, and wakes whoever
  * waits for them. A wake-up is a hint: the record is the truth.
  *
  * @param subscriber A connection of its own; the caller closes it.
@@ -21,10 +21,12 @@ export type Watch = {
 export function createSettledListener(subscriber: Redis, keys: Keys) {
   const watchers = new Map<string, Set<() => void>>()
   const cancelHandlers = new Set<(jobId: string) => void>()
+  const wakeHandlers = new Set<(jobId: string) => void>()
 
   const onMessage = (channel: string, jobId: string) => {
     if (channel === keys.settledChannel) for (const wake of watchers.get(jobId) ?? []) wake()
     else if (channel === keys.cancelChannel) for (const handle of cancelHandlers) handle(jobId)
+    else if (channel === keys.wakeChannel) for (const handle of wakeHandlers) handle(jobId)
   }
   subscriber.on('message', onMessage)
 
@@ -58,15 +60,18 @@ export function createSettledListener(subscriber: Redis, keys: Keys) {
 
   return {
     /** Subscribes; resolves when the subscription holds. ioredis renews it after a reconnect. */
-    start: () => subscriber.subscribe(keys.settledChannel, keys.cancelChannel),
+    start: () => subscriber.subscribe(keys.settledChannel, keys.cancelChannel, keys.wakeChannel),
     watch,
     onCancel: (handle: (jobId: string) => void) => cancelHandlers.add(handle),
+    /** Hears which waiting jobs were handed a place at a deployment (`Window.wakeNow`). */
+    onWake: (handle: (jobId: string) => void) => wakeHandlers.add(handle),
     /** How many jobs are being waited for. */
     size: () => watchers.size,
     close() {
       subscriber.off('message', onMessage)
       watchers.clear()
       cancelHandlers.clear()
+      wakeHandlers.clear()
     },
   }
 }

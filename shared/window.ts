@@ -17,6 +17,7 @@ export const UNCLAIMED_MS = 3_000
 export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = () => '') {
   const feedJobs = createScript(redis, 'feed-jobs')
   const wakeJobs = createScript(redis, 'wake-jobs')
+  const wakeNamed = createScript(redis, 'wake-named-jobs')
   const refeedJob = createScript(redis, 'refeed-job')
   const beatWorker = createScript(redis, 'beat-worker')
   const holdSweeper = createScript(redis, 'hold-sweeper')
@@ -41,6 +42,15 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
       const reply = await wakeJobs([keys.parked, keys.tenants], [now(), jobsMax, ...prefixes])
       const [woken = 0, tenantsWaiting = 0, nextDueMs = -1] = reply as number[] // see the script
       return { woken, tenantsWaiting, nextDueMs: nextDueMs < 0 ? null : nextDueMs }
+    },
+
+    /**
+     * Lets parked jobs among these go on at once, and tells workers in whose hands the others are.
+     * @returns ids of those that have ended or are gone.
+     */
+    async wakeNow(ids: readonly string[]): Promise<string[]> {
+      const reply = await wakeNamed([keys.parked, keys.tenants], [...prefixes, keys.wakeChannel, ...ids])
+      return (reply as Buffer[]).map(String)
     },
 
     /** A new generation for a job whose queue entry is gone, or null when nothing is to be done. */

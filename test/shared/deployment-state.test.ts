@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { Failure, Grant } from '../../shared/deployment-state.ts'
+import type { Failure, Grant, Success } from '../../shared/deployment-state.ts'
 import type { Plan, PlanDeployment } from '../../shared/schemas/plan.ts'
 import { createScript } from '../../shared/scripts.ts'
 import { eventually } from '../support/eventually.ts'
@@ -16,19 +16,28 @@ afterEach(() => store.cleanup())
 type Slot = { id: string; at: number }
 
 function reserve(
-  candidates: PlanDeployment[],
+  deployments: PlanDeployment[],
   change: { tokens?: number; slot?: Slot; keepsPlace?: boolean } = {},
 ) {
-  const { tokens = 0, slot = null, keepsPlace = false } = change
-  return store.state.reserve('owner', candidates, { tokens, slot, keepsPlace })
+  const { tokens: input = 0, slot = null, keepsPlace = false } = change
+  const candidates = deployments.map((deployment) => ({ deployment, tier: 0 }))
+  const request = { holder: 'job', tokens: { input, output: 0 }, slot, keepsPlace, ranking: null }
+  return store.state.reserve(testPlan(deployments), candidates, request)
+}
+
+function success(used: number | null = null): Success {
+  const usage = used === null ? null : { input_tokens: used, output_tokens: 0, total_tokens: used }
+  return { usage, latencyMs: 100, restMs: null, strategy: null }
 }
 
 function grantOf(deployment: PlanDeployment, isProbe = false): Grant {
-  return { deployment, bookedAt: Date.now(), isProbe, tokens: 0 }
+  return { deployment, bookedAt: 0, isProbe, tokens: { input: 0, output: 0 }, holder: null }
 }
 
 function fail(plan: Plan, deployment: PlanDeployment, change: Partial<Failure> = {}, isProbe = false) {
-  const failure = {
+  const failure: Failure = {
+    class: 'internal_server',
+    strategy: null,
     status: 500,
     isClientsMistake: false,
     retryAfterMs: null,
@@ -110,7 +119,7 @@ test('after a cooldown one call is the probe; the rest wait until it succeeded',
   })
   expect(probe.isProbe).toBe(true)
   expect(await isCooling(one)).toBe(true)
-  await store.state.succeed(plan, probe, null)
+  await store.state.succeed(plan, probe, success())
   const after = await reserve([one])
   expect(after.kind === 'go' && after.grant.isProbe).toBe(false)
 })
@@ -192,7 +201,7 @@ test('tokens are reserved by estimate and settled with real usage', async () => 
   const first = await reserve([one], { tokens: 80 })
   expect(first.kind).toBe('go')
   expect((await reserve([one], { tokens: 30 })).kind).toBe('wait')
-  if (first.kind === 'go') await store.state.succeed(plan, first.grant, 10)
+  if (first.kind === 'go') await store.state.succeed(plan, first.grant, success(10))
   expect((await reserve([one], { tokens: 30 })).kind).toBe('go')
   expect((await reserve([one], { tokens: 70 })).kind).toBe('wait')
 })
@@ -261,7 +270,7 @@ test('the success of an older probe does not lift a pause that came after it', a
     return got.kind === 'go' ? got.grant : null
   })
   await fail(plan, one, { status: 429, retryAfterMs: 30_000, isClientsMistake: true })
-  await store.state.succeed(plan, probe, null)
+  await store.state.succeed(plan, probe, success())
   expect(await isCooling(one)).toBe(true)
 })
 
@@ -270,6 +279,8 @@ test('a call that failed without using tokens gives its estimate back', async ()
   const got = await reserve([one], { tokens: 90 })
   if (got.kind !== 'go') throw new Error('nothing was used yet')
   await store.state.fail(testPlan([one]), got.grant, {
+    class: 'bad_request',
+    strategy: null,
     status: 400,
     isClientsMistake: true,
     retryAfterMs: null,

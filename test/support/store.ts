@@ -90,7 +90,15 @@ export function testStore(options: { leaseMs?: number; windowMs?: number } = {})
   const settle = createSettle({ redis, keys, sealer, ids, ...times })
   const jobs = createJobs({ redis, queue, keys, sealer, ids, window, settle, log, ...times })
   const claims = createClaims({ redis, keys, sealer, leaseMs: options.leaseMs ?? 10_000 })
-  const state = createDeploymentState(redis, keys, options.windowMs ?? 60_000)
+  const makeState = () =>
+    createDeploymentState({
+      redis,
+      keys,
+      windowMs: options.windowMs ?? 60_000,
+      leaseMs: options.leaseMs ?? 10_000,
+      wakeOthers: (ids) => window.wakeNow(ids),
+    })
+  const state = makeState()
 
   function jobInput(change: Partial<JobInput> = {}): JobInput {
     const tenant = change.tenant ?? 'acme'
@@ -118,7 +126,21 @@ export function testStore(options: { leaseMs?: number; windowMs?: number } = {})
     }
   }
 
-  return { ...own, keys, ids, sealer, queue, queued, window, settle, jobs, claims, state, jobInput }
+  return {
+    ...own,
+    keys,
+    ids,
+    sealer,
+    queue,
+    queued,
+    window,
+    settle,
+    jobs,
+    claims,
+    state,
+    makeState,
+    jobInput,
+  }
 }
 
 export type TestStore = ReturnType<typeof testStore>
