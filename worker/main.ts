@@ -91,7 +91,19 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     if (hasWebhook && (result.kind === 'settled' || result.kind === 'ended')) void announce(id)
     if (result.kind === 'settled' && result.tenantsWaiting > 0) void feed()
   }
-  const state = createDeploymentState(redis, keys, settings.limitWindowMs)
+  const state = createDeploymentState({
+    redis,
+    keys,
+    windowMs: settings.limitWindowMs,
+    leaseMs: settings.leaseMs,
+    wakeOthers: async (jobIds) => {
+      const ended = await window.wakeNow(jobIds)
+      void feed()
+      return ended
+    },
+  })
+  settled.onWake((jobId) => state.wake(jobId))
+  state.start()
   const completion = createCompletion({
     claims,
     settle,
@@ -158,6 +170,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     const closed = Promise.all(workers.map((one) => one.close()))
     await drain(running, closed, settings.drainMs, log)
     state.flush()
+    state.close()
     // A BullMQ worker that lost its connection may never say that it is closed; nothing of a job depends on it any more.
     await Promise.race([Promise.all(workers.map((one) => one.close(true))), delay(CLOSE_MS)])
     await sweeper.close()

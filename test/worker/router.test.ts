@@ -165,11 +165,12 @@ test('a retry policy wins over every num_retries, for its class alone, and a gro
 test('a prompt that is too long uses the context window fallbacks alone, once there are any', () => {
   const fallbacks = { main: ['generic'] }
   const error = providerError('context_window_exceeded', { isRetryable: false })
-  for (const [table, next] of [
+  const rows: [Record<string, string[]> | null, string | undefined][] = [
     [{ main: ['large'] }, 'large'],
     [{}, undefined],
-    [undefined, 'generic'],
-  ] as const) {
+    [null, 'generic'],
+  ]
+  for (const [table, next] of rows) {
     const plan = testPlan(two, { fallbacks, ...(table ? { context_window_fallbacks: table } : {}) })
     const { verdict, progress } = verdictOf(error, plan)
     if (verdict.kind !== 'fall_back') throw new Error(verdict.kind)
