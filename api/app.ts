@@ -15,6 +15,7 @@ import { addCompletionRoutes, type CompletionDeps } from './routes/completions.t
 import { addHealthRoutes } from './routes/health.ts'
 import { addJobRoutes } from './routes/jobs.ts'
 import { addModelRoutes } from './routes/models.ts'
+import { addPlanRoute, type PlanDeps } from './routes/plan.ts'
 import { addWebhookSecretRoute } from './routes/webhook-secret.ts'
 
 const IDLE_CHECK_MS = 20
@@ -25,6 +26,8 @@ export type AppDeps = CompletionDeps & {
   redis: Redis
   keyCache: KeyCache
   holds: Holds
+  /** How deployments stand, for plans that are shown. */
+  state: PlanDeps['state']
   /** Null: only keys from the store work. */
   masterKey: string | null
   bodyBytesMax: number
@@ -81,6 +84,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
         addAuth(scope, deps.keyCache, deps.masterKey)
         addCompletionRoutes(scope, deps)
         addJobRoutes(scope, deps)
+        addPlanRoute(scope, deps)
         addModelRoutes(scope, operatorModelNames(deps.operator))
         addWebhookSecretRoute(scope, deps.idSecret)
       },

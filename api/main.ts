@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis'
 import { createApiKeys } from '../shared/api-keys.ts'
 import type { Config } from '../shared/config.ts'
+import { createDeploymentState } from '../shared/deployment-state.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
 import { createIds } from '../shared/ids.ts'
 import { createJobs } from '../shared/jobs.ts'
@@ -62,11 +63,15 @@ async function serve(
   const settled = createSettledListener(subscriber, keys)
   await settled.start()
   const keyCache = createKeyCache(createApiKeys({ redis, keys }), subscriber, keys)
+  // Read only: calls are made, and places handed on, by workers.
+  const { limitWindowMs: windowMs, leaseMs } = config.worker
+  const state = createDeploymentState({ redis, keys, windowMs, leaseMs, wakeOthers: async () => [] })
   const app = await buildApp({
     log,
     redis,
     jobs,
     settled,
+    state,
     ids,
     keyCache,
     operator,

@@ -18,6 +18,7 @@ test('the API description names every route once, with what it takes and gives',
     '/v1/jobs/{id}/result',
     '/v1/models',
     '/v1/models/{*}',
+    '/v1/plan',
     '/v1/webhook_secret',
   ])
   const submit = json.paths['/v1/jobs'].post

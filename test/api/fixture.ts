@@ -48,6 +48,7 @@ export async function startApi(
     log,
     redis: store.redis,
     jobs: store.jobs,
+    state: store.state,
     settled,
     ids: store.ids,
     keyCache,

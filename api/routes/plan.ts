@@ -1,0 +1,55 @@
+import type { FastifyInstance } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { DeploymentState } from '../../shared/deployment-state.ts'
+import { ignoredKeys } from '../../shared/ignored-keys.ts'
+import type { JobInput } from '../../shared/jobs.ts'
+import type { OperatorConfig } from '../../shared/operator-config.ts'
+import { describePlan, readStandings } from '../../shared/plan-view.ts'
+import { ChatCompletionRequest } from '../../shared/schemas/completion.ts'
+import { ErrorResponse } from '../../shared/schemas/error.ts'
+import { PlanView } from '../../shared/schemas/plan-view.ts'
+import { parsePrefer } from '../prefer.ts'
+import { CHAT_COMPLETIONS, prepareJob, type SubmissionDeps } from '../submission.ts'
+
+export type PlanDeps = SubmissionDeps & { state: Pick<DeploymentState, 'read'> }
+
+/** `POST /plan`: what a completion with this body would do. It is checked like one; nobody is called, nothing is stored. */
+export function addPlanRoute(app: FastifyInstance, deps: PlanDeps): void {
+  const schema = {
+    summary: 'See what a chat completion would do',
+    description:
+      'Takes the body of a chat completion (`stream: true` too) and answers with its plan: model groups, deployments, fallback order, caps, and how each deployment stands right now. No provider is called and nothing is stored. What a completion would be refused for is refused here with the same error.',
+    tags: ['completions'],
+    body: ChatCompletionRequest,
+    response: { 200: PlanView, '4xx': ErrorResponse, '5xx': ErrorResponse },
+  }
+  app.withTypeProvider<ZodTypeProvider>().post('/plan', { schema }, async (request, reply) => {
+    const { job: options = {}, customer = null, stream, ...body } = request.body
+    const { respondAsync, waitSeconds } = parsePrefer(request.headers.prefer)
+    const mode = respondAsync || waitSeconds !== null ? 'async' : 'sync'
+    const input = prepareJob(
+      { request, mode, path: CHAT_COMPLETIONS, body, customer, options, bodyPath: '', optionsPath: 'job.' },
+      deps,
+    )
+    const { plan } = input
+    const standings = await readStandings(plan, deps.state.read)
+    void reply.header('cache-control', 'no-store')
+    const shown = {
+      ...input,
+      isStream: stream === true,
+      ignored: [...new Set([...ignoredKeys(request.body), ...input.notYetActive])],
+      isOnOperatorsList: isOnOperatorsList(input, deps.operator),
+    }
+    return describePlan(shown, standings)
+  })
+}
+
+/** Whether the client's credentials stand on entries of the operator's list, and not on what the request alone says. */
+function isOnOperatorsList({ plan, bundles, model }: JobInput, operator: OperatorConfig): boolean {
+  if (plan.source !== 'client_credentials') return false
+  const match = operator.names.find(model)
+  if (match === null) return false
+  // Such a match does not catch credentials that are complete: they have no base of the operator's then.
+  const isCatchAll = match.how === 'model' || match.pattern === '*'
+  return !isCatchAll || bundles?.some((bundle) => bundle.trusted_base) === true
+}
