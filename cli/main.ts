@@ -61,8 +61,11 @@ program
   .command('config')
   .description("the operator's config.yaml")
   .command('check <file>')
-  .description('load a config.yaml as the gateway would and print what it finds')
-  .action((file: string) => checkConfig(file, { environment, print }))
+  .description('load a config.yaml as the gateway would and print what it comes to')
+  .option('--json', 'print it as JSON', false)
+  .action((file: string, { json: isJson }: { json: boolean }) =>
+    checkConfig(file, { isJson }, { environment, print }),
+  )
 
 try {
   await program.parseAsync()
