@@ -53,8 +53,11 @@ export function createKeys(prefix: string) {
 
     /** Cooldown and usage of one deployment, and the pause of one key, in their owner's slot. */
     deployment: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:dep:${id}`,
-    requestLog: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:rpm:${id}`,
-    tokenLog: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:tpm:${id}`,
+    /** Hash sixtieth of the window -> requests and tokens. */
+    usageLog: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:use:${id}`,
+    /** Sorted sets: calls in flight by when their lease runs out; jobs that wait for a place, by arrival. */
+    flight: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:fly:${id}`,
+    line: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:line:${id}`,
     credentialPause: (ownerId: string, keyId: string) => `${prefix}:{o-${ownerId}}:key:${keyId}`,
 
     /** Gateway keys: hash of key hash -> record, and the channel that says they changed. */

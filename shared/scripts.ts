@@ -26,7 +26,7 @@ export function createScript(redis: Redis, name: string): Script {
 }
 
 function withIncludes(text: string, included: Set<string>): string {
-  return text.replace(/^-- @include (\S+)$/gm, (_, name: string) => {
+  return text.replace(/^ *-- @include (\S+)$/gm, (_, name: string) => {
     if (included.has(name)) return ''
     included.add(name)
     return withIncludes(readLua(`include/${name}`), included).trimEnd()

@@ -3,26 +3,28 @@
 -- KEYS: state, pause of its key
 -- ARGV: now_ms ('' = Redis TIME), minute ms (length of the counting window), may cool ('1' | '0': disabled, 4xx of the
 --       client's making, ...), cools at once ('1' | '0'), allowed fails ('' = ratio rule), cooldown ms, key pause ms or 0,
---       counts for the ratio with others in its group ('1' | '0'), was the probe ('1' | '0')
+--       counts for the ratio with others in its group ('1' | '0'), was the probe ('1' | '0'), class that is counted apart or
+--       '', then where it tells how slow the deployment is: most samples that are kept, their ttl in ms, seconds per token
 -- Output: {cooling until ms or 0, key paused until ms or 0, now_ms}
 local state, pause = KEYS[1], KEYS[2]
 local minute, allowed = tonumber(ARGV[2]), tonumber(ARGV[5])
 local cooldown, key_pause = math.ceil(tonumber(ARGV[6])), math.ceil(tonumber(ARGV[7]))
-local was_probe = ARGV[9] == '1'
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+local was_probe, class = ARGV[9] == '1', ARGV[10]
+-- @include now
+-- @include keep
 
 local function prolong(key, till)
   till = math.max(till, tonumber(redis.call('HGET', key, 'until')) or 0)
   redis.call('HSET', key, 'until', till)
   redis.call('HDEL', key, 'probe')
-  redis.call('PEXPIRE', key, till - now + math.max(minute, 60000))
+  keep(key, till - now + math.max(minute, 60000))
   return till
 end
 
+if ARGV[11] then
+  -- @include samples
+  note_samples(state, { ARGV[13] }, tonumber(ARGV[11]), tonumber(ARGV[12]))
+end
 local paused = 0
 if key_pause > 0 then paused = prolong(pause, now + key_pause) end
 if was_probe then
@@ -31,11 +33,15 @@ if was_probe then
 end
 if ARGV[3] ~= '1' then return { 0, paused, now } end
 
-local since = tonumber(redis.call('HGET', state, 'since')) or 0
-if now - since >= minute then redis.call('HSET', state, 'since', now, 'failures', 0, 'successes', 0) end
-local failures = redis.call('HINCRBY', state, 'failures', 1)
+local since_field, failures_field = 'since' .. class, 'failures' .. class
+local since = tonumber(redis.call('HGET', state, since_field)) or 0
+if now - since >= minute then
+  redis.call('HSET', state, since_field, now, failures_field, 0)
+  if class == '' then redis.call('HSET', state, 'successes', 0) end
+end
+local failures = redis.call('HINCRBY', state, failures_field, 1)
 local total = failures + (tonumber(redis.call('HGET', state, 'successes')) or 0)
-redis.call('PEXPIRE', state, math.max(redis.call('PTTL', state), 2 * minute))
+keep(state, 2 * minute)
 
 -- LiteLLM's ratio rule of 2026: more than half of at least five calls, or all of a thousand when there is no other deployment.
 local by_ratio = ARGV[8] == '1' and total >= 5 and failures / total > 0.5 or total >= 1000 and failures == total

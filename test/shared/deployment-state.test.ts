@@ -145,7 +145,7 @@ test('a cooldown is never shortened, whatever the order of failures', async () =
         const at = 1_000_000 + now
         const reply = await noteFailure(
           [state, `${state}:key`],
-          [at, 60_000, '1', '1', '', cooldown, pause, '0', '0'],
+          [at, 60_000, '1', '1', '', cooldown, pause, '0', '0', ''],
         )
         const [cooling = 0, keyPaused = 0] = reply as number[]
         const stored = Number(await store.redis.hget(state, 'until'))
@@ -183,8 +183,8 @@ test('a place that was kept is used at its time without counting again', async (
   const slot = { id: 'one', at: wait.at }
   await eventually('its time has come', () => Date.now() >= wait.at)
   expect((await reserve([one], { slot })).kind).toBe('go')
-  const used = (await store.redis.hvals(store.keys.requestLog('owner', 'one'))).map(Number)
-  expect(used.reduce((sum, count) => sum + count)).toBe(2)
+  const [standing] = await store.state.read('owner', [one])
+  expect(standing?.used.requests).toBe(1)
 })
 
 test('two jobs with different limits share the usage of one deployment', async () => {

@@ -1,0 +1,132 @@
+import type { Redis } from 'ioredis'
+import { ownerOf } from './cooldown-rule.ts'
+import type { Leases } from './deployment-leases.ts'
+import type { Candidate, Ranking, Reservation, Tokens } from './deployment-state.ts'
+import type { Keys } from './keys.ts'
+import type { Plan, PlanDeployment } from './schemas/plan.ts'
+import { createScript, type ScriptArgument } from './scripts.ts'
+
+// A probe that is never heard of again (its worker died) stops counting as one after this long.
+const PROBE_MS = 60_000
+
+/** What is asked with a reservation. */
+export type ReserveRequest = {
+  /** Id of the job. */
+  holder: string
+  /** As estimated. */
+  tokens: Tokens
+  /** A deployment that already holds a place for this job, and when. */
+  slot: { id: string; at: number } | null
+  /** When nothing is free, keep a place at the first that will be, or stand in line there. */
+  keepsPlace: boolean
+  ranking: Ranking | null
+}
+
+/** The one step before a call, as one script: see `reserve-deployment.lua`. */
+export function createReserve(
+  deps: { redis: Redis; keys: Keys; windowMs: number; leaseMs: number },
+  leases: Leases,
+) {
+  const { redis, keys, windowMs, leaseMs } = deps
+  const reserveDeployment = createScript(redis, 'reserve-deployment')
+
+  /**
+   * Takes the first of `candidates` (at least one, all of one owner) that is free now: tier by tier, within a tier by the
+   * ranking, else in the order given.
+   */
+  async function reserve(
+    plan: Plan,
+    candidates: readonly Candidate[],
+    request: ReserveRequest,
+  ): Promise<Reservation> {
+    const { holder, tokens, slot } = request
+    const sorted = candidates.toSorted((a, b) => a.tier - b.tier)
+    const ownerId = ownerOf(plan, sorted[0]?.deployment)
+    const held = sorted.findIndex(({ deployment }) => deployment.id === slot?.id) + 1
+    const specs = specsOf(sorted, request.ranking, held > 0)
+    const mayWait = request.keepsPlace && candidates.some(({ deployment }) => deployment.max_parallel)
+    if (mayWait) leases.expect(holder)
+    const reply = await reserveDeployment(
+      sorted.flatMap(({ deployment }) => keysOf(ownerId, deployment)),
+      [
+        ...['', windowMs, tokens.input, tokens.output, PROBE_MS, leaseMs, holder],
+        ...[held, slot?.at ?? 0, flag(request.keepsPlace), ...specs],
+      ],
+    )
+    const [kind, index, at, fourth, fifth, sixth, last] = reply as ReserveReply
+    const named = (position: number) => {
+      const deployment = sorted[position - 1]?.deployment
+      if (!deployment) throw new Error('reserve-deployment named a candidate that is not there')
+      return deployment
+    }
+    const deployment = named(index)
+    if (kind.toString() === 'go') {
+      if (mayWait) leases.forget(holder)
+      tellHanded(ownerId, named, sixth as (number | Buffer)[]) // see the script
+      if (fifth === 1) leases.hold(ownerId, deployment.id, holder)
+      const booked = at > 0 ? tokens : { input: 0, output: 0 }
+      const grant = { deployment, bookedAt: at, isProbe: fourth === 1, tokens: booked }
+      return { kind: 'go', grant: { ...grant, holder: fifth === 1 ? holder : null } }
+    }
+    const why = String(fourth) as 'cooldown' | 'limit' | 'busy' // see the script
+    const isNext = why === 'busy' && sixth === 1
+    if (mayWait && !isNext) leases.forget(holder)
+    tellHanded(ownerId, named, last)
+    return { kind: 'wait', deployment, at, why, isNext, now: fifth }
+  }
+
+  // Leases that ran out make room for those in line; whoever finds that tells them.
+  function tellHanded(
+    ownerId: string,
+    named: (position: number) => PlanDeployment,
+    flat: readonly (number | Buffer)[],
+  ): void {
+    for (let at = 0; at < flat.length; at += 2) {
+      void leases.tell(ownerId, named(Number(flat[at])).id, [String(flat[at + 1])])
+    }
+  }
+
+  function keysOf(ownerId: string, { id, key_id }: PlanDeployment): string[] {
+    return [
+      keys.deployment(ownerId, id),
+      keys.credentialPause(ownerId, key_id),
+      keys.usageLog(ownerId, id),
+      keys.flight(ownerId, id),
+      keys.line(ownerId, id),
+    ]
+  }
+
+  return reserve
+}
+
+/** See the script: where a `go` has four figures, a `wait` has five. */
+type ReserveReply = [
+  kind: Buffer,
+  index: number,
+  at: number,
+  fourth: number | Buffer,
+  fifth: number,
+  sixth: number | (number | Buffer)[],
+  last: (number | Buffer)[],
+]
+
+/** What the script needs to know beyond the usual: nothing at all, where no limit, ranking or kept place is in play. */
+function specsOf(
+  candidates: readonly Candidate[],
+  ranking: Ranking | null,
+  hasSlot: boolean,
+): ScriptArgument[] {
+  const isPlain = candidates.every(
+    ({ deployment: { rpm, tpm, itpm, otpm, max_parallel } }) =>
+      !rpm && !tpm && !itpm && !otpm && !max_parallel,
+  )
+  if (isPlain && !ranking && !hasSlot) return []
+  const specs = candidates.map(({ tier, deployment: { rpm, tpm, itpm, otpm, max_parallel } }) =>
+    [tier, rpm, tpm, itpm, otpm, max_parallel].map((figure) => figure ?? 0).join(' '),
+  )
+  return [ranking?.by ?? '', ranking?.buffer ?? 0, ranking?.ttlMs ?? 0, ...specs]
+}
+
+function flag(value: boolean): '1' | '0' {
+  return value ? '1' : '0'
+}
