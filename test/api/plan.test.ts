@@ -61,20 +61,21 @@ async function planOf(body: object, call: { key?: string; headers?: Record<strin
   return answer.json
 }
 
-/** A 429 that some job met on the first deployment of this body's plan. */
-async function meet429(body: Record<string, unknown>, tenant: string, customer: string | null = null) {
+/** A failure that some job met on the first deployment of this body's plan: a 429 pauses its key, a 401 cools it. */
+async function meet(status: 401 | 429, body: Record<string, unknown>, tenant: string) {
   const operator = readOperatorConfig(HOUSE, {})
-  const { plan } = resolvePlan({ body, tenant, customer }, { operator, ids: api.store.ids, egress })
+  const request = { body, tenant, customer: null }
+  const { plan } = resolvePlan(request, { operator, ids: api.store.ids, egress })
   const [deployment] = plan.deployments
   if (!deployment) throw new Error('The plan has no deployment.')
   const failure: Failure = {
-    class: 'rate_limit',
+    class: status === 429 ? 'rate_limit' : 'authentication',
     strategy: null,
-    status: 429,
+    status,
     isClientsMistake: false,
     retryAfterMs: 60_000,
     isPossiblyBilled: false,
-    groupSize: 2,
+    groupSize: 1,
   }
   const tokens = { input: 0, output: 0 }
   await api.store.state.fail(plan, { deployment, bookedAt: 0, isProbe: false, tokens, holder: null }, failure)
@@ -257,26 +258,33 @@ describe('how deployments stand', () => {
     const { key } = await api.apiKeys.create('acme')
     const other = await api.apiKeys.create('other')
     const body = ask([entry('main', { api_key: 'sk-shared' }), entry('main', { model: 'groq/x' })])
-    await meet429(body, 'acme')
+    await meet(429, body, 'acme')
+    await meet(401, body, 'acme')
     const standings = async (call: object) =>
       (await planOf(body, call)).groups[0].deployments.map(({ state }: { state: object }) => state)
     const now = Date.now() / 1000
     const [resting, fresh] = await standings({ key })
-    expect(resting.paused_until - now).toBeGreaterThan(50)
-    expect(resting.paused_until - now).toBeLessThan(70)
-    expect(fresh).toMatchObject({ cooling_until: null, paused_until: null })
-    const [ofOther] = await standings({ key: other.key })
-    expect(ofOther).toMatchObject({ cooling_until: null, paused_until: null })
-    const [ofCustomer] = await standings({ key, headers: { 'x-litellm-customer-id': 'carol' } })
-    expect(ofCustomer).toMatchObject({ cooling_until: null, paused_until: null })
+    for (const until of [resting.paused_until, resting.cooling_until]) {
+      expect(until - now).toBeGreaterThan(50)
+      expect(until - now).toBeLessThan(70)
+    }
+    const never = { cooling_until: null, paused_until: null }
+    expect(fresh).toMatchObject(never)
+    expect((await standings({ key: other.key }))[0]).toMatchObject(never)
+    const ofCustomer = await standings({ key, headers: { 'x-litellm-customer-id': 'carol' } })
+    expect(ofCustomer[0]).toMatchObject(never)
   })
 
-  test('of an operator is whether it rests, not until when', async () => {
-    const body = { model: 'spare', messages }
+  test.for([
+    [429, 'spare', 'groq/llama', 'groq'],
+    [401, 'house', 'openai/gpt-4o', 'openai'],
+  ] as const)('of the operator is whether it rests after a %s, not until when', async (row) => {
+    const [status, model, name, provider] = row
+    const body = { model, messages }
     expect((await planOf(body)).groups[0].deployments[0].available).toBe(true)
-    await meet429(body, MASTER_TENANT)
+    await meet(status, body, MASTER_TENANT)
     const [deployment] = (await planOf(body)).groups[0].deployments
-    expect(deployment).toEqual({ owner: 'operator', name: 'groq/llama', provider: 'groq', available: false })
+    expect(deployment).toEqual({ owner: 'operator', name, provider, available: false })
   })
 })
 
