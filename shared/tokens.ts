@@ -15,8 +15,9 @@ const BYTES_PER_TOKEN = 4
 export function estimateTokens(body: Record<string, unknown>): Tokens {
   const asked = body['max_completion_tokens'] ?? body['max_tokens']
   const answer = typeof asked === 'number' && asked > 0 ? Math.ceil(asked) : 0
-  const input = Math.min(countTokens(body['messages']) + countTokens(body['tools']), TOKENS_MAX)
-  return { input: Math.max(1, input), output: Math.min(answer, TOKENS_MAX - input) }
+  const prompt = countTokens(body['messages']) + countTokens(body['tools'])
+  const input = Math.min(Math.max(1, prompt), TOKENS_MAX)
+  return { input, output: Math.min(answer, TOKENS_MAX - input) }
 }
 
 /** Tokens in all the strings of a value; a data URL counts as a picture, not as its text. */
