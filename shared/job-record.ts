@@ -29,6 +29,17 @@ export type JobMeta = {
   resultTtlMs: number
 }
 
+/** Who answered a job, after how many tries, and what the provider's headers said; written when it ends. */
+export type AnswerFacts = {
+  /** Deployment id of the last call. */
+  model_id: string
+  model_group: string
+  retries: number
+  fallbacks: number
+  /** Allow-listed headers of the provider, names in lower case. */
+  headers: Record<string, string>
+}
+
 /** A job with its result, as its owner may see it. */
 export type JobView = {
   job: Job
@@ -37,11 +48,14 @@ export type JobView = {
   isTerminal: boolean
   /** The provider's last answer, byte for byte. */
   result: { status: number; body: Buffer; requestId: string | null } | null
+  /** Null when no call was made. */
+  facts: AnswerFacts | null
 }
 
 const PLAIN_FIELDS = [
   'status', 'tenant', 'owner', 'meta', 'created', 'starts', 'deadline', 'queue_state', 'next_at', 'started',
-  'cancelling_at', 'ended', 'expires', 'attempts', 'log', 'usage', 'status_code', 'request_id',
+  'cancelling_at', 'ended', 'expires', 'attempts', 'log', 'usage', 'cost', 'answer', 'status_code',
+  'request_id',
 ] as const // oxfmt-ignore
 
 /** Hash fields that a list shows; a single read adds the sealed result. */
@@ -117,6 +131,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     attempts,
     attempts_made: Math.max(Number(text('attempts') ?? 0), attempts.at(-1)?.number ?? 0),
     attempts_max: meta.attemptsMax,
+    cost: text('cost') === null ? null : Number(text('cost')),
     usage: usage === null ? null : (JSON.parse(usage) as Usage),
     // Made when somebody looks: a synchronous call passes the bytes on and never does.
     get response() {
@@ -130,7 +145,9 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     not_yet_active: meta.notYetActive,
     urls: { self: `/v1/jobs/${id}`, result: `/v1/jobs/${id}/result`, cancel: `/v1/jobs/${id}/cancel` },
   }
-  return { job, tenant, mode: meta.mode, isTerminal, result }
+  const answer = text('answer')
+  const facts = answer === null ? null : (JSON.parse(answer) as AnswerFacts)
+  return { job, tenant, mode: meta.mode, isTerminal, result, facts }
 }
 
 // A call that was in flight when its job ended by other hands: nobody knows how it went.

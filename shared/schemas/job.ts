@@ -41,6 +41,8 @@ export const Attempt = z.object({
   possibly_billed: z.boolean(),
   input_tokens: z.number().nullable(),
   output_tokens: z.number().nullable(),
+  /** USD; null when usage or price is not known. */
+  cost: z.number().nullable(),
 })
 export type Attempt = z.infer<typeof Attempt>
 
@@ -56,6 +58,8 @@ export const Usage = z.object({
   input_tokens: z.number(),
   output_tokens: z.number(),
   total_tokens: z.number(),
+  /** Part of the input that the provider had in its cache. */
+  cached_input_tokens: z.number(),
 })
 export type Usage = z.infer<typeof Usage>
 
@@ -91,6 +95,8 @@ export const Job = z.object({
   attempts_made: z.number().int(),
   attempts_max: z.number().int(),
   usage: Usage.nullable(),
+  /** USD over all attempts whose cost is known; null when none is. */
+  cost: z.number().nullable(),
   response: z
     .object({ status_code: z.number(), request_id: z.string().nullable(), body: z.unknown() })
     .nullable(),

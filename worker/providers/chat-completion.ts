@@ -69,7 +69,8 @@ function readAnswer(response: OutboundResponse, redact: () => ReturnType<typeof 
   if (!Array.isArray(parsed['choices'])) {
     return { kind: 'error', error: invalidAnswer(status, 'with a body that is no chat completion') }
   }
-  const reply = { status, body, requestId: readRequestId(headers), usage: readUsage(parsed) }
+  const rest = { isFiltered: false, headers: {}, restMs: null }
+  const reply = { status, body, requestId: readRequestId(headers), usage: readUsage(parsed), ...rest }
   return { kind: 'reply', reply }
 }
 

@@ -109,6 +109,7 @@ export function classifyAnswer(answer: Answer, redact: Redact, nowMs: number): P
     isRetryable: isRetryable(errorClass, status),
     retryAfterMs: parseRetryAfterMs(answer.headers, nowMs, status === 429),
     isPossiblyBilled: POSSIBLY_BILLED_STATUSES.has(status),
+    headers: {},
   }
 }
 
@@ -139,6 +140,7 @@ export function plainError(errorClass: ErrorClass, message: string): ProviderErr
     isRetryable: RETRYABLE.has(errorClass),
     retryAfterMs: null,
     isPossiblyBilled: false,
+    headers: {},
   }
 }
 

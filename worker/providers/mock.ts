@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { countTokens } from '../tokens.ts'
+import { countTokens } from '../../shared/tokens.ts'
 import { plainError } from './classify.ts'
 import { isObject } from './error-body.ts'
 import type { CallOutcome, Provider, ProviderCall } from './provider.ts'
@@ -33,7 +33,11 @@ function answer(call: ProviderCall): CallOutcome {
     ...(isObject(canned) ? canned : {}),
   }
   const body = Buffer.from(JSON.stringify(completion))
-  return { kind: 'reply', reply: { status: 200, body, requestId: null, usage: readUsage(completion) } }
+  const rest = { isFiltered: false, headers: {}, restMs: null }
+  return {
+    kind: 'reply',
+    reply: { status: 200, body, requestId: null, usage: readUsage(completion), ...rest },
+  }
 }
 
 function buildCompletion({ bundle, body }: ProviderCall, text: string): Record<string, unknown> {

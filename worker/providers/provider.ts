@@ -1,5 +1,5 @@
 import type { ErrorClass } from '../../shared/schemas/error-class.ts'
-import type { CredentialBundle } from '../../shared/schemas/plan.ts'
+import type { CredentialBundle, DroppedParams } from '../../shared/schemas/plan.ts'
 
 /** Why a call failed, decided once where it is made. Safe to store and show: no key, no URL, no foreign HTML. */
 export type ProviderError = {
@@ -17,6 +17,17 @@ export type ProviderError = {
   retryAfterMs: number | null
   /** The request may have reached a model: the call may appear on the user's bill. */
   isPossiblyBilled: boolean
+  /** Allow-listed headers of the answer, names in lower case; empty when there was none. */
+  headers: Record<string, string>
+}
+
+/** Tokens as the provider counted them. */
+export type TokenUsage = {
+  input_tokens: number
+  output_tokens: number
+  total_tokens: number
+  /** Part of the input that the provider had in its cache. */
+  cached_input_tokens: number
 }
 
 export type ProviderReply = {
@@ -24,8 +35,13 @@ export type ProviderReply = {
   /** The provider's body byte for byte. */
   body: Buffer
   requestId: string | null
-  /** Tokens as the provider counted them. */
-  usage: { input_tokens: number; output_tokens: number; total_tokens: number } | null
+  usage: TokenUsage | null
+  /** The provider's content filter ended the first choice. */
+  isFiltered: boolean
+  /** Allow-listed headers of the answer, names in lower case. */
+  headers: Record<string, string>
+  /** For so many milliseconds nothing is left, by the provider's rate headers; null: not said. */
+  restMs: number | null
 }
 
 export type CallOutcome = { kind: 'reply'; reply: ProviderReply } | { kind: 'error'; error: ProviderError }
@@ -34,6 +50,8 @@ export type ProviderCall = {
   bundle: CredentialBundle
   /** Pristine request body of the client, gateway fields taken out; `model` is still the client's. */
   body: Record<string, unknown>
+  /** Parameters the request wants taken out; the bundle has its own. */
+  drop: DroppedParams | null
   /** Hard cap of this one call, in milliseconds. */
   timeoutMs: number
   /** Cancel, deadline, a lost lease: the call is given up at once. */

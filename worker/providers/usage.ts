@@ -10,7 +10,14 @@ export function readUsage(completion: Record<string, unknown>): ProviderReply['u
   const total = count(usage['total_tokens'])
   if (input === null && output === null && total === null) return null
   const sum = (input ?? 0) + (output ?? 0)
-  return { input_tokens: input ?? 0, output_tokens: output ?? 0, total_tokens: total ?? sum }
+  const details = usage['prompt_tokens_details'] ?? usage['input_tokens_details']
+  const cached = isObject(details) ? (count(details['cached_tokens']) ?? 0) : 0
+  return {
+    input_tokens: input ?? 0,
+    output_tokens: output ?? 0,
+    total_tokens: total ?? sum,
+    cached_input_tokens: cached,
+  }
 }
 
 function count(value: unknown): number | null {
