@@ -6,7 +6,7 @@ import type { Attempt } from '../../shared/schemas/job.ts'
 import { createWindow } from '../../shared/window.ts'
 import { openAttempt } from '../../worker/attempt.ts'
 import { eventually } from '../support/eventually.ts'
-import { testDeployment, testStore, type TestStore } from '../support/store.ts'
+import { testDeployment, testPlan, testStore, type TestStore } from '../support/store.ts'
 
 let store: TestStore
 beforeEach(() => {
@@ -270,7 +270,7 @@ test('a job whose retention is over is forgotten with its place in the list; one
 })
 
 function attempt(number: number, outcome: Attempt['outcome']): Attempt {
-  return { ...openAttempt(number, testDeployment('one'), 1), outcome }
+  return { ...openAttempt(number, testDeployment('one'), testPlan([]), 1), outcome }
 }
 
 test('a result brought by an overtaken claim keeps the attempts of the newer one', async () => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Failure } from '../../shared/deployment-state.ts'
 import { createLog } from '../../shared/log.ts'
 import type { Plan } from '../../shared/schemas/plan.ts'
 import { createCompletion, type CompletionDeps } from '../../worker/completion.ts'
@@ -27,12 +28,21 @@ const error = (change: Partial<ProviderError>): CallOutcome => ({
     isRetryable: true,
     retryAfterMs: null,
     isPossiblyBilled: false,
+    headers: {},
     ...change,
   },
 })
 const reply: CallOutcome = {
   kind: 'reply',
-  reply: { status: 200, body: Buffer.from('{"choices":[]}'), requestId: null, usage: null },
+  reply: {
+    status: 200,
+    body: Buffer.from('{"choices":[]}'),
+    requestId: null,
+    usage: null,
+    isFiltered: false,
+    headers: {},
+    restMs: null,
+  },
 }
 
 /** Submits a job with this plan and runs it once; the provider answers by the deployment's model. */
@@ -55,6 +65,7 @@ async function runJob(plan: Plan, answers: Record<string, CallOutcome | CallOutc
     providers,
     operatorBundles: new Map(),
     crashesMax: 3,
+    retryInitialMs: 500,
     random: () => 0.5,
     log,
     afterSettle: () => {},
@@ -78,14 +89,21 @@ test('a job whose attempts are used up ends at once with the provider’s error,
 test('a deployment that failed is left for its back-off while a fresh one that only cools is not called instead', async () => {
   const [one, two] = [testDeployment('one'), testDeployment('two', { allowed_fails: 0 })]
   const plan = testPlan([one, two])
-  const failure = {
+  const failure: Failure = {
+    class: 'internal_server',
+    strategy: null,
     status: 500,
     isClientsMistake: false,
     retryAfterMs: 60_000,
     isPossiblyBilled: false,
     groupSize: 2,
   }
-  await store.state.fail(plan, { deployment: two, bookedAt: 0, isProbe: false, tokens: 0 }, failure)
+  const tokens = { input: 0, output: 0 }
+  await store.state.fail(
+    plan,
+    { deployment: two, bookedAt: 0, isProbe: false, tokens, holder: null },
+    failure,
+  )
   const { outcome, job } = await runJob(plan, { one: error({ retryAfterMs: 30_000 }) })
   expect(called).toEqual(['one'])
   expect(outcome.kind === 'snoozed' && outcome.waitMs).toBeGreaterThan(29_000)
@@ -108,7 +126,13 @@ test('a primary at its limit is waited for when the fallback fails', async () =>
     group: 'a',
     fallbacks: { a: ['b'] },
   })
-  await store.state.reserve(plan.owner_id, [primary], { tokens: 0, slot: null, keepsPlace: false })
+  await store.state.reserve(plan, [{ deployment: primary, tier: 1 }], {
+    holder: 'another job',
+    tokens: { input: 0, output: 0 },
+    slot: null,
+    keepsPlace: false,
+    ranking: null,
+  })
   const refused = error({ class: 'authentication', status: 401, isRetryable: false })
   const { outcome, job } = await runJob(plan, { spare: refused })
   expect(called).toEqual(['spare'])
@@ -147,6 +171,7 @@ test('a job that can not be opened fails with what it knew of its calls', async 
     providers: () => ({ chat: async () => reply }),
     operatorBundles: new Map(),
     crashesMax: 3,
+    retryInitialMs: 500,
     random: () => 0.5,
     log,
     afterSettle: () => {},

@@ -32,5 +32,5 @@ export function callOf(
   changes: Partial<ProviderCall> = {},
 ): ProviderCall {
   const { signal } = new AbortController()
-  return { bundle: bundleOf(bundle), body, timeoutMs: 5_000, signal, ...changes }
+  return { bundle: bundleOf(bundle), body, drop: null, timeoutMs: 5_000, signal, ...changes }
 }

@@ -26,6 +26,7 @@ function providerError(errorClass: ErrorClass, change: Partial<ProviderError> = 
     isRetryable: true,
     retryAfterMs: null,
     isPossiblyBilled: false,
+    headers: {},
     ...change,
   }
 }
