@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import type { Clock } from './deployment-state.ts'
 import type { Keys } from './keys.ts'
 import { createScript, type ScriptArgument } from './scripts.ts'
 
@@ -24,8 +25,9 @@ export function createLeases(deps: {
   keys: Keys
   leaseMs: number
   wakeOthers: (ids: readonly string[]) => Promise<string[]>
+  now: Clock
 }) {
-  const { redis, keys, leaseMs } = deps
+  const { redis, keys, leaseMs, now } = deps
   const freePlaces = createScript(redis, 'free-places')
   const renewPlaces = createScript(redis, 'renew-places')
   const live = new Map<string, Flight>()
@@ -73,7 +75,7 @@ export function createLeases(deps: {
   async function giveBack(ownerId: string, id: string, holders: string[]): Promise<void> {
     try {
       const flightKeys = [keys.flight(ownerId, id), keys.line(ownerId, id)]
-      const given = (await freePlaces(flightKeys, ['', leaseMs, ...holders])) as Buffer[] // ids, see the script
+      const given = (await freePlaces(flightKeys, [now(), leaseMs, ...holders])) as Buffer[] // ids, see the script
       if (given.length > 0) await tell(ownerId, id, given.map(String))
     } catch {
       // With Redis away the leases run out by themselves.
@@ -138,7 +140,7 @@ export function createLeases(deps: {
   async function renewFlights(flights: readonly Flight[]): Promise<void> {
     const flightKeys = flights.map(({ ownerId, id }) => keys.flight(ownerId, id))
     const args = flights.flatMap(({ holders }): ScriptArgument[] => [holders.size, ...holders])
-    await renewPlaces(flightKeys, ['', leaseMs, ...args])
+    await renewPlaces(flightKeys, [now(), leaseMs, ...args])
   }
 
   function flightOf(flights: Map<string, Flight>, ownerId: string, id: string): Flight {

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { ownerOf } from './cooldown-rule.ts'
 import type { Leases } from './deployment-leases.ts'
-import type { Candidate, Ranking, Reservation, Tokens } from './deployment-state.ts'
+import type { Candidate, Clock, Ranking, Reservation, Tokens } from './deployment-state.ts'
 import type { Keys } from './keys.ts'
 import type { Plan, PlanDeployment } from './schemas/plan.ts'
 import { createScript, type ScriptArgument } from './scripts.ts'
@@ -24,10 +24,10 @@ export type ReserveRequest = {
 
 /** The one step before a call, as one script: see `reserve-deployment.lua`. */
 export function createReserve(
-  deps: { redis: Redis; keys: Keys; windowMs: number; leaseMs: number },
+  deps: { redis: Redis; keys: Keys; windowMs: number; leaseMs: number; now: Clock },
   leases: Leases,
 ) {
-  const { redis, keys, windowMs, leaseMs } = deps
+  const { redis, keys, windowMs, leaseMs, now } = deps
   const reserveDeployment = createScript(redis, 'reserve-deployment')
 
   /**
@@ -49,7 +49,7 @@ export function createReserve(
     const reply = await reserveDeployment(
       sorted.flatMap(({ deployment }) => keysOf(ownerId, deployment)),
       [
-        ...['', windowMs, tokens.input, tokens.output, PROBE_MS, leaseMs, holder],
+        ...[now(), windowMs, tokens.input, tokens.output, PROBE_MS, leaseMs, holder],
         ...[held, slot?.at ?? 0, flag(request.keepsPlace), ...specs],
       ],
     )

@@ -1,11 +1,12 @@
 import type { Redis } from 'ioredis'
-import type { Standing } from './deployment-state.ts'
+import type { Clock, Standing } from './deployment-state.ts'
 import type { Keys } from './keys.ts'
 import type { PlanDeployment } from './schemas/plan.ts'
 import { createScript } from './scripts.ts'
 
 /** Reads how deployments of one owner stand, in one round trip, and changes nothing. */
-export function createStandings(redis: Redis, keys: Keys, windowMs: number) {
+export function createStandings(deps: { redis: Redis; keys: Keys; windowMs: number; now?: Clock }) {
+  const { redis, keys, windowMs, now = () => '' } = deps
   const readStandings = createScript(redis, 'read-standings')
   return async function read(ownerId: string, deployments: readonly PlanDeployment[]): Promise<Standing[]> {
     if (deployments.length === 0) return []
@@ -15,7 +16,7 @@ export function createStandings(redis: Redis, keys: Keys, windowMs: number) {
       keys.usageLog(ownerId, id),
       keys.flight(ownerId, id),
     ])
-    const reply = (await readStandings(stateKeys, ['', windowMs])) as Buffer[][] // decimal strings, see the script
+    const reply = (await readStandings(stateKeys, [now(), windowMs])) as Buffer[][] // decimal strings, see the script
     return deployments.map(({ id }, index) => {
       const figures = (reply[index] ?? []).map(Number)
       const [cooling = 0, paused = 0, rests = 0, requests = 0, input = 0, output = 0] = figures

@@ -12,6 +12,9 @@ import { createScript } from './scripts.ts'
 // How slow a deployment that timed out is taken to be: LiteLLM's figure.
 const TIMEOUT_SECONDS_PER_TOKEN = 1_000
 
+/** A time in milliseconds, or '' for Redis' own. */
+export type Clock = () => number | ''
+
 /** A deployment that may be called; a lower tier is preferred, whatever the ranking says. */
 export type Candidate = { deployment: PlanDeployment; tier: number }
 
@@ -96,6 +99,7 @@ export type Standing = {
  *
  * @param deps.windowMs Length of the "minute" of rpm and tpm, and of the window in which failures are counted.
  * @param deps.leaseMs For how long a place in flight is held without a word from its process.
+ * @param deps.now Milliseconds; a clock that tests hold still. Redis's own when absent.
  * @param deps.wakeOthers Wakes jobs that were handed a place, wherever they wait; answers the ids of those that have ended.
  */
 export function createDeploymentState(deps: {
@@ -104,13 +108,14 @@ export function createDeploymentState(deps: {
   windowMs: number
   leaseMs: number
   wakeOthers: (ids: readonly string[]) => Promise<string[]>
+  now?: Clock
 }) {
-  const { redis, keys, windowMs } = deps
+  const { redis, keys, windowMs, now = () => '' } = deps
   const noteFailure = createScript(redis, 'note-failure')
-  const leases = createLeases(deps)
-  const reserve = createReserve(deps, leases)
-  const usage = createUsageNotes(redis, keys, windowMs)
-  const read = createStandings(redis, keys, windowMs)
+  const leases = createLeases({ ...deps, now })
+  const reserve = createReserve({ ...deps, now }, leases)
+  const usage = createUsageNotes({ redis, keys, windowMs, now })
+  const read = createStandings({ redis, keys, windowMs, now })
 
   /** Counts a failed call; cools the deployment, and pauses its key after a 429, when the rules say so. */
   async function fail(plan: Plan, grant: Grant, failure: Failure): Promise<void> {
@@ -124,7 +129,7 @@ export function createDeploymentState(deps: {
     await noteFailure(
       [keys.deployment(ownerId, deployment.id), keys.credentialPause(ownerId, deployment.key_id)],
       [
-        '',
+        now(),
         windowMs,
         flag(rule.mayCool),
         flag(rule.isImmediate),

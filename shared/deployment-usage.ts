@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import type { Grant, Success, Tokens } from './deployment-state.ts'
+import type { Clock, Grant, Success, Tokens } from './deployment-state.ts'
 import type { Keys } from './keys.ts'
 import type { Strategy } from './schemas/plan.ts'
 import { createScript } from './scripts.ts'
@@ -34,7 +34,8 @@ export function samplesOf(strategy: Strategy | null): { samplesMax: number; samp
 }
 
 /** Tells Redis what finished calls used and taught; what happens within 20 ms on one deployment goes together. */
-export function createUsageNotes(redis: Redis, keys: Keys, windowMs: number) {
+export function createUsageNotes(deps: { redis: Redis; keys: Keys; windowMs: number; now: Clock }) {
+  const { redis, keys, windowMs, now } = deps
   const noteSuccess = createScript(redis, 'note-success')
   const pending = new Map<string, Batch>()
   let timer: NodeJS.Timeout | null = null
@@ -115,7 +116,7 @@ export function createUsageNotes(redis: Redis, keys: Keys, windowMs: number) {
     pending.clear()
     for (const { keys: batchKeys, noted, ...batch } of batches) {
       const { successes, hasProbe, restMs, samples, samplesMax, samplesTtlMs } = batch
-      const head = ['', windowMs, successes, hasProbe ? '1' : '0', Math.min(restMs, REST_MS_MAX)]
+      const head = [now(), windowMs, successes, hasProbe ? '1' : '0', Math.min(restMs, REST_MS_MAX)]
       const learned = [samples.length, samplesMax, samplesTtlMs, ...samples]
       const settled = [...batch.surpluses].flatMap(([at, { input, output }]) => [at, input, output])
       noteSuccess(batchKeys, [...head, ...learned, ...settled]).then(() => noted.resolve(), noted.reject)

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createClaims } from '../../shared/claims.ts'
-import { createDeploymentState } from '../../shared/deployment-state.ts'
+import { createDeploymentState, type Clock } from '../../shared/deployment-state.ts'
 import { createIds } from '../../shared/ids.ts'
 import { createJobs, type JobInput } from '../../shared/jobs.ts'
 import { createKeys } from '../../shared/keys.ts'
@@ -90,13 +90,17 @@ export function testStore(options: { leaseMs?: number; windowMs?: number } = {})
   const settle = createSettle({ redis, keys, sealer, ids, ...times })
   const jobs = createJobs({ redis, queue, keys, sealer, ids, window, settle, log, ...times })
   const claims = createClaims({ redis, keys, sealer, leaseMs: options.leaseMs ?? 10_000 })
-  const makeState = () =>
+  /** One more process' view of the same deployments. */
+  const makeState = (
+    change: { wakeOthers?: (ids: readonly string[]) => Promise<string[]>; now?: Clock } = {},
+  ) =>
     createDeploymentState({
       redis,
       keys,
       windowMs: options.windowMs ?? 60_000,
       leaseMs: options.leaseMs ?? 10_000,
       wakeOthers: (ids) => window.wakeNow(ids),
+      ...change,
     })
   const state = makeState()
 
