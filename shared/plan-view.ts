@@ -1,6 +1,7 @@
+import { ownerOf } from './cooldown-rule.ts'
+import { hopsOf } from './router.ts'
 import type { Standing } from './deployment-state.ts'
 import { OPERATOR } from './deployments.ts'
-import { hopsOf } from './hop-order.ts'
 import type { CredentialBundle, Plan, PlanDeployment, Strategy } from './schemas/plan.ts'
 import type {
   DeploymentFacts,
@@ -179,10 +180,6 @@ function retriesOf(plan: Plan, group: string): number {
 function ownEntry<Value>(table: Record<string, Value> | undefined, group: string): Value | undefined {
   if (!table) return undefined
   return Object.hasOwn(table, group) ? table[group] : table['*']
-}
-
-function ownerOf(plan: Plan, deployment: PlanDeployment): string {
-  return deployment.owner_id ?? plan.owner_id
 }
 
 function isOperators(plan: Plan, deployment: PlanDeployment): boolean {

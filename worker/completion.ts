@@ -16,7 +16,7 @@ import type { CallOutcome, ProviderReply } from './providers/provider.ts'
 import { jobError, noteAttempt, openRun, workerLostError, type Run } from './run.ts'
 import type { Hold, RunningJobs } from './running.ts'
 import { createStarting } from './starting.ts'
-import { strategyOf } from './strategies.ts'
+import { strategyOf } from '../shared/strategies.ts'
 import { timeoutMsOf } from './timeouts.ts'
 import { createWaiting } from './waiting.ts'
 

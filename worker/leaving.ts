@@ -13,10 +13,10 @@ import {
   judge,
   nextGroup,
   type LeaveReason,
-} from './router.ts'
+} from '../shared/router.ts'
 import { jobError, type Run } from './run.ts'
 import type { Hold } from './running.ts'
-import { strategyOf } from './strategies.ts'
+import { strategyOf } from '../shared/strategies.ts'
 import { waitForFirst } from './waiting.ts'
 
 /** What follows a call that did not bring the answer: another try, another group, a wait, or the end. */

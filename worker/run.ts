@@ -7,7 +7,7 @@ import type { ScriptArgument } from '../shared/scripts.ts'
 import { loseAttempt, shownGroup } from './attempt.ts'
 import type { ErrorClass } from '../shared/schemas/error-class.ts'
 import type { ProviderError } from './providers/provider.ts'
-import { startProgress } from './router.ts'
+import { startProgress } from '../shared/router.ts'
 
 /** A group that has nothing free now, and when it will. */
 export type Wait = { at: number; progress: Progress }

@@ -7,10 +7,10 @@ import type { ScriptArgument } from '../shared/scripts.ts'
 import { openAttempt } from './attempt.ts'
 import { tokensOf } from './fit.ts'
 import { persistUnlessStopped } from './persist.ts'
-import { nextGroup } from './router.ts'
+import { nextGroup } from '../shared/router.ts'
 import type { Run } from './run.ts'
 import type { Hold } from './running.ts'
-import { rankingOf, strategyOf } from './strategies.ts'
+import { rankingOf, strategyOf } from '../shared/strategies.ts'
 
 /** Leave to call, noted in the record; or why not. */
 export type Start =

@@ -5,7 +5,7 @@ import type { QueueState } from '../shared/schemas/job.ts'
 import type { Ending, RunOutcome } from './ending.ts'
 import { groupFits } from './fit.ts'
 import { persistUnlessStopped } from './persist.ts'
-import { nextGroup } from './router.ts'
+import { nextGroup } from '../shared/router.ts'
 import { progressAfterWait, standing, type Run } from './run.ts'
 import type { Hold } from './running.ts'
 

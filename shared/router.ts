@@ -1,14 +1,21 @@
-import type { Progress } from '../shared/claims.ts'
-import type { Candidate } from '../shared/deployment-state.ts'
-import { OPERATOR } from '../shared/deployments.ts'
-import type { ErrorClass } from '../shared/schemas/error-class.ts'
-import type { Plan, PlanDeployment } from '../shared/schemas/plan.ts'
-import type { ProviderError } from './providers/provider.ts'
+import type { Progress } from './claims.ts'
+import type { Candidate } from './deployment-state.ts'
+import { OPERATOR } from './deployments.ts'
+import type { ErrorClass } from './schemas/error-class.ts'
+import type { Plan, PlanDeployment } from './schemas/plan.ts'
 import { orderByStrategy, strategyOf } from './strategies.ts'
 
 // Tiers of candidates: the place that is kept for the job, then the levels of `order`, then those that failed in it.
 const FRESH_TIER = 1
 const FAILED_TIER = 10_000
+
+/** A failed call, as far as the router goes by it. */
+export type FailedCall = {
+  class: ErrorClass
+  status: number | null
+  /** Another try of the same deployment may help. */
+  isRetryable: boolean
+}
 
 /** Where a job starts: the group it asked for, nothing tried. */
 export function startProgress(plan: Plan): Progress {
@@ -86,6 +93,21 @@ export function nextGroup(
   }
 }
 
+/** The groups a job hops to, in order, when each group fails for this reason. */
+export function hopsOf(
+  plan: Plan,
+  reason: Exclude<LeaveReason, 'wrong_request'>,
+  fits: (group: string) => boolean,
+): string[] {
+  const hops: string[] = []
+  let progress = nextGroup(plan, startProgress(plan), reason, fits)
+  while (progress) {
+    hops.push(progress.group)
+    progress = nextGroup(plan, progress, reason, fits)
+  }
+  return hops
+}
+
 /** Whether a 200 that the content filter cut short is a failure: LiteLLM's rule, when there is a fallback made for it. */
 export function isFilteredFailure(plan: Plan, group: string): boolean {
   const table = plan.content_policy_fallbacks
@@ -129,7 +151,7 @@ export function judge(
   plan: Plan,
   progress: Progress,
   deployment: PlanDeployment,
-  error: ProviderError,
+  error: FailedCall,
 ): { verdict: Verdict; progress: Progress } {
   const failed = progress.failed.includes(deployment.id)
     ? progress.failed
@@ -174,12 +196,12 @@ function policyOf({ retry_policies: policies }: Plan, group: string) {
 }
 
 /** Whether a call counts against `max_attempts`: a 429 and a dead key do not. */
-export function countsAsAttempt(error: ProviderError): boolean {
+export function countsAsAttempt(error: FailedCall): boolean {
   return error.class !== 'rate_limit' && !DEAD_CLASSES.has(error.class)
 }
 
 /** Failures that the client caused and that must not cool a deployment for others. */
-export function isClientsMistake(plan: Plan, deployment: PlanDeployment, error: ProviderError): boolean {
+export function isClientsMistake(plan: Plan, deployment: PlanDeployment, error: FailedCall): boolean {
   if (error.class === 'egress_refused') return true
   // Whoever sets the clock on somebody else's deployment could stop it for all with a millisecond.
   if (error.class === 'timeout' && plan.is_timeout_clients === true) return true

@@ -1,5 +1,5 @@
-import type { Ranking } from '../shared/deployment-state.ts'
-import type { Plan, PlanDeployment, Strategy } from '../shared/schemas/plan.ts'
+import type { Ranking } from './deployment-state.ts'
+import type { Plan, PlanDeployment, Strategy } from './schemas/plan.ts'
 
 const LATENCY_TTL_S = 3_600
 

@@ -12,7 +12,7 @@ import {
   orderCandidates,
   isFilteredFailure,
   startProgress,
-} from '../../worker/router.ts'
+} from '../../shared/router.ts'
 import { testDeployment, testPlan } from '../support/store.ts'
 
 function providerError(errorClass: ErrorClass, change: Partial<ProviderError> = {}): ProviderError {
