@@ -95,12 +95,14 @@ export function createLeases(deps: {
     wakeOwn(holder)
   }
 
+  /** @returns whether it waits here. */
   function wakeOwn(holder: string): boolean {
     const waiter = waiters.get(holder)
     if (!waiter) return false
     waiter.isHanded = true
     waiter.resolve?.()
-    return true
+    // Nobody waits yet, or the job has left this process since.
+    return waiter.resolve !== null
   }
 
   /** Resolves when the job is handed a place, or after `waitMs`, or on abort. */
