@@ -4,8 +4,9 @@ import type { Ids } from './ids.ts'
 import type { ModelNames, NameMatch } from './model-names.ts'
 import { invalid } from './notes.ts'
 import type { RequestSettings } from './request-settings.ts'
-import type { ActiveRouter, FallbackEntry } from './router-settings.ts'
-import { defaultFallbacks, ownFallbacks } from './router-settings.ts'
+import type { FallbackEntry } from './fallback-tables.ts'
+import type { ActiveRouter } from './router-settings.ts'
+import { defaultFallbacks, ownFallbacks } from './fallback-tables.ts'
 import type { CredentialBundle, Plan, PlanDeployment } from './schemas/plan.ts'
 
 /** Calls of a job in all, unless the job says otherwise. */

@@ -9,14 +9,8 @@ import type { PlanContext } from './plan-context.ts'
 import { assemblePlan } from './plan-assembly.ts'
 import type { MadePlan } from './plan-cache.ts'
 import type { ActiveRouter } from './router-settings.ts'
-import {
-  defaultFallbacks,
-  laterGroups,
-  noteLaterParams,
-  noteLaterSettings,
-  readRouter,
-  requireKnownGroups,
-} from './router-settings.ts'
+import { defaultFallbacks, requireKnownGroups } from './fallback-tables.ts'
+import { laterGroups, noteLaterParams, noteLaterSettings, readRouter } from './router-settings.ts'
 import type { UserConfig } from './schemas/user-config.ts'
 import { DEPLOYMENTS_MAX } from './schemas/user-config.ts'
 import { mockOf } from './request-settings.ts'

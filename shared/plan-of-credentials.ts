@@ -21,7 +21,8 @@ import { assemblePlan } from './plan-assembly.ts'
 import type { ResolvedModel } from './provider-catalog.ts'
 import { findProvider, resolveModel } from './provider-catalog.ts'
 import { mockOf, refuseMocks } from './request-settings.ts'
-import { readRouter, requireKnownGroups } from './router-settings.ts'
+import { requireKnownGroups } from './fallback-tables.ts'
+import { readRouter } from './router-settings.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
 
 type PlanAndBundles = { plan: Plan; bundles: CredentialBundle[] }

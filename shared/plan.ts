@@ -17,7 +17,7 @@ import { planOfConfig } from './plan-of-config.ts'
 import { planOfCredentials } from './plan-of-credentials.ts'
 import { findProvider } from './provider-catalog.ts'
 import { readRequestSettings, refuseMocks, splitRequest } from './request-settings.ts'
-import { requireKnownGroups } from './router-settings.ts'
+import { requireKnownGroups } from './fallback-tables.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
 import { DEPLOYMENTS_MAX } from './schemas/user-config.ts'
 

@@ -2,8 +2,8 @@ import type { z } from 'zod'
 import type { Notes } from './notes.ts'
 import { invalid, jsonPath } from './notes.ts'
 import { refuseReferences } from './refused-keys.ts'
-import type { FallbackEntry } from './router-settings.ts'
-import { readFallbacks } from './router-settings.ts'
+import type { FallbackEntry } from './fallback-tables.ts'
+import { readFallbacks } from './fallback-tables.ts'
 import { FallbackList, FallbackMaps } from './schemas/user-config.ts'
 
 /** The map form has an effect; the two list forms are checked. */

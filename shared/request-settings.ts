@@ -3,7 +3,7 @@ import { nearMissOf } from './near-misses.ts'
 import type { Notes } from './notes.ts'
 import { capped, invalid } from './notes.ts'
 import { isInert, refusalOf, refuseHarmful, refuseReferences } from './refused-keys.ts'
-import type { FallbackEntry } from './router-settings.ts'
+import type { FallbackEntry } from './fallback-tables.ts'
 import { HOPS_MAX } from './router-settings.ts'
 import { parsed, readRequestFallbacks } from './request-fallbacks.ts'
 import {

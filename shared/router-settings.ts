@@ -1,7 +1,8 @@
 import { COOLDOWN_S_MAX, RETRIES_MAX, TIMEOUT_S_MAX, secondsOf } from './deployments.ts'
-import { suggestion } from './did-you-mean.ts'
+import type { FallbackEntry } from './fallback-tables.ts'
+import { named, readFallbacks } from './fallback-tables.ts'
 import type { Notes } from './notes.ts'
-import { capped, invalid } from './notes.ts'
+import { capped } from './notes.ts'
 import { isInert } from './refused-keys.ts'
 import { LATER_PARAMS } from './schemas/field-names.ts'
 import type { RouterSettings, UserDeployment } from './schemas/user-config.ts'
@@ -11,9 +12,6 @@ const RETRY_AFTER_S_MAX = 60
 
 /** LiteLLM's defaults; the timeout is ours, theirs is 6000 s. */
 const DEFAULTS = { numRetries: 2, maxFallbacks: 5, timeoutS: 600, retryAfterS: 0, cooldownTimeS: 5 }
-
-/** `group -> other groups`, as written; `*` stands for every group without an entry of its own. */
-export type FallbackEntry = { from: string; to: string[]; path: string }
 
 /** The part of a router config that has an effect now, with every default filled in. */
 export type ActiveRouter = {
@@ -50,13 +48,6 @@ export function readRouter(settings: RouterSettings, path: string, notes: Notes)
   return router
 }
 
-/** Entries of the map form, each with its JSON path. */
-export function readFallbacks(maps: Record<string, string[]>[], path: string): FallbackEntry[] {
-  return maps.flatMap((map, index) =>
-    Object.entries(map).map(([from, to]) => ({ from, to, path: `${path}[${index}].${from}` })),
-  )
-}
-
 function readAliases(settings: RouterSettings): ReadonlyMap<string, string> {
   const aliases = new Map<string, string>()
   for (const [alias, target] of Object.entries(settings.model_group_alias ?? {})) {
@@ -65,44 +56,6 @@ function readAliases(settings: RouterSettings): ReadonlyMap<string, string> {
   }
   return aliases
 }
-
-/**
- * The fallbacks of a group that goes by some names (as asked, as configured, the wildcard): the first name with
- * an entry of its own (first one wins), else without its provider prefix (last one wins), else null, which means `*`.
- */
-export function ownFallbacks(
-  entries: readonly FallbackEntry[],
-  names: readonly string[],
-): FallbackEntry | null {
-  for (const name of names) {
-    const exact = entries.find(({ from }) => from === name)
-    if (exact) return exact
-  }
-  for (const name of names) {
-    const bare = name.slice(name.indexOf('/') + 1)
-    const stripped = bare === name ? undefined : entries.findLast(({ from }) => from === bare)
-    if (stripped) return stripped
-  }
-  return null
-}
-
-/** What `*` stands for: the last entry wins, so `default_fallbacks` does. */
-export function defaultFallbacks(entries: readonly FallbackEntry[]): FallbackEntry | null {
-  return entries.findLast(({ from, to }) => from === '*' && to.length > 0) ?? null
-}
-
-/**
- * Refuses fallbacks that name no group: they would be found out only when they are needed.
- * @throws {InvalidRequestError} with the entry's path.
- */
-export function requireKnownGroups(entries: readonly FallbackEntry[], names: KnownNames): void {
-  for (const entry of entries) {
-    const unknown = findUnknownGroup(entry, names)
-    if (unknown) throw invalid(unknown.path, unknown.what)
-  }
-}
-
-type KnownNames = { find: (name: string) => unknown; groupNames: string[] }
 
 /**
  * What settings without an effect yet name, as entries to be checked like fallbacks: a wrong name must not wait for the
@@ -125,33 +78,6 @@ export function laterGroups(settings: RouterSettings, path: string): FallbackEnt
       ]
     }),
   ]
-}
-
-function named(group: string, path: string): FallbackEntry {
-  return { from: group, to: [], path }
-}
-
-type Unknown = { path: string; what: string }
-
-/** Fallback entries that name no group, each with what is wrong. */
-export function findUnknownGroups(entries: readonly FallbackEntry[], names: KnownNames): Unknown[] {
-  return entries.flatMap((entry) => findUnknownGroup(entry, names) ?? [])
-}
-
-function findUnknownGroup({ from, to, path }: FallbackEntry, names: KnownNames): Unknown | null {
-  const isKnownFrom =
-    names.groupNames.includes(from) ||
-    from === '*' ||
-    names.find(from) !== null ||
-    endsAnyGroup(from, names.groupNames)
-  const unknown = isKnownFrom ? to.find((name) => names.find(name) === null) : from
-  if (unknown === undefined) return null
-  const advice = suggestion(unknown, names.groupNames)
-  return { path, what: `names "${unknown.slice(0, 64)}", which is no model group of this config.${advice}` }
-}
-
-function endsAnyGroup(name: string, groups: string[]): boolean {
-  return groups.some((group) => group.slice(group.indexOf('/') + 1) === name)
 }
 
 const LATER_SETTINGS = [
