@@ -24,6 +24,9 @@ export type ActiveRouter = {
   cooldownTimeS: number
   disableCooldowns: boolean
   fallbacks: FallbackEntry[]
+  /** Null: not set, which is not the same as empty. */
+  contextWindowFallbacks: FallbackEntry[] | null
+  contentPolicyFallbacks: FallbackEntry[] | null
   aliases: ReadonlyMap<string, string>
 }
 
@@ -40,12 +43,25 @@ export function readRouter(settings: RouterSettings, path: string, notes: Notes)
     cooldownTimeS: cap(settings.cooldown_time, COOLDOWN_S_MAX, 'cooldown_time') ?? DEFAULTS.cooldownTimeS,
     disableCooldowns: settings.disable_cooldowns ?? false,
     fallbacks: readFallbacks(settings.fallbacks ?? [], `${path}.fallbacks`),
+    contextWindowFallbacks: readOptional(
+      settings.context_window_fallbacks,
+      `${path}.context_window_fallbacks`,
+    ),
+    contentPolicyFallbacks: readOptional(
+      settings.content_policy_fallbacks,
+      `${path}.content_policy_fallbacks`,
+    ),
     aliases: readAliases(settings),
   }
   if (settings.default_fallbacks && settings.default_fallbacks.length > 0) {
     router.fallbacks.push({ from: '*', to: settings.default_fallbacks, path: `${path}.default_fallbacks` })
   }
   return router
+}
+
+// LiteLLM's default is an empty list, which a dumped config carries: it sets nothing.
+function readOptional(maps: Record<string, string[]>[] | undefined, path: string): FallbackEntry[] | null {
+  return maps && maps.length > 0 ? readFallbacks(maps, path) : null
 }
 
 function readAliases(settings: RouterSettings): ReadonlyMap<string, string> {
