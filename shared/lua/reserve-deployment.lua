@@ -13,7 +13,7 @@
 if #ARGV == 10 then
   -- Nothing is known of the first choice, and nothing asked: nearly always so, hence short.
   local known = redis.call('HMGET', KEYS[1], 'until', 'rests', 'counted', 'leased')
-  if not (known[1] or known[2] or false or known[4]) and not redis.call('HGET', KEYS[2], 'until') then
+  if not (known[1] or known[2] or known[3] or known[4]) and not redis.call('HGET', KEYS[2], 'until') then
     return { 'go', 1, 0, 0, 0, {} }
   end
 end

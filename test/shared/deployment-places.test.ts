@@ -215,7 +215,7 @@ test('a worker keeps the places of calls that last longer than a lease', async (
 
 test('jobs wait in the order in which they came, and are told when to look again: those who are next sooner', async () => {
   const one = testDeployment('one', { max_parallel: 2 })
-  const a = worker()
+  const a = worker({ now: () => 1_800_000_000_000 })
   await granted(a, 'job1', one)
   await granted(a, 'job2', one)
   const waits: Reservation[] = []
@@ -249,6 +249,18 @@ test("a job that goes elsewhere leaves the line, and a place that was handed to 
   // Nothing is left of it in the line.
   const third = await reserve(a, 'job5', [full])
   expect(third).toMatchObject({ kind: 'wait', isNext: true })
+})
+
+test('a job that stands in a line and is served elsewhere stands there no longer', async () => {
+  const full = testDeployment('full', { max_parallel: 1 })
+  const other = testDeployment('other')
+  const a = worker()
+  const grant = await granted(a, 'job1', full)
+  for (const holder of ['job2', 'job3']) expect(await isWaiting(a, holder, full)).toBe(true)
+  await granted(a, 'job2', full, other)
+  await a.release(testPlan([full]), grant)
+  await eventually('the place was handed over', () => a.asked.length > 0)
+  expect(a.asked).toEqual(['job3'])
 })
 
 test("each job's own limit is held against all calls, also those of configs without a limit", async () => {
