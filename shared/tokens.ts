@@ -6,6 +6,8 @@ const TOKENS_PER_DATA_URL = 1_000
 const TOKENS_MAX = 10_000_000
 // English runs at about four bytes a token, Chinese at about three bytes a character and token.
 const BYTES_PER_TOKEN = 4
+// OpenAI's own upper bound of `n`.
+const CHOICES_MAX = 128
 
 /**
  * Estimates what a request will use: its text, and the most it may be answered with; whole numbers, up to 10,000,000
@@ -14,10 +16,16 @@ const BYTES_PER_TOKEN = 4
  */
 export function estimateTokens(body: Record<string, unknown>): Tokens {
   const asked = body['max_completion_tokens'] ?? body['max_tokens']
-  const answer = typeof asked === 'number' && asked > 0 ? Math.ceil(asked) : 0
+  const answer = typeof asked === 'number' && asked > 0 ? Math.ceil(asked) * countChoices(body['n']) : 0
   const prompt = countTokens(body['messages']) + countTokens(body['tools'])
   const input = Math.min(Math.max(1, prompt), TOKENS_MAX)
   return { input, output: Math.min(answer, TOKENS_MAX - input) }
+}
+
+/** How many answers are asked for: each may be as long as the limit says. A number no provider takes counts as one. */
+function countChoices(asked: unknown): number {
+  const isTaken = typeof asked === 'number' && Number.isInteger(asked) && asked >= 1 && asked <= CHOICES_MAX
+  return isTaken ? asked : 1
 }
 
 /** Tokens in all the strings of a value; a data URL counts as a picture, not as its text. */

@@ -13,6 +13,27 @@ test('an estimate is the text with its tools, and the most it may be answered wi
   expect(estimateTokens({})).toEqual({ input: 1, output: 0 })
 })
 
+test.each([
+  [1, 50],
+  [3, 150],
+  [128, 6_400],
+  [129, 50],
+  [0, 50],
+  [-2, 50],
+  [1.5, 50],
+  ['4', 50],
+  [null, 50],
+])('of n answers each may be as long as allowed: %s', (n, output) => {
+  expect(estimateTokens({ messages, max_tokens: 50, n }).output).toBe(output)
+})
+
+test('many long answers stay within the bound', () => {
+  expect(estimateTokens({ messages, max_tokens: 9_000_000, n: 128 })).toEqual({
+    input: 100,
+    output: 9_999_900,
+  })
+})
+
 test('a picture inside the request counts as one, not by its characters', () => {
   const image = { type: 'image_url', image_url: { url: `data:image/png;base64,${'A'.repeat(400_000)}` } }
   expect(estimateTokens({ messages: [{ content: [image] }] }).input).toBeLessThan(2_000)
