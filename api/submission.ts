@@ -90,7 +90,6 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
     resultTtlMs: options.result_ttl === undefined ? resultTtlMs : options.result_ttl * 1000,
     onCrash: options.on_crash ?? 'retry',
     warnings,
-    notYetActive: resolved.notYetActive,
     idempotency:
       key === undefined
         ? null

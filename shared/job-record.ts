@@ -23,7 +23,6 @@ export type JobMeta = {
   priority: 'high' | 'normal' | 'low'
   onCrash: OnCrash
   warnings: string[]
-  notYetActive: string[]
   attemptsMax: number
   /** How long the record is kept after its end; 0 = until its result was delivered. */
   resultTtlMs: number
@@ -142,7 +141,6 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     error: error && (JSON.parse(error.toString()) as JobError),
     metadata: meta.metadata,
     warnings: meta.warnings,
-    not_yet_active: meta.notYetActive,
     urls: { self: `/v1/jobs/${id}`, result: `/v1/jobs/${id}/result`, cancel: `/v1/jobs/${id}/cancel` },
   }
   const answer = text('answer')

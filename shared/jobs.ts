@@ -42,7 +42,6 @@ export type JobInput = {
   resultTtlMs: number
   onCrash: OnCrash
   warnings: string[]
-  notYetActive: string[]
   /** Keyed fingerprints of the idempotency key in its scope, and of the body it came with. */
   idempotency: { fingerprint: string; bodyHash: string } | null
 }
@@ -249,7 +248,6 @@ function metaOf(input: JobInput): JobMeta {
     priority: input.priority,
     onCrash: input.onCrash,
     warnings: input.warnings,
-    notYetActive: input.notYetActive,
     attemptsMax: input.plan.max_attempts,
     resultTtlMs: input.resultTtlMs,
   }

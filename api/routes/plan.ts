@@ -37,7 +37,7 @@ export function addPlanRoute(app: FastifyInstance, deps: PlanDeps): void {
     const shown = {
       ...input,
       isStream: stream === true,
-      ignored: [...new Set([...ignoredKeys(request.body), ...input.notYetActive])],
+      ignored: ignoredKeys(request.body),
       isOnOperatorsList: isOnOperatorsList(input, deps.operator),
     }
     return describePlan(shown, standings)

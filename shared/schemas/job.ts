@@ -104,8 +104,6 @@ export const Job = z.object({
   metadata: z.record(z.string(), z.string()),
   /** What was clamped, ignored or may surprise. */
   warnings: z.array(z.string()),
-  /** JSON paths of settings that are valid but have no effect yet. */
-  not_yet_active: z.array(z.string()),
   urls: z.object({ self: z.string(), result: z.string(), cancel: z.string() }),
 })
 export type Job = z.infer<typeof Job>

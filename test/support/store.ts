@@ -124,7 +124,6 @@ export function testStore(options: { leaseMs?: number; windowMs?: number } = {})
       resultTtlMs: 3_600_000,
       onCrash: 'retry',
       warnings: [],
-      notYetActive: [],
       idempotency: null,
       ...change,
     }
