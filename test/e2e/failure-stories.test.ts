@@ -1,0 +1,154 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { eventually } from '../support/eventually.ts'
+import { startGateway, type Gateway } from '../support/gateway.ts'
+import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { ask, ownConfig } from '../support/requests.ts'
+
+// What went wrong at others in production (LiteLLM #20722, #6498, #5698, #34836), played in small.
+
+const WORKERS = 8
+
+let provider: TestProvider
+let gateway: Gateway
+let keyNumber = 0
+
+beforeAll(async () => {
+  provider = await startProvider()
+  gateway = await startGateway({ workers: WORKERS, env: { GATEWAY_RETRY_INITIAL_MS: '20' } })
+})
+
+afterAll(async () => {
+  await gateway?.stop()
+  await provider?.close()
+})
+
+beforeEach(() => {
+  provider.ledger.length = 0
+  provider.answer(() => completion('ok'))
+})
+
+const config = (settings: Record<string, unknown> = {}, params: Record<string, unknown> = {}) =>
+  ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}`, ...params }, settings)
+
+test('a throttled provider is asked exactly as often as it allows: Retry-After 5, 15, 30, 60 in a twentieth of the time', async () => {
+  const asked = [0.25, 0.75, 1.5, 3]
+  provider.answer(({ number }) => {
+    const seconds = asked[number - 1]
+    if (seconds === undefined) return completion('at last')
+    return failure(429, 'rate_limit_exceeded', { 'retry-after-ms': String(seconds * 1_000) })
+  })
+  const { id } = await gateway.submit(ask(config()))
+  expect(await gateway.ended(id, { timeoutMs: 30_000 })).toMatchObject({
+    status: 'completed',
+    attempts_made: 5,
+  })
+  const at = provider.ledger.map(({ startedAt }) => startedAt)
+  expect(at).toHaveLength(5)
+  for (const [index, seconds] of asked.entries()) {
+    const waited = (at[index + 1] ?? 0) - (at[index] ?? 0)
+    expect(waited).toBeGreaterThan(seconds * 1_000 - 20)
+    // A waiting job is looked for every 50 ms here.
+    expect(waited).toBeLessThan(seconds * 1_050 + 150)
+  }
+})
+
+test('eight workers and one 429: nobody calls the key again before its time', async () => {
+  let refusedAt: number | null = null
+  provider.answer(() => {
+    if (refusedAt !== null) return completion('ok')
+    refusedAt = performance.now()
+    return failure(429, 'rate_limit_exceeded', { 'retry-after': '3' })
+  })
+  const shared = config()
+  const first = await gateway.submit(ask(shared))
+  await eventually('the first is refused', () => refusedAt !== null)
+  await eventually('and parked', async () => (await gateway.job(first.id)).queue.state === 'rate_limited')
+  const others = await Promise.all(Array.from({ length: 40 }, () => gateway.submit(ask(shared))))
+  for (const { id } of [first, ...others])
+    expect(await gateway.ended(id)).toMatchObject({ status: 'completed' })
+  const [, ...later] = provider.ledger
+  expect(later).toHaveLength(41)
+  for (const { startedAt } of later) expect(startedAt - (refusedAt ?? 0)).toBeGreaterThan(2_980)
+})
+
+test('two models with one key share a 429’s pause; another key goes on', async () => {
+  const key = `sk-shared-${(keyNumber += 1)}`
+  const url = provider.url
+  provider.answer(({ model }) =>
+    model === 'a' && provider.ledger.length === 1
+      ? failure(429, 'rate_limit_exceeded', { 'retry-after': '2' })
+      : completion('ok'),
+  )
+  const one = ownConfig({ url, key, model: 'openai/a' })
+  const first = await gateway.submit(ask(one))
+  await eventually('it is parked', async () => (await gateway.job(first.id)).queue.state === 'rate_limited')
+  const refused = provider.ledger[0]?.startedAt ?? 0
+  const twin = await gateway.submit(ask(ownConfig({ url, key, model: 'openai/b' })))
+  const other = await gateway.submit(ask(config({}, { model: 'openai/b' })))
+  expect(await gateway.ended(other.id)).toMatchObject({ status: 'completed' })
+  expect(performance.now() - refused).toBeLessThan(1_900)
+  expect(await gateway.ended(twin.id)).toMatchObject({ status: 'completed', attempts_made: 1 })
+  const paused = provider.ledger.filter((entry) => entry.key === key).slice(1)
+  for (const { startedAt } of paused) expect(startedAt - refused).toBeGreaterThan(1_980)
+})
+
+test('fallbacks in a circle end within the budget, every hop in the record', async () => {
+  provider.answer(() => failure(503, 'overloaded'))
+  const url = provider.url
+  const list = ['a', 'b', 'c'].flatMap(
+    (group) => ownConfig({ url, key: `sk-${group}-${(keyNumber += 1)}`, group }).model_list,
+  )
+  const circle = {
+    fallbacks: [{ a: ['b'] }, { b: ['c'] }, { c: ['a'] }],
+    num_retries: 2,
+    disable_cooldowns: true,
+  }
+  const { id } = await gateway.submit(ask({ model_list: list, ...circle }, 'hi', 'a'), { max_attempts: 30 })
+  const job = await gateway.ended(id, { timeoutMs: 30_000 })
+  expect(job).toMatchObject({ status: 'failed', attempts_made: 9 })
+  expect(job.attempts.map(({ model_group: group }) => group)).toEqual([...'aaabbbccc'])
+  expect(provider.ledger).toHaveLength(9)
+})
+
+test('five failures in a hundred close no deployment: the job rate and at least 94% of all calls go through', async () => {
+  // The same calls fail in every run: each twentieth.
+  provider.answer(({ number }) => (number % 20 === 0 ? failure(500, 'unlucky') : completion('ok')))
+  const url = provider.url
+  const shared = {
+    model_list: ['a', 'b', 'c'].flatMap(
+      (model) => ownConfig({ url, key: `sk-own-${(keyNumber += 1)}`, model: `openai/${model}` }).model_list,
+    ),
+    num_retries: 0,
+  }
+  const jobs = await Promise.all(Array.from({ length: 600 }, () => gateway.submit(ask(shared))))
+  const ended = await Promise.all(jobs.map(({ id }) => gateway.ended(id, { timeoutMs: 60_000 })))
+  const good = ended.filter(({ status }) => status === 'completed')
+  expect(good.length / ended.length).toBeGreaterThanOrEqual(0.94)
+  // No job waited for a cooldown.
+  expect(ended.every(({ attempts_made: made }) => made === 1)).toBe(true)
+  expect(new Set(provider.ledger.map(({ model }) => model)).size).toBe(3)
+})
+
+test('all deployments cooling is no outage: jobs queue, one call tries each, then all go through', async () => {
+  let isDown = true
+  provider.answer(() => (isDown ? failure(503, 'overloaded') : completion('back')))
+  const url = provider.url
+  const shared = {
+    model_list: ['a', 'b', 'c'].flatMap(
+      (model) => ownConfig({ url, key: `sk-own-${(keyNumber += 1)}`, model: `openai/${model}` }).model_list,
+    ),
+    allowed_fails: 0,
+    cooldown_time: 2,
+    num_retries: 8,
+  }
+  const jobs = await Promise.all(
+    Array.from({ length: 30 }, () => gateway.submit(ask(shared), { max_attempts: 30 })),
+  )
+  await eventually('all are parked', async () => {
+    const all = await Promise.all(jobs.map(({ id }) => gateway.job(id)))
+    return all.every(({ queue }) => queue.state === 'rate_limited' || queue.state === 'retrying')
+  })
+  isDown = false
+  for (const { id } of jobs)
+    expect(await gateway.ended(id, { timeoutMs: 30_000 })).toMatchObject({ status: 'completed' })
+})
