@@ -29,6 +29,7 @@ export function createReserve(
 ) {
   const { redis, keys, windowMs, leaseMs, now } = deps
   const reserveDeployment = createScript(redis, 'reserve-deployment')
+  const lengths = `${windowMs} ${PROBE_MS} ${leaseMs}`
 
   /**
    * Takes the first of `candidates` (at least one, all of one owner) that is free now: tier by tier, within a tier by the
@@ -39,18 +40,16 @@ export function createReserve(
     candidates: readonly Candidate[],
     request: ReserveRequest,
   ): Promise<Reservation> {
-    const { holder, tokens, slot } = request
+    const { holder, tokens } = request
     const sorted = candidates.toSorted((a, b) => a.tier - b.tier)
     const ownerId = ownerOf(plan, sorted[0]?.deployment)
-    const held = sorted.findIndex(({ deployment }) => deployment.id === slot?.id) + 1
-    const specs = specsOf(sorted, request.ranking, held > 0)
     const mayWait = request.keepsPlace && candidates.some(({ deployment }) => deployment.max_parallel)
     if (mayWait) leases.expect(holder)
     const reply = await reserveDeployment(
       sorted.flatMap(({ deployment }) => keysOf(ownerId, deployment)),
       [
-        ...[now(), windowMs, tokens.input, tokens.output, PROBE_MS, leaseMs, holder],
-        ...[held, slot?.at ?? 0, flag(request.keepsPlace), ...specs],
+        ...[now(), lengths, `${tokens.input} ${tokens.output}`, holder, request.keepsPlace ? '1' : '0'],
+        ...specsOf(sorted, request),
       ],
     )
     const [kind, index, at, fourth, fifth, sixth, last] = reply as ReserveReply
@@ -111,22 +110,16 @@ type ReserveReply = [
 ]
 
 /** What the script needs to know beyond the usual: nothing at all, where no limit, ranking or kept place is in play. */
-function specsOf(
-  candidates: readonly Candidate[],
-  ranking: Ranking | null,
-  hasSlot: boolean,
-): ScriptArgument[] {
+function specsOf(candidates: readonly Candidate[], { slot, ranking }: ReserveRequest): ScriptArgument[] {
+  const held = candidates.findIndex(({ deployment }) => deployment.id === slot?.id) + 1
   const isPlain = candidates.every(
     ({ deployment: { rpm, tpm, itpm, otpm, max_parallel } }) =>
       !rpm && !tpm && !itpm && !otpm && !max_parallel,
   )
-  if (isPlain && !ranking && !hasSlot) return []
+  if (isPlain && !ranking && held === 0) return []
   const specs = candidates.map(({ tier, deployment: { rpm, tpm, itpm, otpm, max_parallel } }) =>
     [tier, rpm, tpm, itpm, otpm, max_parallel].map((figure) => figure ?? 0).join(' '),
   )
-  return [ranking?.by ?? '', ranking?.buffer ?? 0, ranking?.ttlMs ?? 0, ...specs]
-}
-
-function flag(value: boolean): '1' | '0' {
-  return value ? '1' : '0'
+  const kept = `${held} ${held > 0 ? (slot?.at ?? 0) : 0}`
+  return [kept, ranking?.by ?? '', `${ranking?.buffer ?? 0} ${ranking?.ttlMs ?? 0}`, ...specs]
 }

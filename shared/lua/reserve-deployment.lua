@@ -3,24 +3,30 @@
 -- If a limit is the reason it keeps a place of its own for the caller there, so that waiting jobs wake in their order; at a
 -- full deployment the caller stands in line. After a cooldown the first to come is the probe; the rest wait for it.
 -- KEYS: per candidate its state, its key's pause, its usage log, its calls in flight, the line before it
--- ARGV: now_ms ('' = Redis TIME), window ms, tokens of input and output as estimated, probe ms, lease ms, holder (job),
---       candidate whose place is already kept (1-based) or 0, when that place is in ms, keep a place ('1' | '0'); then, unless
---       nothing of it is asked for: ranking ('' | 'busy' | 'tokens' | 'latency'), buffer, ttl ms of samples, and for each
---       candidate 'tier rpm tpm itpm otpm parallel' (0 = no limit), tiers ascending
+-- ARGV: now_ms ('' = Redis TIME), 'window probe lease' in ms, 'input output' tokens as estimated, holder (job), keep a place
+--       ('1' | '0'); then, unless nothing of it is asked for: 'candidate ms' whose place is already kept and when (1-based,
+--       0 = none), ranking ('' | 'busy' | 'tokens' | 'latency'), 'buffer ttl' (ms a sample counts), and for each candidate
+--       'tier rpm tpm itpm otpm parallel' (0 = no limit), tiers ascending
 -- Output: {'go', candidate, ms at which it is counted or 0, is probe (1 | 0), has a place in flight (1 | 0), handed} |
 --         {'wait', candidate, at ms, 'cooldown' | 'limit' | 'busy', now_ms, is next (1 | 0), handed}
 --         handed: candidate, holder, ...: those in line who were given a place there
-if #ARGV == 10 then
+if #ARGV == 5 then
   -- Nothing is known of the first choice, and nothing asked: nearly always so, hence short.
   local known = redis.call('HMGET', KEYS[1], 'until', 'rests', 'counted', 'leased')
   if not (known[1] or known[2] or known[3] or known[4]) and not redis.call('HGET', KEYS[2], 'until') then
     return { 'go', 1, 0, 0, 0, {} }
   end
 end
-local window, need = tonumber(ARGV[2]), { 1, tonumber(ARGV[3]), tonumber(ARGV[4]) }
-local probe_ms, lease_ms, holder = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
-local held, held_at, keeps = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == '1'
-local ranking, buffer, ttl = ARGV[11] or '', tonumber(ARGV[12]), tonumber(ARGV[13])
+local function figures(text)
+  local all = {}
+  for figure in string.gmatch(text, '%S+') do all[#all + 1] = tonumber(figure) end
+  return unpack(all)
+end
+
+local window, probe_ms, lease_ms = figures(ARGV[2])
+local need, holder, keeps = { 1, figures(ARGV[3]) }, ARGV[4], ARGV[5] == '1'
+local held, held_at = figures(ARGV[6] or '0 0')
+local ranking, buffer, ttl = ARGV[7] or '', figures(ARGV[8] or '0 0')
 -- @include now
 -- @include keep
 -- @include cooling

@@ -1,12 +1,11 @@
 -- One candidate and how it stands. Needs: cooling, usage, limits, in-line, ranking, held, held_at
--- Its names and limits; ARGV from 14 on hold 'tier rpm tpm itpm otpm parallel' of each, nothing when none has any.
+-- Its names and limits; ARGV from 9 on hold 'tier rpm tpm itpm otpm parallel' of each, nothing when none has any.
 local function candidate(i)
-  local k, figures = 5 * i - 4, {}
-  for figure in string.gmatch(ARGV[13 + i] or '0 0 0 0 0 0', '%S+') do figures[#figures + 1] = tonumber(figure) end
-  local limits = { figures[2], figures[3], figures[4], figures[5] }
+  local k = 5 * i - 4
+  local tier, rpm, tpm, itpm, otpm, parallel = figures(ARGV[8 + i] or '0 0 0 0 0 0')
   return {
     i = i, state = KEYS[k], pause = KEYS[k + 1], log = KEYS[k + 2], flight = KEYS[k + 3], line = KEYS[k + 4],
-    tier = figures[1], limits = math.max(unpack(limits)) > 0 and limits, parallel = figures[6],
+    tier = tier, limits = math.max(rpm, tpm, itpm, otpm) > 0 and { rpm, tpm, itpm, otpm }, parallel = parallel,
   }
 end
 
