@@ -1,3 +1,5 @@
+import { parseDate, parseMoment, parseNumber, readHeader, type AnswerHeaders } from './header-time.ts'
+
 // LiteLLM's constants are 0.5 s, at most 8 s, and up to 0.75 s of jitter: all follow from the first.
 const MAX_FACTOR = 16
 const JITTER_FACTOR = 1.5
@@ -27,63 +29,34 @@ export function retryDelayMs(options: {
   return Math.min(backoffMs, initialMs * MAX_FACTOR) + jitterMs
 }
 
-type Headers = Record<string, string | string[] | undefined>
-
 /**
  * What an answer's headers ask a caller to wait, in milliseconds from `nowMs`; null when they do not say. Reads
  * `retry-after-ms`, `retry-after` (seconds or HTTP-date) and, for a 429, when the exhausted limit is reset.
  * @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
  * @see https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
  */
-export function parseRetryAfterMs(headers: Headers, nowMs: number, isRateLimited = false): number | null {
+export function parseRetryAfterMs(
+  headers: AnswerHeaders,
+  nowMs: number,
+  isRateLimited = false,
+): number | null {
   const asked =
-    toMs(first(headers['retry-after-ms']), 1) ??
-    toMs(first(headers['x-ms-retry-after-ms']), 1) ??
-    toMs(first(headers['retry-after']), 1_000) ??
-    parseDate(first(headers['retry-after']), nowMs) ??
+    parseNumber(readHeader(headers, 'retry-after-ms'), 1) ??
+    parseNumber(readHeader(headers, 'x-ms-retry-after-ms'), 1) ??
+    parseNumber(readHeader(headers, 'retry-after'), 1_000) ??
+    parseDate(readHeader(headers, 'retry-after'), nowMs) ??
     (isRateLimited ? parseReset(headers, nowMs) : null)
   return asked === null ? null : Math.min(Math.max(0, asked), RETRY_AFTER_MAX_MS)
 }
 
 /** The resets of what is used up; when no header says what is, the earliest of all. */
-function parseReset(headers: Headers, nowMs: number): number | null {
+function parseReset(headers: AnswerHeaders, nowMs: number): number | null {
   const resets = ['-requests', '-tokens', ''].flatMap((kind) => {
-    const resetMs = parseMoment(first(headers[`x-ratelimit-reset${kind}`]), nowMs)
-    const remaining = first(headers[`x-ratelimit-remaining${kind}`])
+    const resetMs = parseMoment(readHeader(headers, `x-ratelimit-reset${kind}`), nowMs)
+    const remaining = readHeader(headers, `x-ratelimit-remaining${kind}`)
     return resetMs === null ? [] : [{ resetMs, isUsedUp: remaining !== null && Number(remaining) <= 0 }]
   })
   if (resets.length === 0) return null
   const usedUp = resets.filter(({ isUsedUp }) => isUsedUp).map(({ resetMs }) => resetMs)
   return usedUp.length > 0 ? Math.max(...usedUp) : Math.min(...resets.map(({ resetMs }) => resetMs))
-}
-
-/** `6m0s`, `20ms`, plain seconds, or a moment: Unix seconds, Unix milliseconds, ISO. */
-function parseMoment(text: string | null, nowMs: number): number | null {
-  const seconds = toMs(text, 1)
-  if (seconds === null) return parseDuration(text) ?? parseDate(text, nowMs)
-  if (seconds > 1e11) return seconds - nowMs
-  if (seconds > 1e9) return seconds * 1_000 - nowMs
-  return seconds * 1_000
-}
-
-const UNITS_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
-
-function parseDuration(text: string | null): number | null {
-  if (text === null || !/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(text)) return null
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)]
-  return parts.reduce((sumMs, [, amount, unit]) => sumMs + Number(amount) * (UNITS_MS[unit ?? ''] ?? 0), 0)
-}
-
-function parseDate(text: string | null, nowMs: number): number | null {
-  // A bare number would be read as a year.
-  const moment = text !== null && /[A-Za-z]/.test(text) ? Date.parse(text) : Number.NaN
-  return Number.isNaN(moment) ? null : Math.max(0, moment - nowMs)
-}
-
-function toMs(text: string | null, unitMs: number): number | null {
-  return text !== null && /^\d+(\.\d+)?$/.test(text) ? Number(text) * unitMs : null
-}
-
-function first(value: string | string[] | undefined): string | null {
-  return (Array.isArray(value) ? value[0] : value)?.trim() ?? null
 }
