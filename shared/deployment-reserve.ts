@@ -48,7 +48,11 @@ export function createReserve(
     const reply = await reserveDeployment(
       sorted.flatMap(({ deployment }) => keysOf(ownerId, deployment)),
       [
-        ...[now(), lengths, `${tokens.input} ${tokens.output}`, holder, request.keepsPlace ? '1' : '0'],
+        now(),
+        lengths,
+        `${tokens.input} ${tokens.output}`,
+        holder,
+        request.keepsPlace ? '1' : '0',
         ...specsOf(sorted, request),
       ],
     )

@@ -91,12 +91,13 @@ function isWithinLimits(call: Call, calls: Call[]): boolean {
   })
 }
 
+const limit = (max: number) => fc.option(fc.integer({ min: 1, max }), { nil: undefined, freq: 2 })
+
 test('no limit of any kind is ever broken in any window, whatever comes when, and every job gets its turn', async () => {
   const tokens = fc.record({
     input: fc.integer({ min: 0, max: 60 }),
     output: fc.integer({ min: 0, max: 60 }),
   })
-  const limit = (max: number) => fc.option(fc.integer({ min: 1, max }), { nil: undefined, freq: 2 })
   const limits = fc.record({
     rpm: fc.integer({ min: 1, max: 6 }),
     tpm: limit(300),

@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createSettledListener } from '../../shared/settled.ts'
+import { eventually } from '../support/eventually.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 
 let store: TestStore
@@ -135,4 +137,58 @@ test('one sweeper at a time', async () => {
     false,
   ])
   expect(await store.window.holdSweeper('w1', 5_000)).toBe(true)
+})
+
+/** Submits a job, claims it, and puts it back for a minute. */
+async function park(tenant: string): Promise<string> {
+  const [id = ''] = await submit(tenant, 1)
+  const fed = store.queued.find((job) => job.id === id)
+  const result = fed && (await store.claims.claim(fed))
+  if (result?.kind !== 'claimed') throw new Error('not claimed')
+  await store.claims.snooze(result.claim, 60_000, 'rate_limited', [])
+  return id
+}
+
+test('parked jobs that are called by name go on at once, in the fair way, and nobody else does', async () => {
+  await store.window.beat('w1', 10, 10_000)
+  const [first, second] = [await park('a'), await park('a')]
+  expect(await store.window.wakeNow([first])).toEqual([])
+  expect(await store.window.wakeNow([first])).toEqual([])
+  expect((await store.window.feed()).map(({ id }) => id)).toEqual([first])
+  await Promise.all([store.window.wakeNow([second]), store.window.wakeNow([second])])
+  expect((await store.window.feed()).map(({ id }) => id)).toEqual([second])
+  expect(await store.redis.zcard(store.keys.parked)).toBe(0)
+})
+
+test('who calls jobs by name hears which of them have ended, are being cancelled, or are gone', async () => {
+  await store.window.beat('w1', 10, 10_000)
+  const [ended, running, cancelled] = await submit('a', 3)
+  const waiting = await park('a')
+  const [first] = store.queued
+  if (!first || !ended || !running || !cancelled) throw new Error('not enqueued')
+  await settleAll([first])
+  for (const job of store.queued.slice(1, 3)) await store.claims.claim(job)
+  await store.jobs.cancel('a', cancelled)
+  expect(await store.window.wakeNow([ended, running, cancelled, waiting, 'gone'])).toEqual([
+    ended,
+    cancelled,
+    'gone',
+  ])
+})
+
+test('jobs in the hands of a worker are called over the channel', async () => {
+  await store.window.beat('w1', 10, 10_000)
+  const [id = ''] = await submit('a', 1)
+  const [job] = store.queued
+  if (job) await store.claims.claim(job)
+  const subscriber = store.redis.duplicate()
+  const listener = createSettledListener(subscriber, store.keys)
+  const heard: string[] = []
+  listener.onWake((jobId) => heard.push(jobId))
+  await listener.start()
+  await store.window.wakeNow([await park('a'), id])
+  await eventually('the word came', () => heard.length > 0)
+  expect(heard).toEqual([id])
+  listener.close()
+  subscriber.disconnect()
 })
