@@ -99,7 +99,7 @@ export function testStore(options: { leaseMs?: number; windowMs?: number } = {})
       keys,
       windowMs: options.windowMs ?? 60_000,
       leaseMs: options.leaseMs ?? 10_000,
-      wakeOthers: window.wakeNow,
+      wakeOthers: (jobIds) => window.wakeNow(jobIds),
       ...change,
     })
   const state = makeState()
