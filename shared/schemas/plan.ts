@@ -8,6 +8,8 @@ export const Prices = z.object({
   /** For input that the provider had in its cache; `input` where it is absent. */
   cached_input: z.number().optional(),
   per_second: z.number().optional(),
+  /** Up to so many input tokens the prices above hold; the cost of a longer call is not known. */
+  input_tokens_max: z.number().optional(),
 })
 export type Prices = z.infer<typeof Prices>
 
