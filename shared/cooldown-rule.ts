@@ -3,8 +3,8 @@ import { REST_MS_MAX } from './deployment-usage.ts'
 import { OPERATOR } from './deployments.ts'
 import type { Plan, PlanDeployment } from './schemas/plan.ts'
 
-// Below a second it would be a hot loop: waits for a paused key end at the deadline only.
-const RETRY_AFTER_MS_MIN = 1_000
+/** Below a second it would be a hot loop: waits for a paused key end at the deadline only. */
+export const RETRY_AFTER_MS_MIN = 1_000
 
 /** What one failure may do to its deployment; the script that counts decides. */
 export type CooldownRule = {
@@ -28,7 +28,12 @@ export function ownerOf(plan: Plan, deployment: PlanDeployment | undefined): str
  * LiteLLM's rules of 2026 with ours on top (docs/decisions/0008): what counts a class apart goes before what counts all, the
  * deployment's before the config's; nothing set means the ratio rule, and at once for 429 (unless it is alone), 401 and 404.
  */
-export function cooldownRule(plan: Plan, deployment: PlanDeployment, failure: Failure): CooldownRule {
+export function cooldownRule(
+  plan: Plan,
+  deployment: PlanDeployment,
+  failure: Failure,
+  retryAfterMsMin = RETRY_AFTER_MS_MIN,
+): CooldownRule {
   const { class: errorClass, status, isClientsMistake, groupSize } = failure
   const own = deployment.allowed_fails_policy?.[errorClass]
   const policy = own ?? plan.allowed_fails_policy?.[errorClass]
@@ -43,7 +48,7 @@ export function cooldownRule(plan: Plan, deployment: PlanDeployment, failure: Fa
     isImmediate: allowedFails === null && ((isRateLimit && groupSize > 1) || isDead || isUnknown),
     allowedFails,
     countedClass: policy === undefined ? '' : `:${errorClass}`,
-    ...durationsOf(plan, deployment, failure, isRateLimit),
+    ...durationsOf(plan, deployment, failure, { isRateLimit, retryAfterMsMin }),
   }
 }
 
@@ -51,13 +56,13 @@ function durationsOf(
   plan: Plan,
   { cooldown_time_s: ownSeconds }: PlanDeployment,
   failure: Failure,
-  isRateLimit: boolean,
+  { isRateLimit, retryAfterMsMin }: { isRateLimit: boolean; retryAfterMsMin: number },
 ): { cooldownMs: number; pauseMs: number } {
   const asked = failure.retryAfterMs ?? 0
-  const retryAfterMs = asked > 0 ? Math.min(Math.max(asked, RETRY_AFTER_MS_MIN), REST_MS_MAX) : null
+  const retryAfterMs = asked > 0 ? Math.min(Math.max(asked, retryAfterMsMin), REST_MS_MAX) : null
   const defaultMs = plan.cooldown_time_s * 1000
   const cooldownMs = ownSeconds === null ? (retryAfterMs ?? defaultMs) : ownSeconds * 1000
   // A key always rests after a 429, also where cooldowns are off: more calls would only be refused.
-  const pauseMs = isRateLimit ? (retryAfterMs ?? (defaultMs > 0 ? defaultMs : 1000)) : 0
+  const pauseMs = isRateLimit ? (retryAfterMs ?? (defaultMs > 0 ? defaultMs : retryAfterMsMin)) : 0
   return { cooldownMs, pauseMs }
 }

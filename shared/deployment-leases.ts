@@ -120,6 +120,13 @@ export function createLeases(deps: {
     if (waiters.get(holder) === waiter) waiters.delete(holder)
   }
 
+  /** The job has left this process for the parked: a word that came while it was on its way is passed on. */
+  async function noteParked(holder: string): Promise<void> {
+    const waiter = waiters.get(holder)
+    waiters.delete(holder)
+    if (waiter?.isHanded) await deps.wakeOthers([holder])
+  }
+
   function start(): void {
     timer = setInterval(() => void renew(), Math.max(RENEW_MS_MIN, leaseMs / 3))
     timer.unref()
@@ -152,7 +159,7 @@ export function createLeases(deps: {
     return flight
   }
 
-  return { expect, forget, hold, free, flush, tell, wake, waitTurn, start, close }
+  return { expect, forget, hold, free, flush, tell, wake, waitTurn, noteParked, start, close }
 }
 
 export type Leases = ReturnType<typeof createLeases>

@@ -99,6 +99,7 @@ export type Standing = {
  *
  * @param deps.windowMs Length of the "minute" of rpm and tpm, and of the window in which failures are counted.
  * @param deps.leaseMs For how long a place in flight is held without a word from its process.
+ * @param deps.retryAfterMsMin Shortest rest of a key after a 429; a second when absent.
  * @param deps.now Milliseconds; a clock that tests hold still. Redis's own when absent.
  * @param deps.wakeOthers Wakes jobs that were handed a place, wherever they wait; answers the ids of those that have ended.
  */
@@ -107,6 +108,7 @@ export function createDeploymentState(deps: {
   keys: Keys
   windowMs: number
   leaseMs: number
+  retryAfterMsMin?: number
   wakeOthers: (ids: readonly string[]) => Promise<string[]>
   now?: Clock
 }) {
@@ -124,7 +126,7 @@ export function createDeploymentState(deps: {
     freePlace(ownerId, grant)
     // No answer, no tokens; where one may have been lost on its way the estimate stands.
     if (!failure.isPossiblyBilled) usage.giveBack(ownerId, grant)
-    const rule = cooldownRule(plan, deployment, failure)
+    const rule = cooldownRule(plan, deployment, failure, deps.retryAfterMsMin)
     const kept = failure.class === 'timeout' ? samplesOf(failure.strategy) : null
     await noteFailure(
       [keys.deployment(ownerId, deployment.id), keys.credentialPause(ownerId, deployment.key_id)],
@@ -176,6 +178,8 @@ export function createDeploymentState(deps: {
     waitTurn: leases.waitTurn,
     /** The job was handed a place, as another process says. */
     wake: leases.wake,
+    /** The job was put back while it stood in line: a word that came on the way is passed on. */
+    noteParked: leases.noteParked,
     /** How deployments of one owner stand; changes nothing. */
     read,
     /** Starts the clock that keeps the leases of calls in flight. */

@@ -96,6 +96,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     keys,
     windowMs: settings.limitWindowMs,
     leaseMs: settings.leaseMs,
+    retryAfterMsMin: 2 * settings.retryInitialMs,
     wakeOthers: async (jobIds) => {
       const ended = await window.wakeNow(jobIds)
       void feed()

@@ -70,6 +70,8 @@ export function createWaiting(deps: {
     const result = await persistUnlessStopped(hold, snoozeJob)
     if (result.kind !== 'snoozed') return deps.ending.letGo(run, result.kind)
     deps.afterSnooze(result.tenantsWaiting)
+    // At worst the place that it was handed meanwhile is lost with its lease.
+    void deps.state.noteParked(run.claim.id).catch(() => undefined)
     return { kind: 'snoozed', waitMs }
   }
 
