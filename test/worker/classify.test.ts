@@ -4,7 +4,7 @@ import { OutboundError, type OutboundErrorKind } from '../../worker/outbound-err
 import { classifyAnswer, classifyFailure, invalidAnswer } from '../../worker/providers/classify.ts'
 import type { ErrorClass } from '../../shared/schemas/error-class.ts'
 import { createRedact } from '../../worker/providers/redact.ts'
-import { ANSWERS, openaiError } from './provider-answers.ts'
+import { ANSWERS, ANSWERS_NOW, openaiError } from './provider-answers.ts'
 
 const KEY = 'canary-key-7f3a9b21'
 const TOKEN = 'canary+token/=='
@@ -23,15 +23,27 @@ const bundle: CredentialBundle = {
 
 function classify(status: number, body: unknown, headers: Record<string, string> = {}) {
   const bytes = Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
-  return classifyAnswer({ status, headers, body: bytes }, createRedact(bundle), Date.now())
+  return classifyAnswer({ status, headers, body: bytes }, createRedact(bundle), ANSWERS_NOW)
 }
 
 test.each(ANSWERS)(
-  '%s: %i is classified by status and code',
-  (_source, status, body, errorClass, isRetryable) => {
-    expect(classify(status, body)).toMatchObject({ class: errorClass, isRetryable })
+  '$status $errorClass: $source',
+  ({ status, body, headers, errorClass, isRetryable, code, retryAfterMs }) => {
+    const error = classify(status, body, headers)
+    expect(error).toMatchObject({ class: errorClass, isRetryable, status: expect.any(Number) })
+    expect(error.retryAfterMs === null ? null : Math.round(error.retryAfterMs)).toBe(retryAfterMs)
+    if (status >= 300) expect(error.status).toBe(status)
+    if (code !== undefined) expect(error.code).toBe(code)
+    expect(JSON.stringify(error)).not.toMatch(/canary|<[a-z!/]|__cf_bm/i)
+    expect(error.message).not.toBe('')
   },
 )
+
+test('there are answers of all the providers that people use, each from a place of its own', () => {
+  expect(ANSWERS.length).toBeGreaterThanOrEqual(100)
+  expect(ANSWERS.filter(({ source }) => !source.startsWith('made up')).length).toBeGreaterThanOrEqual(60)
+  expect(new Set(ANSWERS.map(({ errorClass }) => errorClass)).size).toBeGreaterThanOrEqual(13)
+})
 
 test.each(['constructor', 'toString', '__proto__', 'hasOwnProperty', 'valueOf'])(
   'a code that every object has a member of is no class: %s',
@@ -59,9 +71,12 @@ test.each([
   '<html><body>internal-host-17 stack trace</body></html>',
   'internal-host-17',
   '"internal-host-17"',
-  '{"detail":"internal-host-17"}',
-  '{"message":"internal-host-17"}',
-  '{"error":{"detail":"internal-host-17"}}',
+  '{"msg":"internal-host-17"}',
+  '{"detail":{"host":"internal-host-17"}}',
+  '{"detail":[{"input":"internal-host-17"}]}',
+  '{"error":{"host":"internal-host-17"}}',
+  '{"error":{"message":"<p>internal-host-17</p>"}}',
+  '{"message":"<!DOCTYPE html><title>internal-host-17</title>"}',
   '{"error":["internal-host-17"]}',
 ])('a body of no known shape is never repeated: %s', (body) => {
   for (const status of [400, 404, 500, 502]) {

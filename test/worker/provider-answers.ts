@@ -1,4 +1,5 @@
-import type { ErrorClass } from '../../shared/schemas/error-class.ts'
+import { readFileSync } from 'node:fs'
+import { ErrorClass } from '../../shared/schemas/error-class.ts'
 
 /** An error body in OpenAI's shape. */
 export const openaiError = (
@@ -10,281 +11,43 @@ export const openaiError = (
   error: { message, type, param, code },
 })
 
-type Row = [source: string, status: number, body: unknown, errorClass: ErrorClass, isRetryable: boolean]
+/** The clock of the answers: whatever names a moment names it from here. */
+export const ANSWERS_NOW = Date.parse('2026-11-23T12:00:00Z')
 
-/** Error answers as the providers' pages and SDKs show them, shortened, and the class that each must get. */
-export const ANSWERS: Row[] = [
-  [
-    'OpenAI error codes guide',
-    401,
-    openaiError('Incorrect API key provided: x.', 'invalid_request_error', 'invalid_api_key'),
-    'authentication',
-    false,
-  ],
-  [
-    'OpenAI error codes guide',
-    403,
-    openaiError('Country not supported', 'request_forbidden', 'unsupported_country_region_territory'),
-    'permission_denied',
-    false,
-  ],
-  [
-    'OpenAI error codes guide',
-    429,
-    openaiError('Rate limit reached for gpt-4', 'tokens', 'rate_limit_exceeded'),
-    'rate_limit',
-    true,
-  ],
-  [
-    'OpenAI error codes guide',
-    429,
-    openaiError('You exceeded your current quota', 'insufficient_quota', 'insufficient_quota'),
-    'payment_required',
-    false,
-  ],
-  [
-    'OpenAI error codes guide',
-    500,
-    openaiError('The server had an error', 'server_error'),
-    'internal_server',
-    true,
-  ],
-  [
-    'OpenAI error codes guide',
-    503,
-    openaiError('The engine is currently overloaded', 'server_error'),
-    'service_unavailable',
-    true,
-  ],
-  [
-    'OpenAI chat',
-    400,
-    openaiError(
-      "This model's maximum context length is 8192 tokens.",
-      'invalid_request_error',
-      'context_length_exceeded',
-      'messages',
-    ),
-    'context_window_exceeded',
-    false,
-  ],
-  [
-    'OpenAI chat',
-    400,
-    openaiError(
-      "Unsupported parameter: 'max_tokens'",
-      'invalid_request_error',
-      'unsupported_parameter',
-      'max_tokens',
-    ),
-    'bad_request',
-    false,
-  ],
-  [
-    'OpenAI chat',
-    400,
-    openaiError('string too long', 'invalid_request_error', 'string_above_max_length'),
-    'bad_request',
-    false,
-  ],
-  [
-    'OpenAI chat',
-    404,
-    openaiError('The model `x` does not exist', 'invalid_request_error', 'model_not_found'),
-    'not_found',
-    false,
-  ],
-  [
-    'OpenAI billing',
-    400,
-    openaiError('Billing hard limit has been reached', 'billing_limit', 'billing_hard_limit_reached'),
-    'payment_required',
-    false,
-  ],
-  [
-    'a 400 that mentions 429 (routing.md 10.2)',
-    400,
-    openaiError('user 429 said rate limit', 'invalid_request_error'),
-    'bad_request',
-    false,
-  ],
-  [
-    'a 500 that mentions a key',
-    500,
-    openaiError('invalid_api_key', 'authentication_error', 'invalid_api_key'),
-    'internal_server',
-    true,
-  ],
-  [
-    'Azure content filter',
-    400,
-    {
-      error: {
-        message:
-          "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
-        type: null,
-        param: 'prompt',
-        code: 'content_filter',
-        status: 400,
-        innererror: { code: 'ResponsibleAIPolicyViolation' },
-      },
-    },
-    'content_policy_violation',
-    false,
-  ],
-  [
-    'Azure',
-    401,
-    {
-      error: { code: '401', message: 'Access denied due to invalid subscription key or wrong API endpoint.' },
-    },
-    'authentication',
-    false,
-  ],
-  [
-    'Azure',
-    404,
-    {
-      error: { code: 'DeploymentNotFound', message: 'The API deployment for this resource does not exist.' },
-    },
-    'not_found',
-    false,
-  ],
-  [
-    'Azure',
-    429,
-    {
-      error: {
-        code: '429',
-        message: 'Requests have exceeded call rate limit. Please retry after 20 seconds.',
-      },
-    },
-    'rate_limit',
-    true,
-  ],
-  [
-    'Azure gateway',
-    408,
-    { error: { code: 'Timeout', message: 'The operation was timeout.' } },
-    'timeout',
-    true,
-  ],
-  [
-    'vLLM',
-    400,
-    {
-      object: 'error',
-      message: "This model's maximum context length is 4096 tokens. However, you requested 5000",
-      type: 'BadRequestError',
-      param: null,
-      code: 400,
-    },
-    'context_window_exceeded',
-    false,
-  ],
-  [
-    'vLLM',
-    404,
-    {
-      object: 'error',
-      message: 'The model `x` does not exist.',
-      type: 'NotFoundError',
-      param: null,
-      code: 404,
-    },
-    'not_found',
-    false,
-  ],
-  [
-    'llama.cpp',
-    400,
-    {
-      error: {
-        code: 400,
-        message: 'the request exceeds the available context size',
-        type: 'exceed_context_size_error',
-      },
-    },
-    'context_window_exceeded',
-    false,
-  ],
-  [
-    'Mistral',
-    422,
-    {
-      object: 'error',
-      message: 'Extra inputs are not permitted',
-      type: 'invalid_request_error',
-      code: '1000',
-    },
-    'unprocessable_entity',
-    false,
-  ],
-  [
-    'DeepSeek error codes page',
-    402,
-    openaiError('Insufficient Balance', 'unknown_error', 'invalid_request_error'),
-    'payment_required',
-    false,
-  ],
-  [
-    'Moonshot error page',
-    429,
-    openaiError('Your account is suspended', 'exceeded_current_quota_error'),
-    'payment_required',
-    false,
-  ],
-  [
-    'xAI',
-    400,
-    { code: 'Client specified an invalid argument', error: 'Incorrect API key provided' },
-    'authentication',
-    false,
-  ],
-  ['Groq', 498, openaiError('Flex tier capacity exceeded', 'capacity'), 'api_error', false],
-  [
-    'Gemini, OpenAI endpoint',
-    429,
-    [{ error: { code: 429, message: 'Resource has been exhausted', status: 'RESOURCE_EXHAUSTED' } }],
-    'rate_limit',
-    true,
-  ],
-  [
-    'OpenRouter errors page',
-    200,
-    { error: { code: 502, message: 'Provider returned error' } },
-    'bad_gateway',
-    true,
-  ],
-  [
-    'OpenRouter errors page',
-    200,
-    { error: { code: 429, message: 'Rate limited upstream' } },
-    'rate_limit',
-    true,
-  ],
-  [
-    'OpenRouter errors page',
-    402,
-    { error: { code: 402, message: 'Insufficient credits' } },
-    'payment_required',
-    false,
-  ],
-  ['a 200 with an error and no status', 200, { error: { message: 'it broke' } }, 'bad_gateway', true],
-  ['Anthropic errors page', 529, openaiError('Overloaded', 'overloaded_error'), 'service_unavailable', true],
-  [
-    'Anthropic, OpenAI endpoint',
-    400,
-    openaiError('prompt is too long: 210000 tokens > 200000 maximum', 'invalid_request_error'),
-    'context_window_exceeded',
-    false,
-  ],
-  ['nginx', 502, '<html><h1>502 Bad Gateway</h1></html>', 'bad_gateway', true],
-  ['nginx', 413, '<html>413 Request Entity Too Large</html>', 'bad_request', false],
-  ['Cloudflare', 524, '<html>A timeout occurred</html>', 'timeout', true],
-  ['a proxy', 504, '', 'timeout', true],
-  ['RFC 9110', 409, openaiError('Conflict', 'conflict'), 'api_error', true],
-  ['RFC 9110, unknown 4xx', 451, '', 'api_error', false],
-  ['RFC 9110, unknown 5xx', 599, '', 'api_error', true],
-  ['a redirect', 302, '', 'api_error', false],
-]
+export type Fixture = {
+  source: string
+  status: number
+  errorClass: ErrorClass
+  isRetryable: boolean
+  /** Undefined: whatever it is. */
+  code: string | undefined
+  retryAfterMs: number | null
+  headers: Record<string, string>
+  body: string
+}
+
+/** The answers of `provider-answers.txt`, which says how it is written. */
+export const ANSWERS: Fixture[] = readFileSync(new URL('provider-answers.txt', import.meta.url), 'utf8')
+  .trimEnd()
+  .split('\n\n')
+  .slice(1)
+  .map(parseFixture)
+
+const isHeader = (line: string) => /^[a-z-]+: /.test(line)
+
+function parseFixture(block: string): Fixture {
+  const [source = '', expected = '', ...rest] = block.split('\n')
+  const [status, errorClass, retried, ...options] = expected.split(' ')
+  const { code, wait } = Object.fromEntries(options.map((option) => option.split('=')))
+  const headers = rest.filter(isHeader).map((line) => line.split(/: (.*)/s).slice(0, 2))
+  return {
+    source,
+    status: Number(status),
+    errorClass: ErrorClass.parse(errorClass),
+    isRetryable: retried === 'retried',
+    code,
+    retryAfterMs: wait === undefined ? null : Number(wait),
+    headers: Object.fromEntries(headers),
+    body: rest.filter((line) => !isHeader(line)).join('\n'),
+  }
+}

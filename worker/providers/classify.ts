@@ -1,94 +1,29 @@
-import { parseRetryAfterMs } from '../backoff.ts'
-import { OutboundError, type OutboundErrorKind } from '../outbound-error.ts'
-import { parseJson, readErrorBody, type ErrorBody } from './error-body.ts'
 import type { ErrorClass } from '../../shared/schemas/error-class.ts'
+import { parseRetryAfterMs } from '../backoff.ts'
+import type { AnswerHeaders } from '../header-time.ts'
+import { readHeader } from '../header-time.ts'
+import { OutboundError } from '../outbound-error.ts'
+import { isPage, parseJson, readAmazonName, readErrorBody, type ErrorBody } from './error-body.ts'
+import {
+  BY_CODE,
+  BY_CODE_ALONE,
+  BY_KIND,
+  BY_STATUS,
+  BY_TEXT,
+  RETRYABLE,
+  TOO_LARGE,
+  TYPES,
+} from './error-tables.ts'
 import type { ProviderError } from './provider.ts'
+import { parseRestMs, pickHeaders } from './rate-headers.ts'
 import type { Redact } from './redact.ts'
 
 const MESSAGE_CHARACTERS_MAX = 1_000
 
-/** Classes of one deployment's trouble that may be over at the next try. */
-const RETRYABLE: ReadonlySet<ErrorClass> = new Set([
-  'timeout',
-  'rate_limit',
-  'internal_server',
-  'bad_gateway',
-  'service_unavailable',
-  'api_connection',
-  'response_invalid',
-])
-
-const BY_STATUS: Record<number, ErrorClass> = {
-  400: 'bad_request',
-  401: 'authentication',
-  402: 'payment_required',
-  403: 'permission_denied',
-  404: 'not_found',
-  408: 'timeout',
-  413: 'bad_request',
-  422: 'unprocessable_entity',
-  429: 'rate_limit',
-  500: 'internal_server',
-  502: 'bad_gateway',
-  503: 'service_unavailable',
-  504: 'timeout',
-  // Cloudflare in front of a provider: 521 to 523 did not reach it, 524 stopped waiting for it. 529: Anthropic, overloaded.
-  520: 'bad_gateway',
-  521: 'bad_gateway',
-  522: 'bad_gateway',
-  523: 'bad_gateway',
-  524: 'timeout',
-  529: 'service_unavailable',
-}
-
-/** Providers' own codes and types of 4xx answers; they say more than the status, and never less. */
-const BY_CODE: ReadonlyMap<string, ErrorClass> = new Map(
-  Object.entries({
-    context_length_exceeded: 'context_window_exceeded',
-    context_window_exceeded: 'context_window_exceeded',
-    exceed_context_size_error: 'context_window_exceeded',
-    model_max_prompt_tokens_exceeded: 'context_window_exceeded',
-    content_filter: 'content_policy_violation',
-    content_policy_violation: 'content_policy_violation',
-    responsibleaipolicyviolation: 'content_policy_violation',
-    moderation_blocked: 'content_policy_violation',
-    invalid_api_key: 'authentication',
-    invalid_authentication: 'authentication',
-    authentication_error: 'authentication',
-    // A 429 that no waiting mends: the account is out of money.
-    insufficient_quota: 'payment_required',
-    billing_hard_limit_reached: 'payment_required',
-    billing_not_active: 'payment_required',
-    insufficient_balance: 'payment_required',
-    exceeded_current_quota_error: 'payment_required',
-    model_not_found: 'not_found',
-    deploymentnotfound: 'not_found',
-    rate_limit_exceeded: 'rate_limit',
-    rate_limit_error: 'rate_limit',
-  } satisfies Record<string, ErrorClass>),
-)
-
-/** Only looked at when neither code nor type is known, and only where the request is called wrong. */
-const BY_TEXT: [RegExp, ErrorClass][] = [
-  [
-    /exceed context limit|maximum context length|maximum context limit|longer than the model's context length|input tokens exceed the configured limit|`inputs` tokens \+ `max_new_tokens` must be|exceeds the available context size|exceeds the maximum number of tokens allowed|prompt is too long|current length is.*while limit is/is,
-    'context_window_exceeded',
-  ],
-  [
-    /content_policy_violation|responsibleaipolicyviolation|content management policy|rejected as a result of our safety system|the model produced invalid content|content_filter_policy/i,
-    'content_policy_violation',
-  ],
-  // xAI says so with a 400.
-  [/incorrect api key provided/i, 'authentication'],
-]
-
-/** Where the text may tell a context window from a plain bad request. */
-const TEXT_STATUSES = new Set([400, 413, 422])
-
 /** Gateways in front of a provider that stopped waiting: the model may have run to its end. */
 const POSSIBLY_BILLED_STATUSES = new Set([504, 524])
 
-type Answer = { status: number; headers: Record<string, string | string[] | undefined>; body: Buffer }
+type Answer = { status: number; headers: AnswerHeaders; body: Buffer }
 
 /**
  * What a complete answer that is no completion means: by status and the provider's own code first, by text last. The
@@ -96,20 +31,25 @@ type Answer = { status: number; headers: Record<string, string | string[] | unde
  */
 export function classifyAnswer(answer: Answer, redact: Redact, nowMs: number): ProviderError {
   const body = readErrorBody(parseJson(answer.body))
+  const amazonName = readAmazonName(readHeader(answer.headers, 'x-amzn-errortype'))
+  const names = readNames(body, amazonName)
   const said = answer.status < 300 ? (body?.status ?? null) : answer.status
-  const errorClass = said === null ? (classOfBody(body) ?? 'bad_gateway') : classOfStatus(said, body)
+  const errorClass =
+    said === null
+      ? (classOfNames(names, true) ?? 'bad_gateway')
+      : classOfStatus(said, names, body?.message ?? '')
   const status = said ?? statusOf(errorClass)
   return {
     class: errorClass,
     status,
-    message: body ? clean(body.message, redact, MESSAGE_CHARACTERS_MAX) : describeStatus(answer.status),
+    message: readable(body, redact) ?? describeStatus(answer.status),
     type: name(body?.type, redact) ?? TYPES[errorClass],
     param: body?.param ? clean(body.param, redact, 200) : null,
-    code: name(body?.code, redact) ?? (isRedirect(status) ? 'redirect_refused' : null),
+    code: name(body?.code ?? amazonName, redact) ?? (isRedirect(status) ? 'redirect_refused' : null),
     isRetryable: isRetryable(errorClass, status),
-    retryAfterMs: parseRetryAfterMs(answer.headers, nowMs, status === 429),
+    retryAfterMs: readRetryAfter(answer, body, status, nowMs),
     isPossiblyBilled: POSSIBLY_BILLED_STATUSES.has(status),
-    headers: {},
+    headers: pickHeaders(answer.headers),
   }
 }
 
@@ -149,18 +89,44 @@ export function ownFault(): ProviderError {
   return plainError('api_error', 'The call failed within the gateway.')
 }
 
-function classOfStatus(status: number, body: ErrorBody | null): ErrorClass {
+function classOfStatus(status: number, names: string[], message: string): ErrorClass {
+  if (isRedirect(status)) return 'api_error'
   // A 5xx is the provider's trouble, whatever it blames.
-  if (status >= 300 && status < 400) return 'api_error'
-  const named = status < 500 ? classOfBody(body, TEXT_STATUSES.has(status)) : null
+  const named = status < 500 ? classOfRequest(status, names, message.slice(0, 4_000)) : null
   return named ?? BY_STATUS[status] ?? 'api_error'
 }
 
-function classOfBody(body: ErrorBody | null, mayReadText = true): ErrorClass | null {
-  if (!body) return null
-  const byCode = BY_CODE.get(body.code?.toLowerCase() ?? '') ?? BY_CODE.get(body.type?.toLowerCase() ?? '')
-  if (byCode || !mayReadText) return byCode ?? null
-  return BY_TEXT.find(([pattern]) => pattern.test(body.message.slice(0, 4_000)))?.[1] ?? null
+function classOfRequest(status: number, names: string[], message: string): ErrorClass | null {
+  if (TOO_LARGE.statuses.has(status) && TOO_LARGE.pattern.test(message)) return TOO_LARGE.class
+  const byName = classOfNames(names, false)
+  if (byName) return byName
+  return BY_TEXT.find(({ statuses, pattern }) => statuses.has(status) && pattern.test(message))?.class ?? null
+}
+
+/** @param isAlone There is no status that says more. */
+function classOfNames(names: string[], isAlone: boolean): ErrorClass | null {
+  const known = names.map((each) => BY_CODE.get(each) ?? (isAlone ? BY_CODE_ALONE.get(each) : undefined))
+  return known.find((each) => each !== undefined) ?? null
+}
+
+/** What the provider calls its error, the most exact first, in lower case. */
+function readNames(body: ErrorBody | null, amazonName: string | null): string[] {
+  const names = [body?.reason, body?.code, amazonName, body?.type]
+  return names.flatMap((each) => (each ? [each.toLowerCase()] : []))
+}
+
+function readRetryAfter(
+  answer: Answer,
+  body: ErrorBody | null,
+  status: number,
+  nowMs: number,
+): number | null {
+  const isRateLimited = status === 429
+  return (
+    parseRetryAfterMs(answer.headers, nowMs, isRateLimited) ??
+    body?.retryAfterMs ??
+    (isRateLimited ? parseRestMs(answer.headers, nowMs) : null)
+  )
 }
 
 /** The status that an answer of 200 should have had. */
@@ -184,6 +150,12 @@ function describeStatus(status: number): string {
   return `The provider answered ${status} without a readable error.`
 }
 
+/** The provider's message; null when there is none, or it holds a page instead. */
+function readable(body: ErrorBody | null, redact: Redact): string | null {
+  if (!body || isPage(body.message)) return null
+  return clean(body.message, redact, MESSAGE_CHARACTERS_MAX) || null
+}
+
 function clean(text: string, redact: Redact, charactersMax: number): string {
   // Redacted whole, cut afterwards: half a key would not be recognised.
   const safe = redact(text.slice(0, 20_000)).trim()
@@ -195,37 +167,4 @@ function name(value: string | null | undefined, redact: Redact): string | null {
   if (!value) return null
   const safe = redact(value)
   return /^[\w.:-]{1,64}$/.test(safe) ? safe : null
-}
-
-const BY_KIND: Record<OutboundErrorKind, ErrorClass> = {
-  refused: 'egress_refused',
-  connect: 'api_connection',
-  timeout_connect: 'api_connection',
-  timeout_first_byte: 'timeout',
-  timeout_idle: 'timeout',
-  timeout_total: 'timeout',
-  too_large: 'response_invalid',
-  aborted: 'api_connection',
-  reset: 'api_connection',
-  protocol: 'response_invalid',
-}
-
-const TYPES: Record<ErrorClass, string> = {
-  bad_request: 'invalid_request_error',
-  context_window_exceeded: 'invalid_request_error',
-  content_policy_violation: 'invalid_request_error',
-  authentication: 'authentication_error',
-  payment_required: 'insufficient_quota',
-  permission_denied: 'permission_error',
-  not_found: 'not_found_error',
-  timeout: 'timeout_error',
-  unprocessable_entity: 'invalid_request_error',
-  rate_limit: 'rate_limit_error',
-  internal_server: 'server_error',
-  bad_gateway: 'server_error',
-  service_unavailable: 'server_error',
-  api_error: 'api_error',
-  api_connection: 'api_connection_error',
-  response_invalid: 'api_error',
-  egress_refused: 'invalid_request_error',
 }

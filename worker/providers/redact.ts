@@ -3,6 +3,10 @@ import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 /** Shorter values are placeholders (`none`, `x`), and taking them out would eat ordinary words. */
 const SECRET_CHARACTERS_MIN = 5
 
+/** Keys of Google, Amazon and Hugging Face, tokens in JWT form; and whose account it is: OpenAI's and Groq's id, Amazon's ARN. */
+const OTHER_SECRETS =
+  /\b(?:AIza[\w-]{10,}|A[KS]IA[A-Z0-9]{12,}|hf_\w{8,}|eyJ[\w-]{8,}\.[\w.-]+|org[-_]\w{6,}|arn:aws[\w-]*:[^\s"'`,]+)/g
+
 /** Makes a provider's text fit to be stored and shown. */
 export type Redact = (text: string) => string
 
@@ -23,6 +27,7 @@ export function createRedact(bundle: CredentialBundle): Redact {
       .replaceAll(/https?:\/\/[^\s"'<>]+/gi, stripUrl)
       .replaceAll(/\bBearer\s+[^\s"']+/gi, 'Bearer [redacted]')
       .replaceAll(/\b(?:sk|pk|gsk|xai|fw|tgp|nvapi|csk|pplx|r8|key)[-_][\w*.-]{6,}/gi, '[redacted]')
+      .replaceAll(OTHER_SECRETS, '[redacted]')
       .replaceAll(/\p{Cc}+/gu, ' ')
   }
 }
