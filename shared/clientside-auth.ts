@@ -67,21 +67,31 @@ function isAllowed(optIns: readonly OptIn[], given: Connection, name: string): b
 }
 
 /**
- * An operator's deployment with a client's own key: none of the operator's secrets is left in it. With another base
+ * A deployment with another key, which its client gives: none of its own secrets is left in it. With a base given too
  * nothing is left of it but provider, model and API version.
  */
-export function withClientKey(operator: CredentialBundle, given: Connection): CredentialBundle {
-  const isOwnBase = given.apiBase !== null && given.apiBase !== operator.api_base
+export function withClientKey(listed: CredentialBundle, given: Connection): CredentialBundle {
+  const isOwnBase = given.apiBase !== null
   const connection: Connection = {
     ...given,
-    apiBase: given.apiBase ?? operator.api_base,
-    apiVersion: given.apiVersion ?? operator.api_version,
+    apiBase: given.apiBase ?? listed.api_base,
+    apiVersion: given.apiVersion ?? listed.api_version,
   }
-  const bundle = bundleFrom(connection, operator.provider, operator.model, !isOwnBase)
+  const isOperatorBase = listed.trusted_base && !isOwnBase
+  const bundle = bundleFrom(connection, listed.provider, listed.model, isOperatorBase)
   if (isOwnBase) return bundle
-  bundle.params = operator.params
-  if (operator.mock_response !== undefined) bundle.mock_response = operator.mock_response
+  bundle.params = listed.params
+  if (listed.mock_response !== undefined) bundle.mock_response = listed.mock_response
   return bundle
+}
+
+/** Nothing given: what goes with a job beside an operator's deployment that is called as it stands. */
+export const BARE: Connection = {
+  apiKey: null,
+  azureAdToken: null,
+  apiBase: null,
+  apiVersion: null,
+  organization: null,
 }
 
 /**
@@ -89,12 +99,6 @@ export function withClientKey(operator: CredentialBundle, given: Connection): Cr
  * the operator is ever in Redis.
  */
 export function withOperatorKey(operator: CredentialBundle, given: Connection): CredentialBundle {
-  const overrides: Connection = {
-    apiKey: null,
-    azureAdToken: null,
-    apiBase: null,
-    apiVersion: given.apiVersion,
-    organization: given.organization,
-  }
+  const overrides = { ...BARE, apiVersion: given.apiVersion, organization: given.organization }
   return bundleFrom(overrides, operator.provider, operator.model, true)
 }

@@ -268,10 +268,12 @@ export function bundleOf(
   if (deployment.operator_id === undefined) return own ?? null
   const found = operator.get(deployment.operator_id)
   if (!found) return null
-  return {
+  const bundle: CredentialBundle = {
     ...found,
     model: deployment.model,
     api_version: own?.api_version ?? found.api_version,
     organization: own?.organization ?? found.organization,
   }
+  if (own?.overrides) bundle.overrides = own.overrides
+  return bundle
 }

@@ -19,14 +19,24 @@ export function ownFallbacks(
   entries: readonly FallbackEntry[],
   names: readonly string[],
 ): FallbackEntry | null {
-  for (const name of names) {
-    const exact = entries.find(({ from }) => from === name)
-    if (exact) return exact
-  }
+  const exact = exactFallbacks(entries, names)
+  if (exact) return exact
   for (const name of names) {
     const bare = name.slice(name.indexOf('/') + 1)
     const stripped = bare === name ? undefined : entries.findLast(({ from }) => from === bare)
     if (stripped) return stripped
+  }
+  return null
+}
+
+/** The same by exact names only: of prompts that do not fit, and of refused content. */
+export function exactFallbacks(
+  entries: readonly FallbackEntry[],
+  names: readonly string[],
+): FallbackEntry | null {
+  for (const name of names) {
+    const exact = entries.find(({ from }) => from === name)
+    if (exact) return exact
   }
   return null
 }

@@ -3,13 +3,19 @@ import type { Ids } from './ids.ts'
 import type { Notes } from './notes.ts'
 import type { OperatorConfig } from './operator-config.ts'
 import type { PlanCache } from './plan-cache.ts'
+import type { Filter } from './plan-groups.ts'
+import type { RequestFallbacks } from './request-fallbacks.ts'
 import type { RequestSettings, SplitRequest } from './request-settings.ts'
+import type { ActiveRouter } from './router-settings.ts'
 
-/** One request on its way to a plan. */
+/** One request on its way to a plan; or one of its fallbacks, looked at as a request. */
 export type PlanContext = {
   model: string
   split: SplitRequest
   settings: RequestSettings
+  fallbacks: RequestFallbacks
+  /** What the request's tags and regions let through, under a config's settings. */
+  filterOf: (router: ActiveRouter) => Filter
   notes: Notes
   tenant: string
   customer: string | null

@@ -1,19 +1,35 @@
+import { withClientKey } from './clientside-auth.ts'
+import type { Connection } from './connection.ts'
+import {
+  aloneGroup,
+  hasKey,
+  isCatchAll,
+  isComplete,
+  ofOneAudience,
+  readGiven,
+  resolve,
+} from './credential-group.ts'
 import type { Deployment } from './deployments.ts'
 import { readDeployments } from './deployments.ts'
 import { suggestion } from './did-you-mean.ts'
 import { InvalidRequestError } from './errors.ts'
+import { defaultFallbacks, requireKnownGroups } from './fallback-tables.ts'
 import type { ModelNames, NameMatch } from './model-names.ts'
 import { createModelNames } from './model-names.ts'
 import { invalid } from './notes.ts'
-import type { PlanContext } from './plan-context.ts'
 import { assemblePlan } from './plan-assembly.ts'
 import type { MadePlan } from './plan-cache.ts'
+import type { PlanContext } from './plan-context.ts'
+import type { Group, GroupSource, Planned } from './plan-groups.ts'
+import { createGroups } from './plan-groups.ts'
+import { createHops, refuseHeaders } from './plan-hops.ts'
+import { namesGiven, planTables } from './plan-tables.ts'
+import { mockOf } from './request-settings.ts'
 import type { ActiveRouter } from './router-settings.ts'
-import { defaultFallbacks, requireKnownGroups } from './fallback-tables.ts'
 import { laterGroups, noteLaterParams, noteLaterSettings, readRouter } from './router-settings.ts'
+import type { CredentialBundle } from './schemas/plan.ts'
 import type { UserConfig } from './schemas/user-config.ts'
 import { DEPLOYMENTS_MAX } from './schemas/user-config.ts'
-import { mockOf } from './request-settings.ts'
 import { parseUserConfig } from './user-config.ts'
 
 const PATH = 'user_config'
@@ -61,35 +77,81 @@ function holdsExtraBody({ model_list: list, default_litellm_params: defaults }: 
 }
 
 function makePlan(context: PlanContext, config: UserConfig): { made: MadePlan; sources: number[] } {
-  const { split, settings, notes, ids } = context
+  const { settings, fallbacks, notes, ids } = context
   const router = readRouter(config, PATH, notes)
   noteLaterSettings(config, PATH, notes)
   const names = createModelNames(readList(config, context), router.aliases)
   requireKnownAliases(router, names)
   requireKnownGroups([...router.fallbacks, ...laterGroups(config, PATH)], names)
-  if (settings.fallbacks) requireKnownGroups(settings.fallbacks, names)
-  const mock = mockOf(split.gateway)
+  requireKnownGroups(namesGiven(fallbacks), names)
   const sources: number[] = []
+  const source: GroupSource<Listed> = {
+    ownerId: context.ownerId(),
+    names,
+    filter: context.filterOf(router),
+    bundleFor: (entry, bundle) => {
+      sources.push(entry.index)
+      return mocked(bundle, mockOf(context.split.gateway))
+    },
+  }
+  const groups = createGroups(source)
+  const hopOf = createHops(context, {
+    named: (asked) => namedHop(asked, source),
+    withCredentials: (asked) => credentialHop(asked, source),
+  })
   const made = assemblePlan(
     {
       source: 'user_config',
-      ownerId: context.ownerId(),
-      asked: context.model,
-      start: findStart(context, names, router),
-      names,
+      start: groups.start(findStart(context, names, router), context.model),
+      find: groups.find,
+      tables: planTables(router, fallbacks, settings.disableFallbacks, hopOf),
       router,
       settings,
-      fallbacks: settings.disableFallbacks ? [] : (settings.fallbacks ?? router.fallbacks),
       deploymentsMax: DEPLOYMENTS_MAX,
-      bundleFor: (entry, bundle) => {
-        sources.push(entry.index)
-        const own = mock === undefined ? bundle : { ...bundle, mock_response: mock }
-        return { own, identity: own, isCompletedByOperator: false }
-      },
     },
     ids,
   )
   return { made, sources }
+}
+
+function mocked(bundle: CredentialBundle, mock: unknown): Planned {
+  const own = mock === undefined ? bundle : { ...bundle, mock_response: mock }
+  return { own, identity: own, isCompletedByOperator: false }
+}
+
+/** An object without credentials is a group of the config, with the keys that stand there. */
+function namedHop(asked: PlanContext, source: GroupSource<Listed>): Group {
+  refuseRequestHeaders(asked.split.gateway)
+  const match = source.names.find(asked.model)
+  if (!match) throw modelNotFound(asked.model, source.names)
+  const bundleFor = (_entry: Listed, bundle: CredentialBundle) => mocked(bundle, mockOf(asked.split.gateway))
+  return createGroups({ ...source, bundleFor }).of(match, asked.model)
+}
+
+/** An object with credentials calls a group of the config with them, where they belong, or what it says itself. */
+function credentialHop(asked: PlanContext, source: GroupSource<Listed>): Group {
+  const { credentials, gateway } = asked.split
+  const given = readGiven(asked)
+  const match = source.names.find(asked.model)
+  if (!match || (isCatchAll(match) && isComplete(resolve(asked, given), given))) {
+    return aloneGroup(asked, given).group
+  }
+  refuseRequestHeaders(gateway)
+  const members = hasKey(given) ? ofOneAudience(match.members, given, credentials) : match.members
+  const bundleFor = (_entry: Listed, bundle: CredentialBundle) => {
+    return mocked(withGiven(bundle, given), mockOf(gateway))
+  }
+  return createGroups({ ...source, bundleFor }).of({ ...match, members }, asked.model)
+}
+
+function withGiven(listed: CredentialBundle, given: Connection): CredentialBundle {
+  if (!hasKey(given)) {
+    const organization = given.organization ?? listed.organization
+    return { ...listed, organization, api_version: given.apiVersion ?? listed.api_version }
+  }
+  const own = withClientKey(listed, given)
+  // The client's own, and for this base: with another one they would be shown to a stranger.
+  return given.apiBase === null ? { ...own, headers: listed.headers } : own
 }
 
 function readList(config: UserConfig, context: PlanContext): Listed[] {
@@ -123,15 +185,16 @@ function findStart(context: PlanContext, names: ModelNames<Listed>, router: Acti
     context.notes.warnings.push(`\`model\` ${text}`)
     return start
   }
-  const advice = suggestion(context.model, names.groupNames)
+  throw modelNotFound(context.model, names)
+}
+
+function modelNotFound(model: string, names: ModelNames<Listed>): InvalidRequestError {
+  const advice = suggestion(model, names.groupNames)
   const message = `\`model\` is no \`model_name\` of \`user_config.model_list\`, nor the model of one of its deployments.${advice}`
-  throw new InvalidRequestError(message, 'model', 'model_not_found')
+  return new InvalidRequestError(message, 'model', 'model_not_found')
 }
 
 /** Headers of a request would go to every provider of the list. */
 function refuseRequestHeaders(gateway: Record<string, unknown>): void {
-  for (const field of ['extra_headers', 'headers', 'default_headers', 'custom_llm_provider']) {
-    if (gateway[field] === undefined) continue
-    throw invalid(field, 'belongs into the `litellm_params` of a deployment when `user_config` is given.')
-  }
+  refuseHeaders(gateway, 'belongs into the `litellm_params` of a deployment when `user_config` is given.')
 }

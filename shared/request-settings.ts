@@ -3,9 +3,7 @@ import { nearMissOf } from './near-misses.ts'
 import type { Notes } from './notes.ts'
 import { capped, invalid } from './notes.ts'
 import { isInert, refusalOf, refuseHarmful, refuseReferences } from './refused-keys.ts'
-import type { FallbackEntry } from './fallback-tables.ts'
 import { HOPS_MAX } from './router-settings.ts'
-import { parsed, readRequestFallbacks } from './request-fallbacks.ts'
 import {
   CHAT_PARAMS,
   CONNECTION_FIELDS,
@@ -13,7 +11,7 @@ import {
   PROVIDER_SECRETS,
   REQUEST_FIELDS,
 } from './schemas/field-names.ts'
-import { FallbackList, FallbackMaps, Timeout } from './schemas/user-config.ts'
+import { Timeout } from './schemas/user-config.ts'
 
 /** A request taken apart: what goes to the provider, what the gateway reads, what is a credential. */
 export type SplitRequest = {
@@ -30,8 +28,6 @@ export type RequestSettings = {
   numRetries: number | null
   timeoutS: number | null
   maxFallbacks: number | null
-  /** Replaces the config's fallbacks. */
-  fallbacks: FallbackEntry[] | null
   disableFallbacks: boolean
 }
 
@@ -86,7 +82,6 @@ export function readRequestSettings(gateway: Record<string, unknown>, notes: Not
     numRetries: capped(wholeNumber(gateway, 'num_retries'), RETRIES_MAX, 'num_retries', notes),
     timeoutS: readTimeout(gateway, notes),
     maxFallbacks: capped(wholeNumber(gateway, 'max_fallbacks'), HOPS_MAX, 'max_fallbacks', notes),
-    fallbacks: readRequestFallbacks(gateway['fallbacks'], notes),
     disableFallbacks: readFlag(gateway, 'disable_fallbacks'),
   }
 }
@@ -133,13 +128,6 @@ const LATER_FIELDS = [
 function noteLaterFields(gateway: Record<string, unknown>, notes: Notes): void {
   for (const key of LATER_FIELDS) {
     if (!isInert(gateway[key])) notes.notYetActive.push(key)
-  }
-  for (const key of ['context_window_fallbacks', 'content_policy_fallbacks']) {
-    const value = gateway[key]
-    if (isInert(value)) continue
-    refuseReferences(value, key)
-    parsed(FallbackMaps.or(FallbackList), value, key)
-    notes.notYetActive.push(key)
   }
   const retries = gateway['max_retries']
   if (retries !== undefined && retries !== 0) {

@@ -153,7 +153,7 @@ describe('settings of a request', () => {
     expect(own.plan.is_timeout_clients).toBeUndefined()
   })
 
-  test('fallbacks in map form replace those of the config; other forms wait for a later version', () => {
+  test('fallbacks in map form replace those of the config', () => {
     const swapped = [{ 'user-openai-instance': ['user-azure-instance'] }]
     const { plan } = planOf({ model: 'user-openai-instance', user_config, fallbacks: swapped })
     expect(plan.fallbacks).toEqual(swapped[0])
@@ -163,10 +163,6 @@ describe('settings of a request', () => {
         deployments: [{ group: 'user-azure-instance' }],
       },
     )
-    for (const fallbacks of [['user-openai-instance'], [{ model: 'x', api_key: 'k' }]]) {
-      const { notYetActive } = planOf({ model: 'user-azure-instance', user_config, fallbacks })
-      expect(notYetActive).toEqual(['fallbacks'])
-    }
     expect(refusalFor({ model: 'user-azure-instance', user_config, fallbacks: [{ a: ['b'] }] }).param).toBe(
       'fallbacks[0].a',
     )

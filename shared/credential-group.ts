@@ -1,0 +1,213 @@
+import { firstRefused, withClientKey, withOperatorKey } from './clientside-auth.ts'
+import type { Connection } from './connection.ts'
+import {
+  readConnection,
+  readHeaders,
+  refuseFilePaths,
+  refuseForeignSecrets,
+  requireComplete,
+  withDefaults,
+} from './connection.ts'
+import type { Deployment } from './deployments.ts'
+import { OPERATOR, bundleFrom, concreteBundle } from './deployments.ts'
+import type { NameMatch } from './model-names.ts'
+import { invalid } from './notes.ts'
+import type { OperatorDeployment } from './operator-deployments.ts'
+import { isCallable } from './operator-deployments.ts'
+import type { PlanContext } from './plan-context.ts'
+import type { Group, Member, Planned } from './plan-groups.ts'
+import { createGroups } from './plan-groups.ts'
+import { refuseHeaders } from './plan-hops.ts'
+import type { ResolvedModel } from './provider-catalog.ts'
+import { findProvider, resolveModel } from './provider-catalog.ts'
+import { mockOf, refuseMocks } from './request-settings.ts'
+import { readRouter } from './router-settings.ts'
+import type { CredentialBundle } from './schemas/plan.ts'
+
+const NO_SETTINGS: Deployment['settings'] = {
+  weight: null,
+  rpm: null,
+  tpm: null,
+  num_retries: null,
+  timeout_s: null,
+  cooldown_time_s: null,
+  allowed_fails: null,
+}
+
+/** What credentials of a request, or of a fallback that is an object, come to. */
+export type CredentialGroup = {
+  group: Group
+  /** What the request alone makes; null on entries of the operator's list. */
+  alone: CredentialBundle | null
+}
+
+/**
+ * The operator's deployments where they opt in, else one deployment made of the request alone.
+ * @throws {InvalidRequestError} with the credential's field as `param`.
+ */
+export function credentialGroup(asked: PlanContext): CredentialGroup {
+  const given = readGiven(asked)
+  const match = asked.operator.names.find(asked.model)
+  // A bare `*`, or an upstream name that happens to be the operator's too, must not end bringing one's own key.
+  if (!match || (isCatchAll(match) && isComplete(resolve(asked, given), given))) {
+    return aloneGroup(asked, given)
+  }
+  return { group: operatorsGroup(asked, given, match), alone: null }
+}
+
+/**
+ * Reads the credentials of a request.
+ * @throws {InvalidRequestError} with the field's path.
+ */
+export function readGiven({ split: { credentials }, trust }: PlanContext): Connection {
+  const given = readConnection(credentials, '', trust)
+  refuseFilePaths(credentials, '')
+  if (given.apiBase !== null && !hasKey(given)) {
+    const field = credentials['api_base'] === undefined ? 'base_url' : 'api_base'
+    throw invalid(field, 'needs its own `api_key`: no key that stands elsewhere goes to this address.')
+  }
+  return given
+}
+
+/** Whether a key of its own is among what was given. */
+export function hasKey({ apiKey, azureAdToken }: Connection): boolean {
+  return apiKey !== null || azureAdToken !== null
+}
+
+/** Provider and model of a name, by what stands beside it. */
+export function resolve({ model, split }: PlanContext, given: Connection): ResolvedModel {
+  const custom = split.gateway['custom_llm_provider']
+  return resolveModel(model, {
+    customProvider: typeof custom === 'string' ? custom : undefined,
+    apiVersion: given.apiVersion ?? undefined,
+  })
+}
+
+/** Whether a name was found only because a list takes every name, or calls a model by it. */
+export function isCatchAll({ how, pattern }: NameMatch<Deployment>): boolean {
+  return how === 'model' || pattern === '*'
+}
+
+/** Whether credentials are enough to call a model at its provider. */
+export function isComplete(resolved: ResolvedModel, given: Connection): boolean {
+  if (resolved.kind === 'unresolved') return false
+  const { provider } = resolved
+  if (provider.family === 'unserved' || (given.apiBase ?? provider.defaultBase) === null) return false
+  return given.apiKey !== null || (provider.family === 'azure' && given.azureAdToken !== null)
+}
+
+/**
+ * A deployment made of the request alone: nothing of anybody's list is in it.
+ * @throws {InvalidRequestError} naming what is missing.
+ */
+export function aloneGroup(asked: PlanContext, given: Connection): CredentialGroup {
+  const { gateway, credentials } = asked.split
+  const resolved = resolve(asked, given)
+  if (resolved.kind === 'unresolved') throw invalid('model', resolved.reason)
+  const { provider, model } = resolved
+  const connection = withDefaults(given, provider)
+  const mock = mockOf(gateway)
+  if (mock === undefined) requireComplete(connection, provider, '')
+  refuseForeignSecrets(credentials, provider, '')
+  const alone = bundleFrom(connection, provider.name, model, false)
+  for (const field of ['default_headers', 'headers', 'extra_headers']) {
+    Object.assign(alone.headers, readHeaders(gateway[field], field, asked.trust))
+  }
+  if (mock !== undefined) alone.mock_response = mock
+  return { group: groupOfOne(asked, alone), alone }
+}
+
+/** A group of one deployment that no list has. */
+export function groupOfOne({ model, ownerId }: PlanContext, bundle: CredentialBundle): Group {
+  const entry: Deployment = {
+    group: model,
+    writtenModel: model,
+    customProvider: undefined,
+    bundle,
+    settings: NO_SETTINGS,
+  }
+  const member: Member = {
+    entry,
+    own: bundle,
+    identity: bundle,
+    isCompletedByOperator: false,
+    order: undefined,
+  }
+  return { name: model, ownerId: ownerId(), keys: null, members: () => [member], hop: null }
+}
+
+function operatorsGroup(asked: PlanContext, given: Connection, match: NameMatch<OperatorDeployment>): Group {
+  const { gateway } = asked.split
+  refuseHeaders(gateway, "can't be set for a model of the operator.")
+  if (!hasKey(given)) refuseMocks(gateway)
+  const allowed = { ...match, members: allowedMembers(asked, given, match) }
+  const mock = mockOf(gateway)
+  const groups = createGroups<OperatorDeployment>({
+    ownerId: hasKey(given) ? asked.ownerId() : OPERATOR,
+    names: asked.operator.names,
+    filter: asked.filterOf(readRouter({}, '', asked.notes)),
+    bundleFor: (_entry, bundle) => planned(bundle, given, mock),
+  })
+  const group = groups.start(allowed, asked.model)
+  // Made here, so that what is missing is said of the field that should have it.
+  const members = group.members()
+  return { ...group, keys: null, members: () => members }
+}
+
+/**
+ * Members that let clients set all that was given, and of those only the ones at the first one's provider and base:
+ * a key is for one audience, and would otherwise be shown to whatever else stands in the group.
+ */
+function allowedMembers(asked: PlanContext, given: Connection, match: NameMatch<OperatorDeployment>) {
+  const { credentials } = asked.split
+  let refused: string | null = null
+  const open = match.members.filter(({ entry }) => {
+    const closed = firstRefused(entry.optIns, given, Object.keys(credentials))
+    refused ??= closed
+    return closed === null
+  })
+  const allowed = ofOneAudience(open, given, credentials)
+  if (allowed.length > 0 || refused === null) return allowed
+  const advice =
+    'The operator opens it by `configurable_clientside_auth_params`. To use your own credentials alone, send a `user_config`.'
+  throw invalid(refused, `can't be set with this value for this model, which is the operator's. ${advice}`)
+}
+
+/**
+ * Members at the provider and base of the first one: a key is for one audience.
+ * @throws {InvalidRequestError} when a secret among the fields is none that their provider takes.
+ */
+export function ofOneAudience<Entry extends Deployment>(
+  members: NameMatch<Entry>['members'],
+  given: Connection,
+  credentials: Record<string, unknown>,
+): NameMatch<Entry>['members'] {
+  let audience: string | null = null
+  return members.filter(({ entry, writtenModel }) => {
+    const bundle = concreteBundle(entry, writtenModel)
+    const provider = bundle && findProvider(bundle.provider)
+    if (!bundle || !provider) return false
+    const place = JSON.stringify([bundle.provider, given.apiBase ?? bundle.api_base])
+    audience ??= place
+    if (place !== audience) return false
+    refuseForeignSecrets(credentials, provider, '')
+    return true
+  })
+}
+
+function planned(bundle: CredentialBundle, given: Connection, mock: unknown): Planned | null {
+  const provider = findProvider(bundle.provider)
+  if (!provider) return null
+  if (!hasKey(given)) {
+    if (!isCallable(bundle)) throw invalid('api_key', 'is needed: the operator has no key for this model.')
+    // Called under the operator's own name: his key has one limit and one pause, whatever a client overrides beside it.
+    return { own: withOperatorKey(bundle, given), identity: bundle, isCompletedByOperator: true }
+  }
+  const own = withClientKey(bundle, given)
+  if (mock !== undefined) own.mock_response = mock
+  if (own.mock_response === undefined) {
+    const connection = { ...given, apiBase: own.api_base, apiVersion: own.api_version }
+    requireComplete(connection, provider, '')
+  }
+  return { own, identity: own, isCompletedByOperator: false }
+}

@@ -1,0 +1,88 @@
+import { BARE, withOperatorKey } from './clientside-auth.ts'
+import { OPERATOR, concreteBundle } from './deployments.ts'
+import { suggestion } from './did-you-mean.ts'
+import { InvalidRequestError } from './errors.ts'
+import { requireKnownGroups } from './fallback-tables.ts'
+import type { NameMatch } from './model-names.ts'
+import { invalid } from './notes.ts'
+import type { OperatorDeployment } from './operator-deployments.ts'
+import { isCallable } from './operator-deployments.ts'
+import { assemblePlan } from './plan-assembly.ts'
+import type { PlanContext } from './plan-context.ts'
+import type { Group } from './plan-groups.ts'
+import { createGroups } from './plan-groups.ts'
+import { createHops, refuseHeaders } from './plan-hops.ts'
+import { namesGiven, planTables } from './plan-tables.ts'
+import { credentialGroup } from './credential-group.ts'
+import { findProvider } from './provider-catalog.ts'
+import { refuseMocks } from './request-settings.ts'
+import type { CredentialBundle, Plan } from './schemas/plan.ts'
+import { DEPLOYMENTS_MAX } from './schemas/user-config.ts'
+
+/**
+ * The plan of a request without credentials: the operator's models, called with his keys, which only workers have.
+ * Bundles are null unless a fallback is an object, whose parameters and credentials go with the job.
+ * @throws {InvalidRequestError}
+ */
+export function planOfOperator(context: PlanContext): { plan: Plan; bundles: CredentialBundle[] | null } {
+  const { operator, settings, fallbacks, ids, filterOf } = context
+  const groups = createGroups<OperatorDeployment>({
+    ownerId: OPERATOR,
+    names: operator.names,
+    filter: filterOf(operator.router),
+    bundleFor: (_entry, bundle) =>
+      isCallable(bundle)
+        ? { own: withOperatorKey(bundle, BARE), identity: bundle, isCompletedByOperator: true }
+        : null,
+  })
+
+  function named({ model, split }: PlanContext): Group {
+    refuseMocks(split.gateway)
+    refuseHeaders(
+      split.gateway,
+      "can't be set for a model of the operator. Send your own credentials with it.",
+    )
+    const match = operator.names.find(model)
+    if (!match) throw modelNotFound(context, model)
+    requireAnyCallable(match)
+    return groups.start(match, model)
+  }
+
+  const start = named(context)
+  requireKnownGroups(namesGiven(fallbacks), operator.names)
+  const hopOf = createHops(context, { named, withCredentials: (asked) => credentialGroup(asked).group })
+  const { plan, bundles } = assemblePlan(
+    {
+      source: 'operator',
+      start,
+      find: groups.find,
+      tables: planTables(operator.router, fallbacks, settings.disableFallbacks, hopOf),
+      router: operator.router,
+      settings,
+      // His own list may be longer than a client's, and is its own bound.
+      deploymentsMax: Math.max(DEPLOYMENTS_MAX, operator.deployments.length),
+    },
+    ids,
+  )
+  return { plan, bundles: plan.group_names ? bundles : null }
+}
+
+/** A group that waits for clients' keys, or for its provider to be served, can't be called without them. */
+function requireAnyCallable(start: NameMatch<OperatorDeployment>): void {
+  const bundles = start.members.flatMap(
+    ({ entry, writtenModel }) => concreteBundle(entry, writtenModel) ?? [],
+  )
+  if (bundles.length === 0 || bundles.some((bundle) => isCallable(bundle))) return
+  const unserved = bundles.find((bundle) => findProvider(bundle.provider)?.family === 'unserved')
+  if (unserved) {
+    throw invalid('model', `needs provider "${unserved.provider}", which this gateway does not serve yet.`)
+  }
+  throw invalid('api_key', 'is needed: the operator has no key for this model. Send your own.')
+}
+
+/** 400, as a model that OpenAI does not know would be named by its `param`. */
+export function modelNotFound({ operator }: PlanContext, model: string): InvalidRequestError {
+  const advice = suggestion(model, operator.names.groupNames)
+  const message = `No model "${model.slice(0, 64)}" is configured.${advice} Send your own credentials with the request (\`api_key\`, or \`user_config\`), or use a model of GET /v1/models.`
+  return new InvalidRequestError(message, 'model', 'model_not_found')
+}
