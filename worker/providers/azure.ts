@@ -1,18 +1,18 @@
 import { AZURE_API_VERSION } from '../../shared/provider-catalog.ts'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import type { Outbound } from '../outbound.ts'
-import { appendPath, postChatCompletion } from './chat-completion.ts'
+import { appendPath, CALL_LIMITS, postChatCompletion, type CallLimits } from './chat-completion.ts'
 import { plainError } from './classify.ts'
 import type { Provider } from './provider.ts'
 
 /** Azure OpenAI: OpenAI's bodies behind its own URLs and `api-key` header. */
-export function createAzure(outbound: Outbound): Provider {
+export function createAzure(outbound: Outbound, limits: CallLimits = CALL_LIMITS): Provider {
   return {
     async chat(call) {
       const { bundle } = call
       const url = azureChatUrl(bundle)
       if (url === null) return { kind: 'error', error: plainError('bad_request', 'Azure needs an api_base.') }
-      return postChatCompletion(outbound, call, { url, credential: credentialOf(bundle) })
+      return postChatCompletion(outbound, call, { url, credential: credentialOf(bundle) }, limits)
     },
   }
 }

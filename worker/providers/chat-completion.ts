@@ -1,15 +1,25 @@
 import type { OutboundResponse } from '../exchange.ts'
 import type { Outbound } from '../outbound.ts'
 import { classifyAnswer, classifyFailure, invalidAnswer, ownFault } from './classify.ts'
+import { dropParams } from './drop.ts'
 import { isObject, parseJson } from './error-body.ts'
 import type { CallOutcome, ProviderCall } from './provider.ts'
+import { parseRestMs, pickHeaders } from './rate-headers.ts'
 import { createRedact } from './redact.ts'
 import { readUsage } from './usage.ts'
 
-const CONNECT_MS = 10_000
-const IDLE_MS = 120_000
 const RESPONSE_BYTES_MAX = 10 * 1024 * 1024
 const REQUEST_ID_HEADERS = ['x-request-id', 'request-id', 'apim-request-id']
+
+/** Caps of one call besides its own timeout, which stands for the first byte and for the whole. */
+export type CallLimits = {
+  /** Until connected, waiting for a socket included. */
+  connectMs: number
+  /** Between two pieces of an answer. */
+  idleMs: number
+}
+
+export const CALL_LIMITS: CallLimits = { connectMs: 10_000, idleMs: 120_000 }
 
 /**
  * One chat completion in OpenAI's form: POSTs the body and reads the answer, whose bytes are kept as they came.
@@ -17,10 +27,12 @@ const REQUEST_ID_HEADERS = ['x-request-id', 'request-id', 'apim-request-id']
  */
 export async function postChatCompletion(
   outbound: Outbound,
-  { bundle, body: fields, timeoutMs, signal }: ProviderCall,
+  call: ProviderCall,
   target: { url: string; credential: Record<string, string> },
+  limits: CallLimits,
 ): Promise<CallOutcome> {
-  const body = JSON.stringify(buildBody(bundle.params, fields, bundle.model))
+  const { bundle, timeoutMs, signal } = call
+  const body = JSON.stringify(buildBody(call))
   const headers = buildHeaders(bundle.headers, target.credential)
   let response: OutboundResponse
   try {
@@ -29,9 +41,9 @@ export async function postChatCompletion(
       headers,
       body,
       timeouts: {
-        connectMs: Math.min(CONNECT_MS, timeoutMs),
+        connectMs: Math.min(limits.connectMs, timeoutMs),
         firstByteMs: timeoutMs,
-        idleMs: Math.min(IDLE_MS, timeoutMs),
+        idleMs: Math.min(limits.idleMs, timeoutMs),
         totalMs: timeoutMs,
       },
       maxResponseBytes: RESPONSE_BYTES_MAX,
@@ -69,14 +81,33 @@ function readAnswer(response: OutboundResponse, redact: () => ReturnType<typeof 
   if (!Array.isArray(parsed['choices'])) {
     return { kind: 'error', error: invalidAnswer(status, 'with a body that is no chat completion') }
   }
-  const rest = { isFiltered: false, headers: {}, restMs: null }
-  const reply = { status, body, requestId: readRequestId(headers), usage: readUsage(parsed), ...rest }
+  const reply = {
+    status,
+    body,
+    requestId: readRequestId(headers),
+    usage: readUsage(parsed),
+    isFiltered: isFiltered(parsed),
+    headers: pickHeaders(headers),
+    restMs: parseRestMs(headers, Date.now()),
+  }
   return { kind: 'reply', reply }
 }
 
-/** Deployment defaults, then the client's fields; what stood in an `extra_body` was put beside them when it was checked. */
-function buildBody(params: Record<string, unknown>, body: Record<string, unknown>, model: string) {
-  return { ...params, ...body, model }
+/** Whether the provider's content filter ended the first choice of a completion. */
+export function isFiltered(completion: Record<string, unknown>): boolean {
+  const { choices } = completion
+  const first: unknown = Array.isArray(choices) ? choices[0] : null
+  return isObject(first) && first['finish_reason'] === 'content_filter'
+}
+
+/**
+ * Deployment defaults, then the client's fields, then what wins over both; what stood in an `extra_body` was put beside them
+ * when it was checked. Drops come last, the model after them.
+ */
+function buildBody({ bundle, body, drop }: ProviderCall): Record<string, unknown> {
+  const full = { ...bundle.params, ...body, ...bundle.overrides }
+  const kept = dropParams(dropParams(full, bundle.drop, bundle), drop, bundle)
+  return { ...kept, model: bundle.model }
 }
 
 function buildHeaders(extra: Record<string, string>, credential: Record<string, string>) {

@@ -1,5 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import { countTokens } from '../../shared/tokens.ts'
+import { isFiltered } from './chat-completion.ts'
 import { plainError } from './classify.ts'
 import { isObject } from './error-body.ts'
 import type { CallOutcome, Provider, ProviderCall } from './provider.ts'
@@ -14,11 +17,43 @@ const FAILURES = {
     code: 'context_length_exceeded',
   },
   'litellm.InternalServerError': { class: 'internal_server', status: 500, code: null },
+  'litellm.ContentPolicyViolationError': {
+    class: 'content_policy_violation',
+    status: 400,
+    code: 'content_policy_violation',
+  },
+  'litellm.AuthenticationError': { class: 'authentication', status: 401, code: 'invalid_api_key' },
+  'litellm.Timeout': { class: 'timeout', status: 408, code: null },
+  'litellm.ServiceUnavailableError': { class: 'service_unavailable', status: 503, code: null },
+  'litellm.NotFoundError': { class: 'not_found', status: 404, code: 'model_not_found' },
+  'litellm.BadRequestError': { class: 'bad_request', status: 400, code: null },
 } as const
 
-/** A deployment with `mock_response`: answers by itself and calls nobody. */
+export type MockSwitch = 'mock_response' | 'mock_timeout' | 'mock_delay_s'
+
+/** Whether a bundle calls nobody: one of its switches is set. */
+export function isMocked(bundle: Pick<CredentialBundle, MockSwitch>): boolean {
+  const { mock_response: canned, mock_timeout: isLate, mock_delay_s: delayS } = bundle
+  return (canned !== undefined && canned !== null) || isLate === true || delayS !== undefined
+}
+
+/**
+ * A deployment that answers by itself: with its `mock_response`, an empty text if it has none, after its delay; or not before
+ * the call's timeout, as one whose delay is longer than that. An abort ends the wait at once.
+ */
 export const mock: Provider = {
-  chat: (call) => Promise.resolve(answer(call)),
+  async chat(call) {
+    const { bundle, timeoutMs, signal } = call
+    const delayMs = bundle.mock_timeout ? Infinity : (bundle.mock_delay_s ?? 0) * 1_000
+    try {
+      signal.throwIfAborted()
+      if (delayMs > 0) await pause(Math.min(delayMs, timeoutMs), undefined, { signal })
+    } catch {
+      return { kind: 'error', error: plainError('api_connection', 'The call was given up.') }
+    }
+    if (delayMs < timeoutMs) return answer(call)
+    return { kind: 'error', error: plainError('timeout', `No answer within ${timeoutMs} ms.`) }
+  },
 }
 
 function answer(call: ProviderCall): CallOutcome {
@@ -33,7 +68,7 @@ function answer(call: ProviderCall): CallOutcome {
     ...(isObject(canned) ? canned : {}),
   }
   const body = Buffer.from(JSON.stringify(completion))
-  const rest = { isFiltered: false, headers: {}, restMs: null }
+  const rest = { isFiltered: isFiltered(completion), headers: {}, restMs: null }
   return {
     kind: 'reply',
     reply: { status: 200, body, requestId: null, usage: readUsage(completion), ...rest },

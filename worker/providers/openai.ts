@@ -1,5 +1,5 @@
 import type { Outbound } from '../outbound.ts'
-import { appendPath, postChatCompletion } from './chat-completion.ts'
+import { appendPath, CALL_LIMITS, postChatCompletion, type CallLimits } from './chat-completion.ts'
 import { plainError } from './classify.ts'
 import type { Provider } from './provider.ts'
 
@@ -7,7 +7,7 @@ import type { Provider } from './provider.ts'
  * OpenAI and everything that speaks its API: `POST {base}/chat/completions` with a bearer key. The body goes out as it
  * came but for the model, the answer comes back byte for byte.
  */
-export function createOpenai(outbound: Outbound): Provider {
+export function createOpenai(outbound: Outbound, limits: CallLimits = CALL_LIMITS): Provider {
   return {
     async chat(call) {
       const { api_base: base, api_key: key, organization } = call.bundle
@@ -17,7 +17,12 @@ export function createOpenai(outbound: Outbound): Provider {
         ...(key ? { authorization: `Bearer ${key}` } : {}),
         ...(organization ? { 'openai-organization': organization } : {}),
       }
-      return postChatCompletion(outbound, call, { url: appendPath(base, '/chat/completions'), credential })
+      return postChatCompletion(
+        outbound,
+        call,
+        { url: appendPath(base, '/chat/completions'), credential },
+        limits,
+      )
     },
   }
 }

@@ -2,21 +2,25 @@ import { findProvider } from '../../shared/provider-catalog.ts'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import type { Outbound } from '../outbound.ts'
 import { createAzure } from './azure.ts'
+import { CALL_LIMITS, type CallLimits } from './chat-completion.ts'
 import { ownFault, plainError } from './classify.ts'
-import { mock } from './mock.ts'
+import { isMocked, mock, type MockSwitch } from './mock.ts'
 import { createOpenai } from './openai.ts'
 import type { Provider } from './provider.ts'
 
-/** Makes the function that finds who serves a bundle: its `mock_response`, else its provider's family. */
-export function createProviders(outbound: Outbound) {
+/**
+ * Makes the function that finds who serves a bundle: the mock when one of its switches is set, else its provider's family.
+ * @param limits Shorter ones are for tests.
+ */
+export function createProviders(outbound: Outbound, limits: CallLimits = CALL_LIMITS) {
   const families = {
-    openai: withoutThrow(createOpenai(outbound)),
-    azure: withoutThrow(createAzure(outbound)),
+    openai: withoutThrow(createOpenai(outbound, limits)),
+    azure: withoutThrow(createAzure(outbound, limits)),
     unserved,
   }
   const canned = withoutThrow(mock)
-  return function providerOf(bundle: Pick<CredentialBundle, 'provider' | 'mock_response'>): Provider {
-    if (bundle.mock_response !== undefined && bundle.mock_response !== null) return canned
+  return function providerOf(bundle: Pick<CredentialBundle, 'provider' | MockSwitch>): Provider {
+    if (isMocked(bundle)) return canned
     return families[findProvider(bundle.provider)?.family ?? 'unserved']
   }
 }
