@@ -2,6 +2,7 @@ import type { FastifyReply } from 'fastify'
 import { GoneError, NotFoundError, type GatewayError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { JobView } from '../shared/jobs.ts'
+import { formatUsd } from '../shared/prices.ts'
 import type { Job, JobError } from '../shared/schemas/job.ts'
 
 const RETRY_AFTER_S = 2
@@ -9,6 +10,12 @@ const POLL_AFTER_MS = 1000
 
 /** Upstream statuses that tell a caller something. Others of 500 and above are a plain bad gateway to him. */
 const CLEAR_SERVER_ERRORS: ReadonlySet<number> = new Set([500, 502, 503, 504, 529])
+
+/** What is safe in a header and reads as it was meant: printable ASCII, no space at either end. */
+const PRINTABLE = /^[!-~]([ -~]*[!-~])?$/
+const PLAIN_NAME = /^[a-z0-9-]+$/
+// Clients give up on answers whose headers are longer than 16 kB in all.
+const TEXT_CHARACTERS_MAX = 1_000
 
 const NO_ERROR_NOTED: JobError = {
   message: 'The completion failed.',
@@ -32,8 +39,9 @@ export function sendAccepted(reply: FastifyReply, job: Job): FastifyReply {
 }
 
 /** 200 with the job as it stands. */
-export function sendJob(reply: FastifyReply, { job, isTerminal }: JobView): FastifyReply {
-  noteJob(reply, job)
+export function sendJob(reply: FastifyReply, view: JobView): FastifyReply {
+  const { job, isTerminal } = view
+  noteEnd(reply, view)
   if (!isTerminal) notePending(reply)
   return reply.send(job)
 }
@@ -43,14 +51,14 @@ export function sendJob(reply: FastifyReply, { job, isTerminal }: JobView): Fast
  * gateway has spent its attempts, so no failure asks the SDKs for more.
  */
 export function sendCompletion(reply: FastifyReply, view: JobView): FastifyReply {
-  noteJob(reply, view.job)
+  noteEnd(reply, view)
   if (view.job.status !== 'completed' || view.result === null) return sendJobError(reply, view)
   return sendBytes(reply, view.result)
 }
 
 /** As `sendCompletion`, but a provider's last answer leaves as it came also when it was an error. */
 export function sendResult(reply: FastifyReply, view: JobView): FastifyReply {
-  noteJob(reply, view.job)
+  noteEnd(reply, view)
   if (view.result === null) return sendJobError(reply, view)
   if (view.job.status !== 'completed') void reply.header('x-should-retry', 'false')
   return sendBytes(reply, view.result)
@@ -87,6 +95,27 @@ function noteJob(reply: FastifyReply, job: Job): void {
     .header('x-litellm-call-id', job.id)
     .header('x-job-attempts', String(job.attempts_made))
     .header('openai-processing-ms', String(Math.round(reply.elapsedTime)))
+}
+
+/** LiteLLM's headers about the call that ended the job; what is not known is left out. */
+function noteEnd(reply: FastifyReply, { job, facts, isTerminal }: JobView): void {
+  noteJob(reply, job)
+  if (isTerminal && job.cost !== null) void reply.header('x-litellm-response-cost', formatUsd(job.cost))
+  if (!facts) return
+  void reply
+    .header('x-litellm-model-id', facts.model_id)
+    .header('x-litellm-attempted-retries', String(facts.retries))
+    .header('x-litellm-attempted-fallbacks', String(facts.fallbacks))
+  const group = headerText(facts.model_group)
+  if (group.length <= TEXT_CHARACTERS_MAX) void reply.header('x-litellm-model-group', group)
+  for (const [name, value] of Object.entries(facts.headers)) {
+    if (PLAIN_NAME.test(name) && PRINTABLE.test(value)) void reply.header(`llm_provider-${name}`, value)
+  }
+}
+
+// A model group is its config's free text. Node throws at what no header may hold, and clients read the rest as Latin-1.
+function headerText(text: string): string {
+  return PRINTABLE.test(text) ? text : encodeURIComponent(text.toWellFormed())
 }
 
 function notePending(reply: FastifyReply): void {

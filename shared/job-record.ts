@@ -8,6 +8,7 @@ import {
   type QueueState,
   type Usage,
 } from './schemas/job.ts'
+import { roundUsd } from './prices.ts'
 import type { Sealer } from './seal.ts'
 
 /** How many attempts a record keeps: the first half and the last half of more. `attempts_made` counts all. */
@@ -130,7 +131,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     attempts,
     attempts_made: Math.max(Number(text('attempts') ?? 0), attempts.at(-1)?.number ?? 0),
     attempts_max: meta.attemptsMax,
-    cost: text('cost') === null ? null : Number(text('cost')),
+    cost: costOf(text('cost'), attempts),
     usage: usage === null ? null : (JSON.parse(usage) as Usage),
     // Made when somebody looks: a synchronous call passes the bytes on and never does.
     get response() {
@@ -152,6 +153,13 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
 function afterEnd(attempt: Attempt): Attempt {
   if (attempt.outcome !== 'in_flight') return attempt
   return { ...attempt, outcome: 'lost', possibly_billed: true }
+}
+
+// A job that was settled by other hands than its worker's has no sum of its own.
+function costOf(noted: string | null, attempts: readonly Attempt[]): number | null {
+  if (noted !== null) return roundUsd(Number(noted))
+  const known = attempts.flatMap(({ cost }) => cost ?? [])
+  return known.length === 0 ? null : roundUsd(known.reduce((sum, cost) => sum + cost, 0))
 }
 
 function queueOf({ mode }: JobMeta, state: QueueState | null, nextAt: string | null): Job['queue'] {

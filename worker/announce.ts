@@ -82,6 +82,7 @@ export function buildEvent(id: string, type: JobEventType, view: JobView, webhoo
       ...(job.customer === null ? {} : { customer: job.customer }),
       metadata: job.metadata,
       usage: job.usage,
+      cost: job.cost,
       ...(job.error ? { error: job.error } : {}),
       ...(result ? (isIncluded ? { result: job.response?.body } : { result_omitted: true }) : {}),
     },

@@ -9,7 +9,8 @@ import { createApiKeys } from '../../shared/api-keys.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
 import { createLog } from '../../shared/log.ts'
 import { loadOperatorConfig } from '../../shared/operator-config.ts'
-import type { JobError } from '../../shared/schemas/job.ts'
+import { formatLog, type AnswerFacts } from '../../shared/job-record.ts'
+import type { Attempt, JobError } from '../../shared/schemas/job.ts'
 import { createSettledListener } from '../../shared/settled.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore } from '../support/store.ts'
@@ -103,9 +104,12 @@ export async function startApi(
       if (end.body !== undefined) {
         fields.push('out', store.sealer.seal(place, end.body), 'status_code', end.status ?? 200)
       }
+      if (end.facts) fields.push('answer', JSON.stringify(end.facts))
+      if (end.cost !== undefined) fields.push('cost', end.cost)
+      const attempts = formatLog(end.attempts ?? [])
       const status = end.error ? 'failed' : 'completed'
       const by = end.error ? 'claim' : 'complete'
-      await store.settle.settle(claim.subject, by, claim.token, status, end.error ?? null, '', fields)
+      await store.settle.settle(claim.subject, by, claim.token, status, end.error ?? null, attempts, fields)
       return claim
     },
 
@@ -122,7 +126,14 @@ export async function startApi(
 export type TestApi = Awaited<ReturnType<typeof startApi>>
 
 export type Call = { key?: string; body?: unknown; headers?: Record<string, string> }
-export type WorkEnd = { body?: string; status?: number; error?: JobError }
+export type WorkEnd = {
+  body?: string
+  status?: number
+  error?: JobError
+  facts?: AnswerFacts
+  cost?: number
+  attempts?: Attempt[]
+}
 
 function loadYaml(text: string | undefined) {
   if (text === undefined) return loadOperatorConfig(null, {})

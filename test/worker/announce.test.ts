@@ -44,6 +44,7 @@ test("a completed job is told in OpenAI's envelope, without its result unless as
       customer: 'c1',
       metadata: { order: '7' },
       usage: { input_tokens: 1, output_tokens: 2, total_tokens: 3 },
+      cost: null,
       result_omitted: true,
     },
   })
