@@ -34,6 +34,17 @@ const OTHER_KINDS =
 // OpenRouter's price of an open model is that of the host it picks for a call; these have one price.
 const FIXED_ON_OPENROUTER = /^(anthropic|google\/gemini|openai\/(?!gpt-oss)|x-ai)|:free$/
 
+// Prices that contradict the catalog itself, or what the provider is known to have asked: these are left out.
+const DOUBTED = new Set([
+  'bedrock/mistral.mistral-large-2402-v1:0',
+  'fireworks_ai/gpt-oss-120b',
+  'gemini/gemini-2.5-flash-preview-04-17',
+  'gemini/gemini-2.5-flash-preview-05-20',
+  'openrouter/anthropic/claude-3.5-sonnet',
+  'openrouter/openai/gpt-5.6-sol',
+  'openrouter/openai/gpt-5.6-sol-pro',
+])
+
 // Above so many input tokens other prices hold, which the catalog does not tell of these models.
 const LONG_INPUTS = [
   [/^claude-sonnet-4(-0|-5|\.5)?([@-]\d{8})?$/, 200_000],
@@ -70,14 +81,17 @@ function rowOf(provider, { id, contextWindow, requestModelId, cost }) {
   // An id that the provider itself does not know.
   if (requestModelId !== undefined || OTHER_KINDS.test(id) || id.endsWith(':batch')) return null
   if (provider === 'openrouter' && !FIXED_ON_OPENROUTER.test(id)) return null
-  const row = [contextWindow ?? null, ...(isPriced(id, cost) ? pricesOf(id, contextWindow, cost) : [])]
+  const row = [
+    contextWindow ?? null,
+    ...(isPriced(provider, id, cost) ? pricesOf(id, contextWindow, cost) : []),
+  ]
   while (row.at(-1) === null) row.pop()
   return row.length > 0 ? row : null
 }
 
 /** A price of 0 is one that nobody noted; prices by the time of day are not one price. */
-function isPriced(id, { input, output, timeBased }) {
-  if (timeBased) return false
+function isPriced(provider, id, { input, output, timeBased }) {
+  if (timeBased || DOUBTED.has(`${provider}/${id}`)) return false
   return id.endsWith(':free') || (input > 0 && output > 0)
 }
 
