@@ -82,9 +82,73 @@ test('the answer is kept byte for byte, with its usage and request id read', asy
       status: 200,
       body: Buffer.from(text),
       requestId: 'up-1',
-      usage: { input_tokens: 3, output_tokens: 4, total_tokens: 7 },
+      usage: { input_tokens: 3, output_tokens: 4, total_tokens: 7, cached_input_tokens: 0 },
+      isFiltered: false,
+      headers: { 'x-request-id': 'up-1' },
+      restMs: null,
     },
   })
+})
+
+test('input that the provider had in its cache is told apart', async () => {
+  const usage = { prompt_tokens: 9, completion_tokens: 1, prompt_tokens_details: { cached_tokens: 8 } }
+  upstream.answer(() => ({ kind: 'reply', status: 200, body: { choices: [], usage } }))
+  expect(await chat(callOf({ api_base: base() }))).toMatchObject({
+    reply: { usage: { input_tokens: 9, output_tokens: 1, total_tokens: 10, cached_input_tokens: 8 } },
+  })
+})
+
+test.each([
+  [[{ finish_reason: 'content_filter' }], true],
+  [[{ finish_reason: 'stop' }, { finish_reason: 'content_filter' }], false],
+  [[], false],
+  [[null], false],
+])('an answer is filtered when the first choice ended so: %j', async (choices, isFiltered) => {
+  upstream.answer(() => ({ kind: 'reply', status: 200, body: { choices } }))
+  expect(await chat(callOf({ api_base: base() }))).toMatchObject({ reply: { isFiltered } })
+})
+
+test('rates are passed on and learned from, of answers and of errors, and no other header is', async () => {
+  const rates = {
+    'x-ratelimit-remaining-requests': '0',
+    'x-ratelimit-reset-requests': '60s',
+    'x-ratelimit-limit-requests': '60',
+  }
+  const headers = { ...rates, 'set-cookie': 'canary', 'openai-organization': 'canary' }
+  const shown = { ...rates, 'x-request-id': 'up-1' }
+  upstream.answer(() => ({ ...completion('hello'), headers }))
+  const outcome = await chat(callOf({ api_base: base() }))
+  expect(outcome).toMatchObject({ reply: { headers: shown, restMs: 1_000 } })
+  upstream.answer(() => ({ kind: 'reply', status: 429, body: '', headers }))
+  const failed = await chat(callOf({ api_base: base() }))
+  expect(failed).toMatchObject({ error: { headers: { ...shown, 'x-request-id': 'up-2' } } })
+  expect(JSON.stringify([outcome, failed])).not.toContain('canary')
+})
+
+test("overrides win over the request, drops over both, and the model is always the bundle's", async () => {
+  const body = { model: 'group', messages: [], temperature: 0.9, seed: 1, user: 'u', logit_bias: {}, n: 2 }
+  const drop = { unsupported: true, names: ['temperature', 'model'], allowed: ['logprobs'] }
+  const bundle = {
+    provider: 'groq',
+    api_base: base(),
+    params: { top_k: 5, logprobs: true },
+    overrides: { temperature: 0.2, seed: 7, model: 'smuggled' },
+    drop: { unsupported: false, names: ['user'], allowed: [] },
+  }
+  await chat(callOf(bundle, body, { drop }))
+  expect(upstream.ledger[0]?.body).toEqual({
+    model: 'gpt-4o',
+    messages: [],
+    top_k: 5,
+    logprobs: true,
+    seed: 7,
+  })
+})
+
+test('a request id that echoes the key is no request id', async () => {
+  upstream.answer(() => ({ ...completion('hello'), headers: { 'x-request-id': 'sk-test-key' } }))
+  const outcome = await chat(callOf({ api_base: base() }))
+  expect(outcome).toMatchObject({ kind: 'reply', reply: { requestId: null, headers: {} } })
 })
 
 test.each([{}, { usage: null }, { usage: { prompt_tokens: -1 } }, { usage: { total_tokens: 'many' } }])(
@@ -165,7 +229,7 @@ test('no failure, of more than fifty shapes, shows the key, the token or the bas
     { kind: 'reply', status, body: { error: { message: echo, type: echo, code: key, param: key } } },
     { kind: 'reply', status, body: echo, headers: { location: `https://h/?key=${key}`, 'retry-after': key } },
   ])
-  const known = ANSWERS.map(([, status, body]): Answer => ({ kind: 'reply', status, body }))
+  const known = ANSWERS.map(({ status, body, headers }): Answer => ({ kind: 'reply', status, body, headers }))
   const answers: Answer[] = [
     ...echoes,
     ...known,

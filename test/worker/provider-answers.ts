@@ -33,8 +33,6 @@ export const ANSWERS: Fixture[] = readFileSync(new URL('provider-answers.txt', i
   .slice(1)
   .map(parseFixture)
 
-const isHeader = (line: string) => /^[a-z-]+: /.test(line)
-
 function parseFixture(block: string): Fixture {
   const [source = '', expected = '', ...rest] = block.split('\n')
   const [status, errorClass, retried, ...options] = expected.split(' ')
@@ -50,4 +48,8 @@ function parseFixture(block: string): Fixture {
     headers: Object.fromEntries(headers),
     body: rest.filter((line) => !isHeader(line)).join('\n'),
   }
+}
+
+function isHeader(line: string): boolean {
+  return /^[a-z-]+: /.test(line)
 }

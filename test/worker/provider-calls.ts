@@ -4,8 +4,8 @@ import { createOutbound, type Outbound } from '../../worker/outbound.ts'
 import type { ProviderCall } from '../../worker/providers/provider.ts'
 
 /** A door out to 127.0.0.1. The caller closes it. */
-export function createLocalOutbound(): Outbound {
-  return createOutbound({ policy: createEgressPolicy({ allowedCidrs: ['127.0.0.1/32'] }) })
+export function createLocalOutbound(options: { connectMs?: number } = {}): Outbound {
+  return createOutbound({ policy: createEgressPolicy({ allowedCidrs: ['127.0.0.1/32'] }), ...options })
 }
 
 /** A client's bundle for an OpenAI-shaped provider, changed as given. */

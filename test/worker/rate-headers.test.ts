@@ -1,6 +1,9 @@
 import { expect, test } from 'vitest'
 import { parseRestMs, pickHeaders } from '../../worker/providers/rate-headers.ts'
+import { createRedact } from '../../worker/providers/redact.ts'
+import { bundleOf } from './provider-calls.ts'
 
+const redact = createRedact(bundleOf({ api_key: 'my-own-key' }))
 const NOW = Date.parse('2026-11-23T12:00:00Z')
 const openai = (kind: string, remaining: string, reset: string, limit?: string) => ({
   [`x-ratelimit-remaining-${kind}`]: remaining,
@@ -74,14 +77,17 @@ test('headers of rates, waits and request ids are passed on, and none besides', 
     server: 'canary',
     location: 'https://canary.example',
   }
-  expect(pickHeaders({ ...hidden, ...shown })).toEqual(shown)
+  expect(pickHeaders({ ...hidden, ...shown }, redact)).toEqual(shown)
 })
 
 test('a value that is passed on is short and printable', () => {
-  const picked = pickHeaders({
-    'x-request-id': ['a\u0007b\r\nc\u00e9', 'second'],
-    'retry-after': '9'.repeat(900),
-  })
+  const headers = { 'x-request-id': ['a\u0007b\r\nc\u00e9', 'second'], 'retry-after': '9'.repeat(900) }
+  const picked = pickHeaders(headers, redact)
   expect(picked).toEqual({ 'x-request-id': 'abc', 'retry-after': '9'.repeat(200) })
-  expect(pickHeaders({ 'x-request-id': '', 'request-id': '\u0001' })).toEqual({})
+  expect(pickHeaders({ 'x-request-id': '', 'request-id': '\u0001' }, redact)).toEqual({})
+})
+
+test('a header that echoes a secret is left out', () => {
+  const headers = { 'x-request-id': 'my-own-\u0001key', 'request-id': 'sk-canary1234567', 'retry-after': '1' }
+  expect(pickHeaders(headers, redact)).toEqual({ 'retry-after': '1' })
 })

@@ -5,7 +5,7 @@ import { dropParams } from './drop.ts'
 import { isObject, parseJson } from './error-body.ts'
 import type { CallOutcome, ProviderCall } from './provider.ts'
 import { parseRestMs, pickHeaders } from './rate-headers.ts'
-import { createRedact } from './redact.ts'
+import { createRedact, type Redact } from './redact.ts'
 import { readUsage } from './usage.ts'
 
 const RESPONSE_BYTES_MAX = 10 * 1024 * 1024
@@ -54,7 +54,7 @@ export async function postChatCompletion(
     return { kind: 'error', error: classifyFailure(error) }
   }
   try {
-    return readAnswer(response, () => createRedact(bundle))
+    return readAnswer(response, createRedact(bundle))
   } catch {
     return { kind: 'error', error: { ...ownFault(), isPossiblyBilled: true } }
   }
@@ -67,16 +67,16 @@ export function appendPath(base: string, path: string): string {
   return (trimmed.endsWith(path) ? trimmed : trimmed + path) + query
 }
 
-function readAnswer(response: OutboundResponse, redact: () => ReturnType<typeof createRedact>): CallOutcome {
+function readAnswer(response: OutboundResponse, redact: Redact): CallOutcome {
   const { status, headers, body } = response
   if (status < 200 || status >= 300) {
-    return { kind: 'error', error: classifyAnswer(response, redact(), Date.now()) }
+    return { kind: 'error', error: classifyAnswer(response, redact, Date.now()) }
   }
   const parsed = parseJson(body)
   if (!isObject(parsed))
     return { kind: 'error', error: invalidAnswer(status, 'with a body that is no JSON object') }
   if (parsed['error'] !== undefined && parsed['error'] !== null) {
-    return { kind: 'error', error: classifyAnswer(response, redact(), Date.now()) }
+    return { kind: 'error', error: classifyAnswer(response, redact, Date.now()) }
   }
   if (!Array.isArray(parsed['choices'])) {
     return { kind: 'error', error: invalidAnswer(status, 'with a body that is no chat completion') }
@@ -84,10 +84,10 @@ function readAnswer(response: OutboundResponse, redact: () => ReturnType<typeof 
   const reply = {
     status,
     body,
-    requestId: readRequestId(headers),
+    requestId: readRequestId(headers, redact),
     usage: readUsage(parsed),
     isFiltered: isFiltered(parsed),
-    headers: pickHeaders(headers),
+    headers: pickHeaders(headers, redact),
     restMs: parseRestMs(headers, Date.now()),
   }
   return { kind: 'reply', reply }
@@ -121,7 +121,9 @@ function buildHeaders(extra: Record<string, string>, credential: Record<string, 
   }
 }
 
-function readRequestId(headers: OutboundResponse['headers']): string | null {
+function readRequestId(headers: OutboundResponse['headers'], redact: Redact): string | null {
   const found = REQUEST_ID_HEADERS.map((name) => headers[name]).find((value) => typeof value === 'string')
-  return typeof found === 'string' && /^[\w.:-]{1,128}$/.test(found) ? found : null
+  if (typeof found !== 'string' || !/^[\w.:-]{1,128}$/.test(found)) return null
+  // A server may echo the key it was sent.
+  return redact(found) === found ? found : null
 }

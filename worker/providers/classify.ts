@@ -49,7 +49,7 @@ export function classifyAnswer(answer: Answer, redact: Redact, nowMs: number): P
     isRetryable: isRetryable(errorClass, status),
     retryAfterMs: readRetryAfter(answer, body, status, nowMs),
     isPossiblyBilled: POSSIBLY_BILLED_STATUSES.has(status),
-    headers: pickHeaders(answer.headers),
+    headers: pickHeaders(answer.headers, redact),
   }
 }
 

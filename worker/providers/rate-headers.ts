@@ -1,4 +1,5 @@
 import { parseMoment, parseNumber, readHeader, type AnswerHeaders } from '../header-time.ts'
+import type { Redact } from './redact.ts'
 
 /** A provider that is out for longer says so again at the next call; a mistaken header must not rest it for days. */
 const REST_MAX_MS = 3_600_000
@@ -51,13 +52,15 @@ export function parseRestMs(headers: AnswerHeaders, nowMs: number): number | nul
   return restMs > 0 ? Math.min(Math.ceil(restMs), REST_MAX_MS) : null
 }
 
-/** The allow-listed headers of an answer, each cut to 200 printable characters. */
-export function pickHeaders(headers: AnswerHeaders): Record<string, string> {
+/**
+ * The allow-listed headers of an answer, each cut to 200 printable characters. One that holds a secret, as a server may echo
+ * what it was sent, is left out.
+ */
+export function pickHeaders(headers: AnswerHeaders, redact: Redact): Record<string, string> {
   const picked = SHOWN_HEADERS.flatMap((name) => {
-    const value = readHeader(headers, name)
-      ?.replaceAll(/[^\x20-\x7e]/g, '')
-      .slice(0, VALUE_CHARACTERS_MAX)
-    return value ? [[name, value] as const] : []
+    const value = readHeader(headers, name)?.replaceAll(/[^\x20-\x7e]/g, '')
+    if (!value || redact(value) !== value) return []
+    return [[name, value.slice(0, VALUE_CHARACTERS_MAX)] as const]
   })
   return Object.fromEntries(picked)
 }
