@@ -52,8 +52,8 @@ test('no connection within its cap is a failure to connect, and nothing was sent
   const { port } = await serve(null)
   const { outcome, tookMs } = await call(`https://127.0.0.1:${port}`, 10_000)
   expect(outcome).toMatchObject({ error: { class: 'api_connection', isPossiblyBilled: false } })
+  expect(outcome).toMatchObject({ error: { message: 'No connection within 80 ms.' } })
   expect(tookMs).toBeGreaterThanOrEqual(75)
-  expect(tookMs).toBeLessThan(5_000)
 })
 
 test.each([

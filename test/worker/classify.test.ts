@@ -86,6 +86,49 @@ test.each([
   }
 })
 
+function say(raw: unknown): string {
+  const metadata = { raw }
+  return classify(502, { error: { code: 502, message: 'Provider returned error', metadata } }).message
+}
+
+test("an upstream's own words follow those of the gateway before it, a page of its does not", () => {
+  expect(say('{"error":{"message":"Model is down"}}')).toBe('Provider returned error: Model is down')
+  expect(say('{"message":"Model is down"}')).toBe('Provider returned error: Model is down')
+  expect(say('Model is down')).toBe('Provider returned error: Model is down')
+  for (const raw of [
+    '<html>canary</html>',
+    '{"canary":1}',
+    '["canary"]',
+    '"canary"',
+    '',
+    7,
+    'x'.repeat(30_000),
+  ]) {
+    expect(say(raw)).toBe('Provider returned error')
+  }
+})
+
+test('what FastAPI finds wrong is told with its place, without what the client sent', () => {
+  const detail = [
+    { type: 'missing', loc: ['body', 'messages', 0, 'role'], msg: 'Field required', input: 'canary' },
+    { type: 'int_type', loc: ['body', 'n'], msg: 'Input should be a valid integer', input: 'canary' },
+    'canary',
+  ]
+  expect(classify(422, { detail })).toMatchObject({
+    message: 'Field required; Input should be a valid integer',
+    param: 'messages.0.role',
+  })
+})
+
+test('whose account it is and keys of other makes are taken out', () => {
+  const message = [
+    'User: arn:aws:iam::123456789012:user/canary is not authorized',
+    'organization `org_canary123` org-canary4567 key AIzaSyCanary_1234567 AKIACANARY1234567890',
+    'token hf_canarycanary or eyJhbGciOiJI.canary.sig',
+  ].join(', ')
+  expect(classify(403, { message }).message).not.toMatch(/canary/i)
+})
+
 test('keys, tokens, extra headers, masked keys and URL secrets are taken out of every field', () => {
   const message = [
     `key ${KEY} token ${TOKEN} encoded ${encodeURIComponent(TOKEN)} header canary-header`,

@@ -67,6 +67,7 @@ test.each([
   ['litellm.ContextWindowExceededError', 'context_window_exceeded', 400, false],
   ['litellm.InternalServerError', 'internal_server', 500, true],
   ['litellm.ContentPolicyViolationError', 'content_policy_violation', 400, false],
+  ['Exception: content_filter_policy', 'content_policy_violation', 400, false],
   ['litellm.AuthenticationError', 'authentication', 401, false],
   ['litellm.Timeout', 'timeout', 408, true],
   ['litellm.ServiceUnavailableError', 'service_unavailable', 503, true],

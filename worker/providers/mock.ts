@@ -58,7 +58,11 @@ export const mock: Provider = {
 
 function answer(call: ProviderCall): CallOutcome {
   const canned = call.bundle.mock_response
-  const failure = Object.entries(FAILURES).find(([text]) => text === canned)?.[1]
+  const name =
+    typeof canned === 'string' && canned.startsWith('Exception: content_filter_policy')
+      ? 'litellm.ContentPolicyViolationError'
+      : canned
+  const failure = Object.entries(FAILURES).find(([text]) => text === name)?.[1]
   if (failure) {
     const message = `This deployment's mock_response is ${String(canned)}.`
     return { kind: 'error', error: { ...plainError(failure.class, message), ...failure } }
