@@ -64,7 +64,7 @@ function answer(call: ProviderCall): CallOutcome {
       : canned
   const failure = Object.entries(FAILURES).find(([text]) => text === name)?.[1]
   if (failure) {
-    const message = `This deployment's mock_response is ${String(canned)}.`
+    const message = `This deployment's mock_response is ${String(name)}.`
     return { kind: 'error', error: { ...plainError(failure.class, message), ...failure } }
   }
   const completion = {
