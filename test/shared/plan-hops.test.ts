@@ -228,6 +228,11 @@ describe("a fallback that is an object, beside the operator's models", () => {
     expect(planOf({ ...asked, fallbacks: ['open'] }, operator).bundles).toBeNull()
   })
 
+  test('a group that nobody can call is in no table', () => {
+    const { plan } = planOf({ ...asked, fallbacks: ['keyless', 'open'] }, operator)
+    expect(plan.fallbacks).toMatchObject({ house: ['open'] })
+  })
+
   test("one with a key is the client's own: another owner, and no way on to the operator's fallbacks", () => {
     const fallbacks = [{ model: 'xai/grok', api_key: 'sk-hop', extra_headers: { 'x-a': 'b' } }]
     const made = planOf({ ...asked, fallbacks }, operator)
