@@ -10,6 +10,7 @@ import { Customer } from '../shared/schemas/completion.ts'
 import type { JobOptions, JobWebhook } from '../shared/schemas/job.ts'
 import { checkWebhookSecret } from '../shared/signature.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
+import { readRoutingHeaders } from './routing-headers.ts'
 
 const ATTEMPTS_DEFAULT = 12
 const ATTEMPTS_MAX = 30
@@ -54,7 +55,8 @@ export type Submission = {
  * @throws {InvalidRequestError} with the JSON path of what is wrong.
  */
 export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInput {
-  const { request, mode, body, options, optionsPath } = submission
+  const { request, mode, options, optionsPath } = submission
+  const body = { ...submission.body, ...readRoutingHeaders(request.headers) }
   const { tenant } = request
   if (body.stream) {
     const message = 'Streaming is not served: leave `stream` out, or set it to false.'
@@ -84,7 +86,7 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
     body: resolved.body,
     webhook: checkWebhook(options.webhook, `${optionsPath}webhook`, deps.webhookEgress),
     metadata: options.metadata ?? {},
-    priority: options.priority ?? 'normal',
+    priority: options.priority ?? resolved.plan.priority ?? 'normal',
     delayMs: readDelayMs(options, optionsPath),
     expiresInMs: options.expires_in === undefined ? expiresInMs : Math.ceil(options.expires_in * 1000),
     resultTtlMs: options.result_ttl === undefined ? resultTtlMs : options.result_ttl * 1000,

@@ -81,7 +81,10 @@ export function withClientKey(listed: CredentialBundle, given: Connection): Cred
   const bundle = bundleFrom(connection, listed.provider, listed.model, isOperatorBase)
   if (isOwnBase) return bundle
   bundle.params = listed.params
+  if (listed.drop) bundle.drop = listed.drop
   if (listed.mock_response !== undefined) bundle.mock_response = listed.mock_response
+  if (listed.mock_timeout !== undefined) bundle.mock_timeout = listed.mock_timeout
+  if (listed.mock_delay_s !== undefined) bundle.mock_delay_s = listed.mock_delay_s
   return bundle
 }
 

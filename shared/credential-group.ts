@@ -10,6 +10,8 @@ import {
 } from './connection.ts'
 import type { Deployment } from './deployments.ts'
 import { OPERATOR, bundleFrom, concreteBundle } from './deployments.ts'
+import type { Mock } from './mock-switches.ts'
+import { isMocked, mockOf, refuseMocks } from './mock-switches.ts'
 import type { NameMatch } from './model-names.ts'
 import { invalid } from './notes.ts'
 import type { OperatorDeployment } from './operator-deployments.ts'
@@ -20,8 +22,6 @@ import { createGroups } from './plan-groups.ts'
 import { refuseHeaders } from './plan-hops.ts'
 import type { ResolvedModel } from './provider-catalog.ts'
 import { findProvider, resolveModel } from './provider-catalog.ts'
-import { mockOf, refuseMocks } from './request-settings.ts'
-import { readRouter } from './router-settings.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
 
 const NO_SETTINGS: Deployment['settings'] = {
@@ -107,24 +107,29 @@ export function aloneGroup(asked: PlanContext, given: Connection): CredentialGro
   const { provider, model } = resolved
   const connection = withDefaults(given, provider)
   const mock = mockOf(gateway)
-  if (mock === undefined) requireComplete(connection, provider, '')
+  if (mock === null) requireComplete(connection, provider, '')
   refuseForeignSecrets(credentials, provider, '')
   const alone = bundleFrom(connection, provider.name, model, false)
   for (const field of ['default_headers', 'headers', 'extra_headers']) {
     Object.assign(alone.headers, readHeaders(gateway[field], field, asked.trust))
   }
-  if (mock !== undefined) alone.mock_response = mock
+  Object.assign(alone, mock)
   return { group: groupOfOne(asked, alone), alone }
 }
 
 /** A group of one deployment that no list has. */
-export function groupOfOne({ model, ownerId }: PlanContext, bundle: CredentialBundle): Group {
+export function groupOfOne(asked: PlanContext, bundle: CredentialBundle): Group {
+  const { model, ownerId } = asked
   const entry: Deployment = {
     group: model,
     writtenModel: model,
     customProvider: undefined,
     bundle,
     settings: NO_SETTINGS,
+    own: { baseModel: null, maxInputTokens: null, prices: null },
+    tags: [],
+    region: null,
+    infoId: null,
   }
   const member: Member = {
     entry,
@@ -139,13 +144,13 @@ export function groupOfOne({ model, ownerId }: PlanContext, bundle: CredentialBu
 function operatorsGroup(asked: PlanContext, given: Connection, match: NameMatch<OperatorDeployment>): Group {
   const { gateway } = asked.split
   refuseHeaders(gateway, "can't be set for a model of the operator.")
-  if (!hasKey(given)) refuseMocks(gateway)
+  if (!hasKey(given)) refuseMocks(gateway, asked.operator.generalSettings.allowMockTesting)
   const allowed = { ...match, members: allowedMembers(asked, given, match) }
   const mock = mockOf(gateway)
   const groups = createGroups<OperatorDeployment>({
     ownerId: hasKey(given) ? asked.ownerId() : OPERATOR,
     names: asked.operator.names,
-    filter: asked.filterOf(readRouter({}, '', asked.notes)),
+    filter: asked.filterOf(asked.operator.router),
     bundleFor: (_entry, bundle) => planned(bundle, given, mock),
   })
   const group = groups.start(allowed, asked.model)
@@ -195,19 +200,29 @@ export function ofOneAudience<Entry extends Deployment>(
   })
 }
 
-function planned(bundle: CredentialBundle, given: Connection, mock: unknown): Planned | null {
+function planned(bundle: CredentialBundle, given: Connection, mock: Mock | null): Planned | null {
   const provider = findProvider(bundle.provider)
   if (!provider) return null
   if (!hasKey(given)) {
     if (!isCallable(bundle)) throw invalid('api_key', 'is needed: the operator has no key for this model.')
     // Called under the operator's own name: his key has one limit and one pause, whatever a client overrides beside it.
-    return { own: withOperatorKey(bundle, given), identity: bundle, isCompletedByOperator: true }
+    return mockedByWorker(
+      { own: withOperatorKey(bundle, given), identity: bundle, isCompletedByOperator: true },
+      mock,
+    )
   }
-  const own = withClientKey(bundle, given)
-  if (mock !== undefined) own.mock_response = mock
-  if (own.mock_response === undefined) {
+  const own = { ...withClientKey(bundle, given), ...mock }
+  if (!isMocked(own)) {
     const connection = { ...given, apiBase: own.api_base, apiVersion: own.api_version }
     requireComplete(connection, provider, '')
   }
   return { own, identity: own, isCompletedByOperator: false }
+}
+
+/**
+ * An operator's deployment that plays a client's test: known by another id, so that what it plays cools nobody's real one.
+ */
+export function mockedByWorker(real: Planned, mock: Mock | null): Planned {
+  if (mock === null) return real
+  return { ...real, own: { ...real.own, ...mock }, identity: { ...real.identity, mock_response: mock } }
 }

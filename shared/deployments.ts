@@ -7,11 +7,15 @@ import {
   requireComplete,
   withDefaults,
 } from './connection.ts'
+import type { DeploymentSettings } from './deployment-settings.ts'
+import { readSettings } from './deployment-settings.ts'
 import type { Ids } from './ids.ts'
+import type { OwnFacts } from './model-facts.ts'
+import { readOwnFacts } from './model-facts.ts'
 import { nameFault } from './schemas/model-name.ts'
 import { nearMissOf } from './near-misses.ts'
 import type { Notes } from './notes.ts'
-import { capped, invalid, isObject } from './notes.ts'
+import { invalid, isObject } from './notes.ts'
 import type { ProviderEntry } from './provider-catalog.ts'
 import { resolveModel } from './provider-catalog.ts'
 import { isInert, refusalOf } from './refused-keys.ts'
@@ -22,27 +26,24 @@ import {
   PROVIDER_SECRETS,
   REQUEST_FIELDS,
 } from './schemas/field-names.ts'
-import type { CredentialBundle, PlanDeployment } from './schemas/plan.ts'
+import type { CredentialBundle, DroppedParams, PlanDeployment } from './schemas/plan.ts'
 import type { UserDeployment } from './schemas/user-config.ts'
 
 /** Owner of the operator's deployments in ids and Redis keys. */
 export const OPERATOR = 'operator'
-/** Longest time one attempt may take, in seconds. */
-export const TIMEOUT_S_MAX = 600
-export const RETRIES_MAX = 10
-/** Longest cooldown, in seconds. */
-export const COOLDOWN_S_MAX = 3600
-
 /** A deployment of a list, checked: what the router goes by and what the call is made with. */
 export type Deployment = {
   group: string
   writtenModel: string
   customProvider: string | undefined
   bundle: CredentialBundle
-  settings: Pick<
-    PlanDeployment,
-    'weight' | 'rpm' | 'tpm' | 'num_retries' | 'timeout_s' | 'cooldown_time_s' | 'allowed_fails'
-  >
+  settings: DeploymentSettings
+  /** Price and window as the config gives them. */
+  own: OwnFacts
+  tags: readonly string[]
+  region: string | null
+  /** `model_info.id`: a name for this one deployment. */
+  infoId: string | null
 }
 
 const BODY_FIELDS: readonly string[] = [...CHAT_PARAMS, ...LOCATION_FIELDS]
@@ -88,6 +89,10 @@ export function readDeployments(
       customProvider: params.custom_llm_provider,
       bundle: readBundle(params, defaults, { provider, model }, prefix, trust),
       settings: readSettings(item, defaults, path, notes),
+      own: readOwnFacts(item),
+      tags: params.tags ?? [],
+      region: params.region_name ?? null,
+      infoId: item.model_info?.id ?? null,
     },
   ]
 }
@@ -112,7 +117,8 @@ function readBundle(
 ): CredentialBundle {
   const given = readConnection(params, prefix, trust)
   if (trust.kind === 'client') refuseFilePaths(params, prefix)
-  const isMocked = !isInert(params.mock_response)
+  const isMocked =
+    !isInert(params.mock_response) || params.mock_timeout === true || params.mock_delay !== undefined
   const connection = withDefaults(given, target.provider)
   // An operator's deployment may wait for a client's credential, or for its provider to be served.
   if (!isMocked && trust.kind === 'client') requireComplete(connection, target.provider, prefix)
@@ -131,8 +137,23 @@ function readBundle(
     ...bodyFields(params),
     ...readExtraBody(params.extra_body, `${prefix}extra_body`),
   }
-  if (isMocked) bundle.mock_response = params.mock_response
+  const drop = readDrop({ ...params, drop_params: params.drop_params ?? defaults['drop_params'] })
+  if (drop) bundle.drop = drop
+  if (!isInert(params.mock_response)) bundle.mock_response = params.mock_response
+  if (params.mock_timeout === true) bundle.mock_timeout = true
+  if (params.mock_delay !== undefined) bundle.mock_delay_s = params.mock_delay
   return bundle
+}
+
+/** Which body parameters are taken out, by three checked fields; null: none. */
+export function readDrop(fields: {
+  drop_params?: unknown
+  additional_drop_params?: string[] | undefined
+  allowed_openai_params?: string[] | undefined
+}): DroppedParams | null {
+  const unsupported = fields.drop_params === true
+  const { additional_drop_params: names = [], allowed_openai_params: allowed = [] } = fields
+  return unsupported || names.length > 0 ? { unsupported, names, allowed } : null
 }
 
 /** A bundle of nothing but a connection. */
@@ -184,37 +205,6 @@ export function readExtraBody(value: unknown, path: string): Record<string, unkn
     }
   }
   return body
-}
-
-function readSettings(
-  item: UserDeployment,
-  defaults: Record<string, unknown>,
-  path: string,
-  notes: Notes,
-): Deployment['settings'] {
-  const params = item.litellm_params
-  const prefix = `${path}.litellm_params.`
-  const timeout =
-    params.timeout ?? params.request_timeout ?? defaults['timeout'] ?? defaults['request_timeout']
-  return {
-    weight: params.weight ?? null,
-    rpm: params.rpm ?? item.rpm ?? null,
-    tpm: params.tpm ?? item.tpm ?? null,
-    num_retries: capped(params.num_retries, RETRIES_MAX, `${prefix}num_retries`, notes),
-    timeout_s: capped(secondsOf(timeout), TIMEOUT_S_MAX, `${prefix}timeout`, notes),
-    cooldown_time_s: capped(
-      params.cooldown_time ?? item.model_info?.cooldown_time,
-      COOLDOWN_S_MAX,
-      `${prefix}cooldown_time`,
-      notes,
-    ),
-    allowed_fails: params.allowed_fails ?? item.model_info?.allowed_fails ?? null,
-  }
-}
-
-/** A checked timeout as a number. */
-export function secondsOf(value: unknown): number | undefined {
-  return value === undefined || value === null ? undefined : Number(value)
 }
 
 /** The bundle for a concrete model: of a wildcard deployment, the model the wildcard stood for; null if none. */
@@ -275,5 +265,8 @@ export function bundleOf(
     organization: own?.organization ?? found.organization,
   }
   if (own?.overrides) bundle.overrides = own.overrides
+  if (own?.mock_response !== undefined) bundle.mock_response = own.mock_response
+  if (own?.mock_timeout !== undefined) bundle.mock_timeout = own.mock_timeout
+  if (own?.mock_delay_s !== undefined) bundle.mock_delay_s = own.mock_delay_s
   return bundle
 }

@@ -4,6 +4,19 @@ import { invalid } from './notes.ts'
 /** `group -> other groups`, as written; `*` stands for every group without an entry of its own. */
 export type FallbackEntry = { from: string; to: string[]; path: string }
 
+/** Every entry of a config's tables. */
+export function fallbacksOf(config: {
+  fallbacks: readonly FallbackEntry[]
+  contextWindowFallbacks: readonly FallbackEntry[] | null
+  contentPolicyFallbacks: readonly FallbackEntry[] | null
+}): FallbackEntry[] {
+  return [
+    ...config.fallbacks,
+    ...(config.contextWindowFallbacks ?? []),
+    ...(config.contentPolicyFallbacks ?? []),
+  ]
+}
+
 /** Entries of the map form, each with its JSON path. */
 export function readFallbacks(maps: Record<string, string[]>[], path: string): FallbackEntry[] {
   return maps.flatMap((map, index) =>

@@ -4,8 +4,6 @@ import { InvalidRequestError } from './errors.ts'
 export type Notes = {
   /** What was lowered, ignored or may surprise. */
   warnings: string[]
-  /** JSON paths of settings that are valid and have no effect yet. */
-  notYetActive: string[]
 }
 
 /** A value lowered to its cap, with a warning that names the path; absent stays null. */

@@ -11,8 +11,8 @@ import { createModelNames } from './model-names.ts'
 import type { Notes } from './notes.ts'
 import { isObject, jsonPath } from './notes.ts'
 import { checkSettings, isReadSetting } from './operator-settings.ts'
-import { findUnknownGroups } from './fallback-tables.ts'
-import { laterGroups, noteLaterSettings, readRouter } from './router-settings.ts'
+import { fallbacksOf, findUnknownGroups } from './fallback-tables.ts'
+import { groupsNamed, readRouter, warnOfMaxRetries } from './router-settings.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
 import { RouterSettings } from './schemas/user-config.ts'
 
@@ -20,6 +20,7 @@ const GeneralSettings = z.object({
   master_key: z.string().min(8, 'must have at least 8 characters').nullish(),
   allow_client_side_credentials: z.boolean().nullish(),
   allowed_client_hosts: z.array(z.string().min(1)).nullish(),
+  dangerously_allow_mock_testing_request_params: z.boolean().nullish(),
   ignored_settings: z.array(z.string()).nullish(),
 })
 
@@ -87,16 +88,17 @@ export function readOperatorConfig(
   config: Record<string, unknown>,
   environment: Record<string, string | undefined>,
 ) {
-  const notes: Notes = { warnings: [], notYetActive: [] }
+  const notes: Notes = { warnings: [] }
   const variables = { ...environment, ...readVariables(config['environment_variables']) }
   const general = parsed(GeneralSettings, section(config, 'general_settings', variables), 'general_settings')
   notes.warnings.push(...checkSettings(config, new Set(general.ignored_settings)))
   const routerSettings = readRouterSection(config, variables)
   const router = readRouter(routerSettings, 'router_settings', notes)
-  noteLaterSettings(routerSettings, 'router_settings', notes)
+  warnOfMaxRetries(routerSettings.default_litellm_params, 'router_settings.default_litellm_params', notes)
   const list = config['model_list'] ?? []
   if (!Array.isArray(list)) throw new ConfigError('model_list must be a list.')
-  const defaults = routerSettings.default_litellm_params ?? {}
+  const dropsParams = section(config, 'litellm_settings', variables)['drop_params'] === true
+  const defaults = { ...(dropsParams ? { drop_params: true } : {}), ...routerSettings.default_litellm_params }
   const deployments = list.flatMap((item: unknown, index) =>
     readOperatorDeployments(resolve(item, `model_list[${index}]`, variables), {
       defaults,
@@ -105,9 +107,9 @@ export function readOperatorConfig(
       notes,
     }),
   )
-  const names = createModelNames<OperatorDeployment>(deployments, router.aliases)
+  const names = createModelNames<OperatorDeployment>(deployments, router.aliases, router.routingGroups)
   const unknown = findUnknownGroups(
-    [...router.fallbacks, ...laterGroups(routerSettings, 'router_settings')],
+    [...fallbacksOf(router), ...groupsNamed(routerSettings, 'router_settings')],
     names,
   )
   notes.warnings.push(...unknown.map(({ path, what }) => `${path} ${what}`))
@@ -119,8 +121,9 @@ export function readOperatorConfig(
       masterKey: general.master_key ?? null,
       allowClientSideCredentials: general.allow_client_side_credentials ?? true,
       allowedClientHosts: general.allowed_client_hosts ?? null,
+      allowMockTesting: general.dangerously_allow_mock_testing_request_params ?? false,
     },
-    warnings: [...notes.warnings, ...notes.notYetActive.map((path) => `${path} has no effect yet.`)],
+    warnings: notes.warnings,
   }
 }
 
@@ -198,7 +201,9 @@ export function operatorBundles(config: OperatorConfig, ids: Ids): Map<string, C
   )
 }
 
-/** The operator's model groups, for `GET /v1/models`; wildcards as they are written. */
-export function operatorModelNames(config: OperatorConfig): string[] {
-  return config.names.groupNames
+/** The operator's model groups, routing groups and the aliases that are not hidden, for `GET /v1/models`; wildcards as they are written. */
+export function operatorModelNames({ names, router }: OperatorConfig): string[] {
+  const visible = [...router.aliases.keys()].filter((alias) => !router.hiddenAliases.has(alias))
+  const virtual = router.routingGroups.map(({ name }) => name)
+  return [...new Set([...names.groupNames, ...virtual, ...visible])]
 }

@@ -6,7 +6,8 @@ import { readDeployments } from './deployments.ts'
 import type { Notes } from './notes.ts'
 import { invalid, isObject, jsonPath } from './notes.ts'
 import { findProvider, resolveModel } from './provider-catalog.ts'
-import { noteLaterParams } from './router-settings.ts'
+import { isMocked } from './mock-switches.ts'
+import { warnOfMaxRetries } from './router-settings.ts'
 import { REQUEST_FIELDS } from './schemas/field-names.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
 import { LooseParams, PARAM_NAMES, UserDeployment } from './schemas/user-config.ts'
@@ -44,7 +45,7 @@ export function readOperatorDeployments(value: unknown, context: Context): Opera
     notes.warnings.push(`${path}.litellm_params.model ${known.reason} The deployment is left out.`)
     return []
   }
-  noteLaterParams(item, path, notes)
+  warnOfMaxRetries(item.litellm_params, `${path}.litellm_params`, notes)
   const deployments = readDeployments(withKeys, defaults, path, { kind: 'operator' }, notes)
   for (const { bundle } of deployments) warnOfUnusable(bundle, optIns, path, notes)
   return deployments.map((deployment) => ({ ...deployment, optIns }))
@@ -123,7 +124,7 @@ export function firstOf(names: readonly string[], variables: Variables): string 
 
 /** Whether a deployment can be called with what it has; a mocked one always can. */
 export function isCallable(bundle: CredentialBundle): boolean {
-  if (bundle.mock_response !== undefined) return true
+  if (isMocked(bundle)) return true
   const provider = findProvider(bundle.provider)
   if (!provider || provider.family === 'unserved' || bundle.api_base === null) return false
   return bundle.api_key !== null || bundle.azure_ad_token !== null || provider.isKeyOptional

@@ -9,6 +9,7 @@ const KNOWN: Readonly<Record<string, ReadonlySet<string>>> = {
     'master_key',
     'allow_client_side_credentials',
     'allowed_client_hosts',
+    'dangerously_allow_mock_testing_request_params',
     'ignored_settings',
   ]),
   litellm_settings: new Set([
@@ -17,15 +18,13 @@ const KNOWN: Readonly<Record<string, ReadonlySet<string>>> = {
     'context_window_fallbacks',
     'cooldown_time',
     'default_fallbacks',
+    'drop_params',
     'fallbacks',
     'num_retries',
     'request_timeout',
   ]),
   router_settings: new Set(Object.keys(routerShape)),
 }
-
-/** Known router settings that decide who may use what and have no effect yet. */
-const RESTRICTING_KNOWN = new Set(['router_settings.enable_tag_filtering'])
 
 /**
  * Names that speak of a restriction: of who may call, from where, what may be said, how much may be spent. Matched
@@ -89,10 +88,8 @@ function collectUnknown(config: Record<string, unknown>): Setting[] {
     const known = KNOWN[section]
     if (known && isObject(value)) {
       for (const [name, setting] of Object.entries(value)) {
-        const path = `${section}.${name}`
-        if ((!known.has(name) || RESTRICTING_KNOWN.has(path)) && !isInert(setting)) {
-          found.push({ path, name, value: setting })
-        }
+        if (!known.has(name) && !isInert(setting))
+          found.push({ path: `${section}.${name}`, name, value: setting })
       }
     } else if (section === 'model_list') {
       found.push(...collectFromList(value))
@@ -132,12 +129,13 @@ const RESTRICTING_DEPLOYMENT = new Set([
   'max_budget',
   'max_file_size_mb',
   'supported_environments',
+  'tag_regex',
   'team_id',
 ])
 
 function isRestricting(path: string, name: string, value: unknown): boolean {
   if (HARMLESS.has(name)) return false
-  if (path.startsWith('model_list') || RESTRICTING_KNOWN.has(path)) return true
+  if (path.startsWith('model_list')) return true
   if (name === 'callbacks' || name === 'optional_pre_call_checks') {
     return JSON.stringify(value)
       .split(',')

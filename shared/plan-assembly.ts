@@ -4,6 +4,8 @@ import { defaultFallbacks, exactFallbacks, ownFallbacks } from './fallback-table
 import type { Ids } from './ids.ts'
 import { invalid } from './notes.ts'
 import type { Group, Member } from './plan-groups.ts'
+import { modelFacts } from './model-facts.ts'
+import { planSettings, settingsOf } from './plan-settings.ts'
 import type { PlanTable, PlanTables } from './plan-tables.ts'
 import type { RequestSettings } from './request-settings.ts'
 import type { ActiveRouter } from './router-settings.ts'
@@ -42,19 +44,17 @@ export function assemblePlan(parts: PlanParts, ids: Ids): { plan: Plan; bundles:
     deployments: planned.map(([deployment]) => deployment),
     ...tables,
     ...hopFacts(groups),
-    max_fallbacks: settings.maxFallbacks ?? router.maxFallbacks,
-    request_num_retries: settings.numRetries,
-    num_retries: router.numRetries,
-    retry_after_s: router.retryAfterS,
-    timeout_s: settings.timeoutS ?? router.timeoutS,
-    allowed_fails: router.allowedFails,
-    cooldown_time_s: router.cooldownTimeS,
-    disable_cooldowns: router.disableCooldowns,
+    ...planSettings(
+      router,
+      settings,
+      groups.map(({ group }) => namesOf(group)),
+    ),
     max_attempts: ATTEMPTS_MAX_DEFAULT,
   }
   const isClientsClock = ({ ownerId, hop }: Group) =>
     ownerId === OPERATOR &&
-    (settings.timeoutS !== null || (hop !== null && (hop.timeoutS ?? hop.streamTimeoutS) !== null))
+    ((settings.timeoutS ?? settings.streamTimeoutS) !== null ||
+      (hop !== null && (hop.timeoutS ?? hop.streamTimeoutS) !== null))
   if (groups.some(({ group }) => isClientsClock(group))) plan.is_timeout_clients = true
   return { plan, bundles: planned.map(([, bundle]) => bundle) }
 }
@@ -142,8 +142,14 @@ function hopFacts(groups: readonly Reached[]): Pick<Plan, 'group_names' | 'rewri
   }
 }
 
+/** A group made of an object goes by the settings of the one it was made of. */
+function namesOf({ name, keys, hop }: Group) {
+  const copied = hop?.copyOf
+  return { name, names: copied ? [...(keys ?? []), copied] : (keys ?? [name]) }
+}
+
 function planGroup(
-  { start, settings }: PlanParts,
+  { start, settings, router }: PlanParts,
   { group, members }: Reached,
   ids: Ids,
 ): [PlanDeployment, CredentialBundle][] {
@@ -163,10 +169,11 @@ function planGroup(
       name: ordinal === 1 ? name : `${name}#${ordinal}`,
       provider: identity.provider,
       model: identity.model,
-      ...entry.settings,
-      // A timeout of the request wins over each deployment's own.
-      timeout_s: hop?.timeoutS ?? (settings.timeoutS === null ? entry.settings.timeout_s : null),
+      // What the operator sets for his own deployments is no limit of a client's.
+      ...settingsOf(entry, ownerId === start.ownerId ? router : { ...router, maxParallel: null }, settings),
+      ...modelFacts(entry, identity),
     }
+    if (hop && hop.timeoutS !== null) deployment.timeout_s = hop.timeoutS
     if (ownerId !== start.ownerId) deployment.owner_id = ownerId
     if (order !== undefined) deployment.order = order
     if (hop && hop.streamTimeoutS !== null) deployment.stream_timeout_s = hop.streamTimeoutS

@@ -58,7 +58,7 @@ export function createPlanCache({ entriesMax = 1000, charactersMax = CHARACTERS_
       plan: { ...made.plan },
       bundles: made.bundles.map((bundle) => ({ ...bundle, api_key: null, azure_ad_token: null })),
       sources,
-      notes: { warnings: [...notes.warnings], notYetActive: [...notes.notYetActive] },
+      notes: { warnings: [...notes.warnings] },
     }
     drop(key)
     const entry = { ...kept, characters: JSON.stringify(kept).length }

@@ -1,3 +1,4 @@
+import type { Filter } from './deployment-filters.ts'
 import type { Deployment } from './deployments.ts'
 import { concreteBundle } from './deployments.ts'
 import type { ModelNames, NameMatch } from './model-names.ts'
@@ -39,9 +40,6 @@ export type Group = {
   hop: Hop | null
 }
 
-/** Tags and regions of a request, as far as they say which deployments may be called. */
-export type Filter = { admits: (entry: Deployment) => boolean; refusal: () => Error }
-
 /** A list of deployments that groups are looked up in. */
 export type GroupSource<Entry extends Deployment> = {
   ownerId: string
@@ -63,10 +61,10 @@ export function createGroups<Entry extends Deployment>(source: GroupSource<Entry
   }
 
   function membersOf(match: NameMatch<Entry>): Member[] {
-    return match.members.flatMap(({ entry, writtenModel }) => {
-      const concrete = filter.admits(entry) ? concreteBundle(entry, writtenModel) : null
+    return filter.choose(match.members).flatMap(({ entry, writtenModel, order }) => {
+      const concrete = concreteBundle(entry, writtenModel)
       const planned = concrete && bundleFor(entry, concrete)
-      return planned ? [{ ...planned, entry, order: undefined }] : []
+      return planned ? [{ ...planned, entry, order }] : []
     })
   }
 
@@ -76,7 +74,7 @@ export function createGroups<Entry extends Deployment>(source: GroupSource<Entry
    */
   function start(match: NameMatch<Entry>, asked: string): Group {
     const { members } = match
-    if (members.length > 0 && !members.some(({ entry }) => filter.admits(entry))) throw filter.refusal()
+    if (members.length > 0 && filter.choose(members).length === 0) throw filter.refusal(members)
     return of(match, asked)
   }
 

@@ -1,4 +1,4 @@
-import { TIMEOUT_S_MAX, secondsOf } from './deployments.ts'
+import { TIMEOUT_S_MAX, secondsOf } from './caps.ts'
 import { InvalidRequestError } from './errors.ts'
 import { within } from './error-place.ts'
 import { capped, invalid } from './notes.ts'
@@ -6,7 +6,7 @@ import type { PlanContext } from './plan-context.ts'
 import type { Group, Member } from './plan-groups.ts'
 import { isInert } from './refused-keys.ts'
 import type { GivenObject } from './request-fallbacks.ts'
-import { mockOf, splitRequest } from './request-settings.ts'
+import { splitRequest } from './request-settings.ts'
 import type { SplitRequest } from './request-settings.ts'
 import { Timeout } from './schemas/user-config.ts'
 
@@ -17,14 +17,15 @@ export type HopFinder = {
   withCredentials: (asked: PlanContext) => Group
 }
 
+const MOCK_FIELDS = ['mock_delay', 'mock_response', 'mock_timeout']
 /** Fields of the gateway that one fallback may have for itself. */
 const HOP_FIELDS: ReadonlySet<string> = new Set([
+  ...MOCK_FIELDS,
   'custom_llm_provider',
   'default_headers',
   'extra_body',
   'extra_headers',
   'headers',
-  'mock_response',
   'request_timeout',
   'stream_timeout',
   'timeout',
@@ -65,7 +66,7 @@ function rewritten(member: Member, overrides: Record<string, unknown>): Member {
 function splitHop(fields: Record<string, unknown>, whole: SplitRequest): SplitRequest {
   const { body, gateway, credentials } = splitRequest(fields)
   for (const [field, value] of Object.entries(gateway)) {
-    if (HOP_FIELDS.has(field) || isInert(value)) continue
+    if (HOP_FIELDS.has(field) || isInert(value) || isSame(value, whole.gateway[field])) continue
     const what = /fallbacks$|^user_config$/.test(field)
       ? "can't stand inside a fallback: give it beside `fallbacks`."
       : "can't be set for one fallback alone: it is for the whole request."
@@ -74,12 +75,19 @@ function splitHop(fields: Record<string, unknown>, whole: SplitRequest): SplitRe
   for (const field of ['stream', 'stream_options']) {
     const value = body[field]
     delete body[field]
-    if (isInert(value) || JSON.stringify(value) === JSON.stringify(whole.body[field])) continue
+    if (isInert(value) || isSame(value, whole.body[field])) continue
     throw invalid(field, 'differs from that of the request, which all its fallbacks answer.')
   }
   // A canned answer for the request is one for each of its calls.
-  const mock = mockOf(whole.gateway)
-  return { body, gateway: mock === undefined ? gateway : { mock_response: mock, ...gateway }, credentials }
+  const mocks = MOCK_FIELDS.flatMap((name) => {
+    const value = whole.gateway[name]
+    return value === undefined ? [] : [[name, value] as const]
+  })
+  return { body, gateway: { ...Object.fromEntries(mocks), ...gateway }, credentials }
+}
+
+function isSame(value: unknown, other: unknown): boolean {
+  return JSON.stringify(value) === JSON.stringify(other)
 }
 
 function requireAllowed({ operator }: PlanContext, { credentials }: SplitRequest): void {

@@ -10,10 +10,10 @@ import {
   resolve,
 } from './credential-group.ts'
 import type { Deployment } from './deployments.ts'
-import { readDeployments } from './deployments.ts'
+import { deploymentIds, readDeployments } from './deployments.ts'
 import { suggestion } from './did-you-mean.ts'
 import { InvalidRequestError } from './errors.ts'
-import { defaultFallbacks, requireKnownGroups } from './fallback-tables.ts'
+import { defaultFallbacks, fallbacksOf, requireKnownGroups } from './fallback-tables.ts'
 import type { ModelNames, NameMatch } from './model-names.ts'
 import { createModelNames } from './model-names.ts'
 import { invalid } from './notes.ts'
@@ -24,9 +24,10 @@ import type { Group, GroupSource, Planned } from './plan-groups.ts'
 import { createGroups } from './plan-groups.ts'
 import { createHops, refuseHeaders } from './plan-hops.ts'
 import { namesGiven, planTables } from './plan-tables.ts'
-import { mockOf } from './request-settings.ts'
+import type { Mock } from './mock-switches.ts'
+import { mockOf } from './mock-switches.ts'
 import type { ActiveRouter } from './router-settings.ts'
-import { laterGroups, noteLaterParams, noteLaterSettings, readRouter } from './router-settings.ts'
+import { groupsNamed, readRouter, warnOfMaxRetries } from './router-settings.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
 import type { UserConfig } from './schemas/user-config.ts'
 import { DEPLOYMENTS_MAX } from './schemas/user-config.ts'
@@ -52,7 +53,6 @@ export function planOfConfig(context: PlanContext): MadePlan {
   const known = cache.recall(key, config)
   if (known) {
     context.notes.warnings.push(...known.notes.warnings)
-    context.notes.notYetActive.push(...known.notes.notYetActive)
     return known
   }
   const parsed = parseUserConfig(config, text.length)
@@ -79,10 +79,11 @@ function holdsExtraBody({ model_list: list, default_litellm_params: defaults }: 
 function makePlan(context: PlanContext, config: UserConfig): { made: MadePlan; sources: number[] } {
   const { settings, fallbacks, notes, ids } = context
   const router = readRouter(config, PATH, notes)
-  noteLaterSettings(config, PATH, notes)
-  const names = createModelNames(readList(config, context), router.aliases)
+  warnOfMaxRetries(config.default_litellm_params, `${PATH}.default_litellm_params`, notes)
+  const list = readList(config, context)
+  const names = createModelNames(list, router.aliases, router.routingGroups)
   requireKnownAliases(router, names)
-  requireKnownGroups([...router.fallbacks, ...laterGroups(config, PATH)], names)
+  requireKnownGroups([...fallbacksOf(router), ...groupsNamed(config, PATH)], names)
   requireKnownGroups(namesGiven(fallbacks), names)
   const sources: number[] = []
   const source: GroupSource<Listed> = {
@@ -114,8 +115,8 @@ function makePlan(context: PlanContext, config: UserConfig): { made: MadePlan; s
   return { made, sources }
 }
 
-function mocked(bundle: CredentialBundle, mock: unknown): Planned {
-  const own = mock === undefined ? bundle : { ...bundle, mock_response: mock }
+function mocked(bundle: CredentialBundle, mock: Mock | null): Planned {
+  const own = mock === null ? bundle : { ...bundle, ...mock }
   return { own, identity: own, isCompletedByOperator: false }
 }
 
@@ -158,7 +159,7 @@ function readList(config: UserConfig, context: PlanContext): Listed[] {
   const defaults = config.default_litellm_params ?? {}
   const deployments = config.model_list.flatMap((item, index) => {
     const path = `${PATH}.model_list[${index}]`
-    noteLaterParams(item, path, context.notes)
+    warnOfMaxRetries(item.litellm_params, `${path}.litellm_params`, context.notes)
     const read = readDeployments(item, defaults, path, context.trust, context.notes)
     return read.map((deployment) => ({ ...deployment, index }))
   })
@@ -176,8 +177,13 @@ function requireKnownAliases(router: ActiveRouter, names: ModelNames<Listed>): v
 
 /** The group that was asked for; an unknown one starts with the first default fallback, as in LiteLLM. */
 function findStart(context: PlanContext, names: ModelNames<Listed>, router: ActiveRouter): NameMatch<Listed> {
-  const asked = names.find(context.model)
+  const { model, settings, ids } = context
+  const idOf = ({ bundle }: Listed) => deploymentIds(bundle, context.ownerId(), ids).id
+  const asked = settings.isSpecificDeployment
+    ? names.findModel(model)
+    : (names.find(model) ?? names.findOwnId(model, idOf))
   if (asked) return asked
+  if (settings.isSpecificDeployment) throw modelNotFound(model, names)
   const substitute = context.settings.disableFallbacks ? undefined : defaultFallbacks(router.fallbacks)?.to[0]
   const start = substitute === undefined ? null : names.find(substitute)
   if (start) {

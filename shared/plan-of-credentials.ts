@@ -8,7 +8,7 @@ import type { PlanContext } from './plan-context.ts'
 import type { Group } from './plan-groups.ts'
 import { createHops, refuseHeaders } from './plan-hops.ts'
 import { namesGiven, planTables } from './plan-tables.ts'
-import { mockOf } from './request-settings.ts'
+import { mockOf } from './mock-switches.ts'
 import { readRouter } from './router-settings.ts'
 
 /** What a name among a request's fallbacks comes to, or why it can't be one. */
@@ -84,7 +84,7 @@ function namedHop(asked: PlanContext, look: (name: string) => Named): Group {
   const found = look(asked.model)
   if (found.kind === 'refused') throw invalid('model', found.what)
   const mock = mockOf(asked.split.gateway)
-  if (mock === undefined) return found.group
+  if (mock === null) return found.group
   const members = found.group.members().map((member) => {
     if (member.isCompletedByOperator) {
       throw invalid(
@@ -92,7 +92,7 @@ function namedHop(asked: PlanContext, look: (name: string) => Named): Group {
         "is a test switch for your own deployments; this is one of the operator's.",
       )
     }
-    const own = { ...member.own, mock_response: mock }
+    const own = { ...member.own, ...mock }
     return { ...member, own, identity: own }
   })
   return { ...found.group, members: () => members }

@@ -1,5 +1,5 @@
 import { BARE, withOperatorKey } from './clientside-auth.ts'
-import { OPERATOR, concreteBundle } from './deployments.ts'
+import { OPERATOR, concreteBundle, deploymentIds } from './deployments.ts'
 import { suggestion } from './did-you-mean.ts'
 import { InvalidRequestError } from './errors.ts'
 import { requireKnownGroups } from './fallback-tables.ts'
@@ -13,9 +13,10 @@ import type { Group } from './plan-groups.ts'
 import { createGroups } from './plan-groups.ts'
 import { createHops, refuseHeaders } from './plan-hops.ts'
 import { namesGiven, planTables } from './plan-tables.ts'
-import { credentialGroup } from './credential-group.ts'
+import { credentialGroup, mockedByWorker } from './credential-group.ts'
 import { findProvider } from './provider-catalog.ts'
-import { refuseMocks } from './request-settings.ts'
+import type { Mock } from './mock-switches.ts'
+import { mockOf, refuseMocks } from './mock-switches.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
 import { DEPLOYMENTS_MAX } from './schemas/user-config.ts'
 
@@ -26,36 +27,43 @@ import { DEPLOYMENTS_MAX } from './schemas/user-config.ts'
  */
 export function planOfOperator(context: PlanContext): { plan: Plan; bundles: CredentialBundle[] | null } {
   const { operator, settings, fallbacks, ids, filterOf } = context
-  const groups = createGroups<OperatorDeployment>({
-    ownerId: OPERATOR,
-    names: operator.names,
-    filter: filterOf(operator.router),
-    bundleFor: (_entry, bundle) =>
-      isCallable(bundle)
-        ? { own: withOperatorKey(bundle, BARE), identity: bundle, isCompletedByOperator: true }
-        : null,
-  })
+  const { names } = operator
+  const idOf = ({ bundle }: OperatorDeployment) => deploymentIds(bundle, OPERATOR, ids).id
+  const groupsOf = (mock: Mock | null) =>
+    createGroups<OperatorDeployment>({
+      ownerId: OPERATOR,
+      names: names,
+      filter: filterOf(operator.router),
+      bundleFor: (_entry, bundle) => {
+        if (!isCallable(bundle)) return null
+        const own = withOperatorKey(bundle, BARE)
+        return mockedByWorker({ own, identity: bundle, isCompletedByOperator: true }, mock)
+      },
+    })
 
   function named({ model, split }: PlanContext): Group {
-    refuseMocks(split.gateway)
+    refuseMocks(split.gateway, operator.generalSettings.allowMockTesting)
     refuseHeaders(
       split.gateway,
       "can't be set for a model of the operator. Send your own credentials with it.",
     )
-    const match = operator.names.find(model)
+    const match = settings.isSpecificDeployment
+      ? names.findModel(model)
+      : (names.find(model) ?? names.findOwnId(model, idOf))
     if (!match) throw modelNotFound(context, model)
     requireAnyCallable(match)
-    return groups.start(match, model)
+    return groupsOf(mockOf(split.gateway)).start(match, model)
   }
 
   const start = named(context)
+  const mock = mockOf(context.split.gateway)
   requireKnownGroups(namesGiven(fallbacks), operator.names)
   const hopOf = createHops(context, { named, withCredentials: (asked) => credentialGroup(asked).group })
   const { plan, bundles } = assemblePlan(
     {
       source: 'operator',
       start,
-      find: groups.find,
+      find: groupsOf(mock).find,
       tables: planTables(operator.router, fallbacks, settings.disableFallbacks, hopOf),
       router: operator.router,
       settings,
@@ -64,7 +72,7 @@ export function planOfOperator(context: PlanContext): { plan: Plan; bundles: Cre
     },
     ids,
   )
-  return { plan, bundles: plan.group_names ? bundles : null }
+  return { plan, bundles: plan.group_names || mock ? bundles : null }
 }
 
 /** A group that waits for clients' keys, or for its provider to be served, can't be called without them. */

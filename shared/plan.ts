@@ -1,3 +1,4 @@
+import { createFilter } from './deployment-filters.ts'
 import type { EgressPolicy } from './egress.ts'
 import { InvalidRequestError } from './errors.ts'
 import type { Ids } from './ids.ts'
@@ -33,7 +34,6 @@ export type ResolvedPlan = {
   body: Record<string, unknown>
   model: string
   warnings: string[]
-  notYetActive: string[]
 }
 
 /**
@@ -45,7 +45,7 @@ export function resolvePlan(request: PlanRequest, dependencies: PlanDependencies
   const { operator, ids, egress, cache = null } = dependencies
   const { tenant, customer } = request
   const { allowedClientHosts } = operator.generalSettings
-  const notes: Notes = { warnings: [], notYetActive: [] }
+  const notes: Notes = { warnings: [] }
   const split = splitRequest(request.body)
   const settings = readRequestSettings(split.gateway, notes)
   const context: PlanContext = {
@@ -53,7 +53,7 @@ export function resolvePlan(request: PlanRequest, dependencies: PlanDependencies
     split,
     settings,
     fallbacks: readRequestFallbacks(split.gateway),
-    filterOf: () => ({ admits: () => true, refusal: () => new Error('nobody was left out') }),
+    filterOf: (router) => createFilter(router, settings),
     notes,
     tenant,
     customer,

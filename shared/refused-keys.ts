@@ -49,6 +49,7 @@ const REFUSED: ReadonlyMap<string, Reason> = new Map([
       'plugins',
       'router_general_settings',
       'search_tools',
+      'tag_regex',
       'tag_routing_prefix',
       'use_in_pass_through',
       'use_litellm_proxy',

@@ -1,9 +1,13 @@
-import { RETRIES_MAX, TIMEOUT_S_MAX, readExtraBody, secondsOf } from './deployments.ts'
+import type { z } from 'zod'
+import { RETRIES_MAX, TIMEOUT_S_MAX, secondsOf } from './caps.ts'
+import { readDrop, readExtraBody } from './deployments.ts'
+import { firstFailureOf } from './mock-switches.ts'
 import { nearMissOf } from './near-misses.ts'
 import type { Notes } from './notes.ts'
-import { capped, invalid } from './notes.ts'
-import { isInert, refusalOf, refuseHarmful, refuseReferences } from './refused-keys.ts'
-import { HOPS_MAX } from './router-settings.ts'
+import { capped, invalid, isObject } from './notes.ts'
+import { isInert, refusalOf, refuseHarmful } from './refused-keys.ts'
+import type { Priority } from './router-settings.ts'
+import { HOPS_MAX, priorityOf, warnOfMaxRetries } from './router-settings.ts'
 import {
   CHAT_PARAMS,
   CONNECTION_FIELDS,
@@ -11,7 +15,8 @@ import {
   PROVIDER_SECRETS,
   REQUEST_FIELDS,
 } from './schemas/field-names.ts'
-import { Timeout } from './schemas/user-config.ts'
+import type { DroppedParams, Plan } from './schemas/plan.ts'
+import { RegionName, RequestTags, Timeout, dropShape } from './schemas/user-config.ts'
 
 /** A request taken apart: what goes to the provider, what the gateway reads, what is a credential. */
 export type SplitRequest = {
@@ -27,8 +32,17 @@ export type SplitRequest = {
 export type RequestSettings = {
   numRetries: number | null
   timeoutS: number | null
+  streamTimeoutS: number | null
   maxFallbacks: number | null
   disableFallbacks: boolean
+  tags: readonly string[]
+  /** `allowed_model_region`. */
+  region: string | null
+  /** `model` is a deployment's `litellm_params.model` and nothing else. */
+  isSpecificDeployment: boolean
+  drop: DroppedParams | null
+  priority: Priority | null
+  firstFailure: NonNullable<Plan['first_failure']> | null
 }
 
 type FieldClass = 'body' | 'gateway' | 'credential'
@@ -57,9 +71,20 @@ export function splitRequest(request: Record<string, unknown>): SplitRequest {
     else if (fieldClass === 'gateway') split.gateway[key] = value
     else split.credentials[key] = value
   }
+  takeTags(split)
   const extra = split.gateway['extra_body']
   if (extra !== undefined) split.body = { ...readExtraBody(extra, 'extra_body'), ...split.body }
   return split
+}
+
+/** LiteLLM takes tags in `metadata` as well, where no provider takes a list. */
+function takeTags(split: SplitRequest): void {
+  const { metadata } = split.body
+  if (!isObject(metadata) || !Array.isArray(metadata['tags'])) return
+  const { tags, ...others } = metadata
+  split.gateway['tags'] ??= tags
+  if (Object.keys(others).length > 0) split.body['metadata'] = others
+  else delete split.body['metadata']
 }
 
 function classOfUnknown(key: string, value: unknown): FieldClass {
@@ -77,13 +102,48 @@ function classOfUnknown(key: string, value: unknown): FieldClass {
  * @throws {InvalidRequestError} with the field's path.
  */
 export function readRequestSettings(gateway: Record<string, unknown>, notes: Notes): RequestSettings {
-  noteLaterFields(gateway, notes)
+  refuseFanOut(gateway)
+  warnOfMaxRetries(gateway, '', notes)
+  const priority = wholeNumber(gateway, 'priority')
   return {
     numRetries: capped(wholeNumber(gateway, 'num_retries'), RETRIES_MAX, 'num_retries', notes),
-    timeoutS: readTimeout(gateway, notes),
+    timeoutS: readTimeout(gateway, gateway['timeout'] === undefined ? 'request_timeout' : 'timeout', notes),
+    streamTimeoutS: readTimeout(gateway, 'stream_timeout', notes),
     maxFallbacks: capped(wholeNumber(gateway, 'max_fallbacks'), HOPS_MAX, 'max_fallbacks', notes),
     disableFallbacks: readFlag(gateway, 'disable_fallbacks'),
+    tags: parsed(gateway, 'tags', RequestTags) ?? [],
+    region: parsed(gateway, 'allowed_model_region', RegionName) ?? null,
+    isSpecificDeployment: readFlag(gateway, 'specific_deployment'),
+    drop: readDrop({
+      drop_params: parsed(gateway, 'drop_params', dropShape.drop_params),
+      additional_drop_params: parsed(gateway, 'additional_drop_params', dropShape.additional_drop_params),
+      allowed_openai_params: parsed(gateway, 'allowed_openai_params', dropShape.allowed_openai_params),
+    }),
+    priority: priority === undefined ? null : priorityOf(priority),
+    firstFailure: firstFailureOf(gateway),
   }
+}
+
+/** LiteLLM calls several models at once and takes the first answer: each call would be on the user's bill. */
+function refuseFanOut(gateway: Record<string, unknown>): void {
+  if (isInert(gateway['fastest_response'])) return
+  throw invalid(
+    'fastest_response',
+    'is not supported: it would call, and bill, several models for one answer.',
+  )
+}
+
+function parsed<Shape extends z.ZodType>(
+  fields: Record<string, unknown>,
+  name: string,
+  schema: Shape,
+): z.infer<Shape> | undefined {
+  const value = fields[name]
+  if (value === undefined) return undefined
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const message = result.error.issues[0]?.message ?? 'is not valid'
+  throw invalid(name, `${message.charAt(0).toLowerCase()}${message.slice(1)}.`)
 }
 
 function wholeNumber(fields: Record<string, unknown>, name: string): number | undefined {
@@ -99,62 +159,9 @@ function readFlag(fields: Record<string, unknown>, name: string): boolean {
   return value
 }
 
-function readTimeout(fields: Record<string, unknown>, notes: Notes): number | null {
-  const name = fields['timeout'] === undefined ? 'request_timeout' : 'timeout'
+function readTimeout(fields: Record<string, unknown>, name: string, notes: Notes): number | null {
   const value = fields[name]
   if (value === undefined) return null
   if (!Timeout.safeParse(value).success) throw invalid(name, 'must be a number of seconds above 0.')
   return capped(secondsOf(value), TIMEOUT_S_MAX, name, notes)
-}
-
-const LATER_FIELDS = [
-  'additional_drop_params',
-  'allowed_model_region',
-  'allowed_openai_params',
-  'drop_params',
-  'fastest_response',
-  'mock_delay',
-  'mock_testing_content_policy_fallbacks',
-  'mock_testing_context_fallbacks',
-  'mock_testing_fallbacks',
-  'mock_testing_rate_limit_error',
-  'mock_timeout',
-  'priority',
-  'specific_deployment',
-  'stream_timeout',
-  'tags',
-]
-
-function noteLaterFields(gateway: Record<string, unknown>, notes: Notes): void {
-  for (const key of LATER_FIELDS) {
-    if (!isInert(gateway[key])) notes.notYetActive.push(key)
-  }
-  const retries = gateway['max_retries']
-  if (retries !== undefined && retries !== 0) {
-    notes.warnings.push(
-      '`max_retries` has no effect: the gateway is the only one that retries. Use `num_retries`.',
-    )
-  }
-}
-
-/**
- * The canned answer a request asks for; undefined when it asks for none.
- * @throws {InvalidRequestError} when it is nested too deeply.
- */
-export function mockOf(gateway: Record<string, unknown>): unknown {
-  const mock = gateway['mock_response']
-  if (isInert(mock)) return undefined
-  refuseReferences(mock, 'mock_response')
-  return mock
-}
-
-/**
- * Refuses test switches for models of the operator: a caller could fake failures of deployments that others use.
- * @throws {InvalidRequestError} with the field's path.
- */
-export function refuseMocks(gateway: Record<string, unknown>): void {
-  for (const key of REQUEST_FIELDS) {
-    if (!key.startsWith('mock_') || isInert(gateway[key])) continue
-    throw invalid(key, "is a test switch for your own deployments; this is one of the operator's models.")
-  }
 }

@@ -109,27 +109,6 @@ export const LOCATION_FIELDS = [
   'watsonx_region_name',
 ] as const
 
-/** Settings of `litellm_params` that are checked now and get their effect with the full router. */
-export const LATER_PARAMS = [
-  'additional_drop_params',
-  'allowed_openai_params',
-  'drop_params',
-  'input_cost_per_second',
-  'input_cost_per_token',
-  'itpm',
-  'max_parallel_requests',
-  'mock_delay',
-  'mock_timeout',
-  'order',
-  'otpm',
-  'output_cost_per_second',
-  'output_cost_per_token',
-  'region_name',
-  'stream_timeout',
-  'tag_regex',
-  'tags',
-] as const
-
 /** Fields of a request body that steer the gateway; taken out before the body goes to a provider. */
 export const REQUEST_FIELDS = [
   'additional_drop_params',

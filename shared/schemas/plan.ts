@@ -141,6 +141,8 @@ export const Plan = z.object({
   /** Test switch: the first call is not made but fails like this; all others are real. */
   first_failure: z.enum(['fallbacks', 'context', 'content', 'rate_limit']).optional(),
   max_attempts: z.number(),
+  /** Of the job, unless that says its own. */
+  priority: z.enum(['high', 'normal', 'low']).optional(),
 })
 export type Plan = z.infer<typeof Plan>
 

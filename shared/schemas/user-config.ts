@@ -1,12 +1,6 @@
 import { z } from 'zod'
 import { nameFault } from './model-name.ts'
-import {
-  CHAT_PARAMS,
-  CONNECTION_FIELDS,
-  LATER_PARAMS,
-  LOCATION_FIELDS,
-  PROVIDER_SECRETS,
-} from './field-names.ts'
+import { CHAT_PARAMS, CONNECTION_FIELDS, LOCATION_FIELDS, PROVIDER_SECRETS } from './field-names.ts'
 
 /** Most deployments one config may list, an organization list counted out. */
 export const DEPLOYMENTS_MAX = 100
@@ -27,6 +21,9 @@ const Name = z
     if (fault !== null) context.addIssue({ code: 'custom', message: fault })
   })
 const NameList = z.array(Name).max(NAMES_MAX, `must name at most ${NAMES_MAX} names`)
+/** Tags of a request, and the region its data may go to. */
+export const RequestTags = NameList
+export const RegionName = Name
 const Count = z.int('must be a whole number').min(0, 'must not be negative')
 const Limit = z.int('must be a whole number').min(1, 'must be at least 1, since 0 would let nothing through')
 const Duration = z.number('must be a number of seconds').min(0, 'must not be negative')
@@ -70,6 +67,7 @@ const RetryPolicy = z.strictObject({
   NotFoundErrorRetries: Count.optional(),
   DefaultRetries: Count.optional(),
 })
+export type RetryPolicyInput = z.infer<typeof RetryPolicy>
 
 const AllowedFailsPolicy = z.strictObject({
   BadRequestErrorAllowedFails: Count.optional(),
@@ -82,6 +80,7 @@ const AllowedFailsPolicy = z.strictObject({
   BadGatewayErrorAllowedFails: Count.optional(),
   NotFoundErrorAllowedFails: Count.optional(),
 })
+export type AllowedFailsPolicyInput = z.infer<typeof AllowedFailsPolicy>
 
 const STRATEGIES = [
   'simple-shuffle',
@@ -91,6 +90,7 @@ const STRATEGIES = [
   'latency-based-routing',
   'cost-based-routing',
 ] as const
+export type StrategyName = (typeof STRATEGIES)[number]
 
 const TOO_MANY_KEYS = `must have at most ${NAMES_MAX} keys`
 
@@ -105,6 +105,7 @@ const RoutingGroup = z.strictObject({
   routing_strategy_args: z.record(z.string(), z.unknown()).optional(),
   model_priorities: z.record(Name, Limit).refine(isShort, TOO_MANY_KEYS).optional(),
 })
+export type RoutingGroupInput = z.infer<typeof RoutingGroup>
 
 /** LiteLLM types an alias as text or `{model, hidden}`; its `RouterConfig` as a list. */
 const Alias = z.union(
@@ -159,11 +160,34 @@ export const routerShape = {
     .optional(),
   enable_pre_call_checks: z.boolean().optional(),
   enable_tag_filtering: z.boolean().optional(),
-  default_priority: z.int().optional(),
+  default_priority: Count.optional(),
   /** Three that have nothing to act on here. */
   client_ttl: z.number().optional(),
   polling_interval: z.number().optional(),
   ignore_invalid_deployments: z.boolean().optional(),
+}
+
+/** LiteLLM reads some switches from text. */
+const Flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')], {
+  error: 'must be true or false',
+})
+
+/** Which body parameters are taken out before a call; on a deployment or in a request. */
+export const dropShape = {
+  drop_params: Flag.optional(),
+  additional_drop_params: NameList.optional(),
+  allowed_openai_params: NameList.optional(),
+}
+
+const Price = z.number('must be a price in USD').min(0, 'must not be negative')
+
+/** Prices in USD; what is given here wins over the table. */
+const priceShape = {
+  input_cost_per_token: Price.optional(),
+  output_cost_per_token: Price.optional(),
+  cache_read_input_token_cost: Price.optional(),
+  input_cost_per_second: Price.optional(),
+  output_cost_per_second: Price.optional(),
 }
 
 /** The fields of `litellm_params` that have a form of their own. */
@@ -183,8 +207,13 @@ const paramsShape = {
   weight: z.number().min(0, 'must not be negative').optional(),
   order: z.int().optional(),
   tags: NameList.optional(),
+  region_name: Name.optional(),
   cooldown_time: Duration.optional(),
   allowed_fails: Count.optional(),
+  ...dropShape,
+  ...priceShape,
+  mock_timeout: Flag.optional(),
+  mock_delay: Duration.optional(),
   extra_body: z.record(z.string(), z.unknown()).optional(),
   extra_headers: z.record(z.string(), z.string()).optional(),
   default_headers: z.record(z.string(), z.string()).optional(),
@@ -198,7 +227,6 @@ export const PARAM_NAMES: ReadonlySet<string> = new Set([
   ...CONNECTION_FIELDS,
   ...PROVIDER_SECRETS,
   ...LOCATION_FIELDS,
-  ...LATER_PARAMS,
   'max_retries',
   'mock_response',
 ])
@@ -212,11 +240,17 @@ const StrictParams = LooseParams.check(({ value, issues }) => {
   if (keys.length > 0) issues.push({ code: 'unrecognized_keys', keys, input: value })
 })
 
-/** Free notes on a deployment; three of them are settings. */
+/** Free notes on a deployment; these of them are settings. */
 const ModelInfo = z.looseObject({
+  id: Name.optional(),
+  base_model: Name.optional(),
+  max_input_tokens: z.number().positive().optional(),
+  max_tokens: z.number().positive().optional(),
+  order: z.int().optional(),
   cooldown_time: Duration.optional(),
   allowed_fails: Count.optional(),
   allowed_fails_policy: AllowedFailsPolicy.optional(),
+  ...priceShape,
 })
 
 /** One entry of a `model_list`. */

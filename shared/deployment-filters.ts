@@ -1,0 +1,65 @@
+import type { Deployment } from './deployments.ts'
+import { InvalidRequestError } from './errors.ts'
+import { invalid } from './notes.ts'
+import type { RequestSettings } from './request-settings.ts'
+import type { ActiveRouter } from './router-settings.ts'
+
+/** What a request's tags and region let through. */
+export type Filter = {
+  /** Those of a group that may be called. */
+  choose: <Member extends { entry: Deployment }>(members: readonly Member[]) => Member[]
+  /** What to say when they leave none of them. */
+  refusal: (members: readonly { entry: Deployment }[]) => InvalidRequestError
+}
+
+/**
+ * The filter of one request under one config. Regions always hold: where data may go is not a matter of settings. Tags do
+ * where the config says so (`enable_tag_filtering`).
+ */
+export function createFilter(router: ActiveRouter, { tags, region }: RequestSettings): Filter {
+  const inRegion = ({ entry }: { entry: Deployment }) => region === null || isWithin(entry.region, region)
+
+  return {
+    choose(members) {
+      const reachable = region === null ? [...members] : members.filter(inRegion)
+      return router.filtersTags ? byTags(reachable, tags) : reachable
+    },
+    refusal(members) {
+      if (!members.some(inRegion)) {
+        return invalid(
+          'allowed_model_region',
+          'leaves no deployment of this model: none is known to be there.',
+        )
+      }
+      const text = '`tags` leaves no deployment of this model: none has these tags, nor the tag "default".'
+      return new InvalidRequestError(text, 'tags', 'no_deployment_for_tags')
+    },
+  }
+}
+
+/** `eu` holds `eu-west-1` and `europe-west1`; a region that is not known is nowhere. */
+function isWithin(region: string | null, allowed: string): boolean {
+  return region !== null && region.toLowerCase().startsWith(allowed.toLowerCase())
+}
+
+/** LiteLLM's rule: any tag in common, `&tag` required, `!tag` excluded; else those tagged `default`. */
+function byTags<Member extends { entry: Deployment }>(
+  members: readonly Member[],
+  tags: readonly string[],
+): Member[] {
+  const [excluded, required] = [strip(tags, '!'), strip(tags, '&')]
+  const wanted = tags.filter((tag) => !tag.startsWith('!') && !tag.startsWith('&'))
+  const open = members.filter(({ entry }) => !excluded.some((tag) => entry.tags.includes(tag)))
+  const defaults = open.filter(({ entry }) => entry.tags.includes('default'))
+  if (wanted.length === 0 && required.length === 0) return defaults.length > 0 ? defaults : open
+  const matching = open.filter(
+    ({ entry }) =>
+      required.every((tag) => entry.tags.includes(tag)) &&
+      (wanted.length === 0 || wanted.some((tag) => entry.tags.includes(tag))),
+  )
+  return matching.length > 0 ? matching : defaults
+}
+
+function strip(tags: readonly string[], sign: string): string[] {
+  return tags.filter((tag) => tag.startsWith(sign)).map((tag) => tag.slice(sign.length))
+}
