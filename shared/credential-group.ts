@@ -8,6 +8,7 @@ import {
   requireComplete,
   withDefaults,
 } from './connection.ts'
+import type { Filter } from './deployment-filters.ts'
 import type { Deployment } from './deployments.ts'
 import { OPERATOR, bundleFrom, concreteBundle } from './deployments.ts'
 import type { Mock } from './mock-switches.ts'
@@ -22,6 +23,7 @@ import { createGroups } from './plan-groups.ts'
 import { refuseHeaders } from './plan-hops.ts'
 import type { ResolvedModel } from './provider-catalog.ts'
 import { findProvider, resolveModel } from './provider-catalog.ts'
+import { readRouter } from './router-settings.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
 
 const NO_SETTINGS: Deployment['settings'] = {
@@ -39,6 +41,8 @@ export type CredentialGroup = {
   group: Group
   /** What the request alone makes; null on entries of the operator's list. */
   alone: CredentialBundle | null
+  /** Throws what the request's tags and region say when they leave nobody; of a fallback nothing is said. */
+  requireLeft: () => void
 }
 
 /**
@@ -52,7 +56,7 @@ export function credentialGroup(asked: PlanContext): CredentialGroup {
   if (!match || (isCatchAll(match) && isComplete(resolve(asked, given), given))) {
     return aloneGroup(asked, given)
   }
-  return { group: operatorsGroup(asked, given, match), alone: null }
+  return operatorsGroup(asked, given, match)
 }
 
 /**
@@ -114,7 +118,11 @@ export function aloneGroup(asked: PlanContext, given: Connection): CredentialGro
     Object.assign(alone.headers, readHeaders(gateway[field], field, asked.trust))
   }
   Object.assign(alone, mock)
-  return { group: groupOfOne(asked, alone), alone }
+  const group = groupOfOne(asked, alone)
+  const requireLeft = () => {
+    if (group.members().length === 0) throw filterOfOne(asked).refusal([])
+  }
+  return { group, alone, requireLeft }
 }
 
 /** A group of one deployment that no list has. */
@@ -138,10 +146,20 @@ export function groupOfOne(asked: PlanContext, bundle: CredentialBundle): Group 
     isCompletedByOperator: false,
     order: undefined,
   }
-  return { name: model, ownerId: ownerId(), keys: null, members: () => [member], hop: null }
+  const members = () => filterOfOne(asked).choose([member])
+  return { name: model, ownerId: ownerId(), keys: null, members, hop: null }
 }
 
-function operatorsGroup(asked: PlanContext, given: Connection, match: NameMatch<OperatorDeployment>): Group {
+/** Where nobody configured anything there is no filter by tags; a region holds. */
+function filterOfOne({ filterOf, notes }: PlanContext): Filter {
+  return filterOf(readRouter({}, '', notes))
+}
+
+function operatorsGroup(
+  asked: PlanContext,
+  given: Connection,
+  match: NameMatch<OperatorDeployment>,
+): CredentialGroup {
   const { gateway } = asked.split
   refuseHeaders(gateway, "can't be set for a model of the operator.")
   if (!hasKey(given)) refuseMocks(gateway, asked.operator.generalSettings.allowMockTesting)
@@ -153,10 +171,11 @@ function operatorsGroup(asked: PlanContext, given: Connection, match: NameMatch<
     filter: asked.filterOf(asked.operator.router),
     bundleFor: (_entry, bundle) => planned(bundle, given, mock),
   })
-  const group = groups.start(allowed, asked.model)
+  const group = groups.of(allowed, asked.model)
   // Made here, so that what is missing is said of the field that should have it.
   const members = group.members()
-  return { ...group, keys: null, members: () => members }
+  const requireLeft = () => void groups.start(allowed, asked.model)
+  return { group: { ...group, keys: null, members: () => members }, alone: null, requireLeft }
 }
 
 /**

@@ -1,5 +1,12 @@
 import type { CredentialGroup } from './credential-group.ts'
-import { credentialGroup, groupOfOne, isCatchAll, readGiven, resolve } from './credential-group.ts'
+import {
+  credentialGroup,
+  groupOfOne,
+  isCatchAll,
+  readGiven,
+  resolve,
+  mockedByWorker,
+} from './credential-group.ts'
 import { DEPLOYMENTS_MAX } from './schemas/user-config.ts'
 import { invalid } from './notes.ts'
 import { assemblePlan } from './plan-assembly.ts'
@@ -8,7 +15,7 @@ import type { PlanContext } from './plan-context.ts'
 import type { Group } from './plan-groups.ts'
 import { createHops, refuseHeaders } from './plan-hops.ts'
 import { namesGiven, planTables } from './plan-tables.ts'
-import { mockOf } from './mock-switches.ts'
+import { mockOf, refuseMocks } from './mock-switches.ts'
 import { readRouter } from './router-settings.ts'
 
 /** What a name among a request's fallbacks comes to, or why it can't be one. */
@@ -23,6 +30,7 @@ type Named = { kind: 'group'; group: Group } | { kind: 'refused'; what: string }
 export function planOfCredentials(context: PlanContext): MadePlan {
   const { settings, fallbacks, notes, ids } = context
   const start = credentialGroup(context)
+  start.requireLeft()
   const router = readRouter({}, '', notes)
   const look = (model: string) => find({ ...context, model }, start, context.model)
   for (const { from, to, path } of namesGiven(fallbacks)) {
@@ -87,10 +95,8 @@ function namedHop(asked: PlanContext, look: (name: string) => Named): Group {
   if (mock === null) return found.group
   const members = found.group.members().map((member) => {
     if (member.isCompletedByOperator) {
-      throw invalid(
-        'mock_response',
-        "is a test switch for your own deployments; this is one of the operator's.",
-      )
+      refuseMocks(asked.split.gateway, asked.operator.generalSettings.allowMockTesting)
+      return { ...member, ...mockedByWorker(member, mock) }
     }
     const own = { ...member.own, ...mock }
     return { ...member, own, identity: own }

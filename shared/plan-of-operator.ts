@@ -32,7 +32,7 @@ export function planOfOperator(context: PlanContext): { plan: Plan; bundles: Cre
   const groupsOf = (mock: Mock | null) =>
     createGroups<OperatorDeployment>({
       ownerId: OPERATOR,
-      names: names,
+      names,
       filter: filterOf(operator.router),
       bundleFor: (_entry, bundle) => {
         if (!isCallable(bundle)) return null
@@ -41,18 +41,21 @@ export function planOfOperator(context: PlanContext): { plan: Plan; bundles: Cre
       },
     })
 
-  function named({ model, split }: PlanContext): Group {
+  function named(asked: PlanContext): Group {
+    const { model, split } = asked
     refuseMocks(split.gateway, operator.generalSettings.allowMockTesting)
     refuseHeaders(
       split.gateway,
       "can't be set for a model of the operator. Send your own credentials with it.",
     )
-    const match = settings.isSpecificDeployment
-      ? names.findModel(model)
-      : (names.find(model) ?? names.findOwnId(model, idOf))
+    const match =
+      settings.isSpecificDeployment && asked === context
+        ? names.findModel(model)
+        : (names.find(model) ?? names.findOwnId(model, idOf))
     if (!match) throw modelNotFound(context, model)
     requireAnyCallable(match)
-    return groupsOf(mockOf(split.gateway)).start(match, model)
+    const groups = groupsOf(mockOf(split.gateway))
+    return asked === context ? groups.start(match, model) : groups.of(match, model)
   }
 
   const start = named(context)

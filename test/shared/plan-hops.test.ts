@@ -153,7 +153,7 @@ describe('a fallback that is an object, in a user_config', () => {
     [{ user_config: configWith({}) }, 'user_config'],
     [{ num_retries: 3 }, 'num_retries'],
     [{ tags: ['x'] }, 'tags'],
-    [{ mock_timeout: true }, 'mock_timeout'],
+    [{ mock_testing_fallbacks: true }, 'mock_testing_fallbacks'],
     [{ stream: true }, 'stream'],
     [{ timeout: 0 }, 'timeout'],
     [{ user_configs: 'x' }, 'user_configs'],
