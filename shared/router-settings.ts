@@ -141,11 +141,14 @@ export function groupsNamed(settings: RouterSettings, path: string): FallbackEnt
     ...Object.keys(settings.model_group_retry_policy ?? {}).map((group) =>
       named(group, `${path}.model_group_retry_policy.${group}`),
     ),
-    ...(settings.routing_groups ?? []).flatMap((routing, index) =>
-      routing.models.map((group, position) =>
-        named(group, `${path}.routing_groups[${index}].models[${position}]`),
-      ),
-    ),
+    ...(settings.routing_groups ?? []).flatMap((routing, index) => {
+      const at = `${path}.routing_groups[${index}]`
+      const priorities = Object.keys(routing.model_priorities ?? {})
+      return [
+        ...routing.models.map((group, position) => named(group, `${at}.models[${position}]`)),
+        ...priorities.map((group) => named(group, `${at}.model_priorities.${group}`)),
+      ]
+    }),
   ]
 }
 

@@ -131,18 +131,12 @@ litellm_settings: { success_callback: [langfuse], num_retries: 4, some_key: os.e
   test('what is unknown is a warning; unknown keys of a deployment go to its provider', () => {
     const config = load(`
 ${oneModel('api_key: k\ntop_q: 3\ninput_cost_per_token: 0.1\nmy_cost_per_page: 1')}
-router_settings: { redis_host: somewhere, routing_strategy: least-busy }
+router_settings: { redis_host: somewhere }
 unheard_of: 1
 `)
     expect(config.deployments[0]?.bundle.params).toEqual({ top_q: 3 })
-    const named = [
-      'top_q',
-      'input_cost_per_token',
-      'my_cost_per_page',
-      'redis_host',
-      'routing_strategy',
-      'unheard_of',
-    ]
+    expect(config.deployments[0]?.own.prices).toEqual({ input: 0.1 })
+    const named = ['top_q', 'my_cost_per_page', 'redis_host', 'unheard_of']
     for (const name of named) expect(config.warnings.join('\n')).toContain(name)
   })
 
@@ -188,7 +182,7 @@ describe('a config that fails closed', () => {
     'litellm_settings: {post_call_rules: my_rules.check}',
     'litellm_settings: {pre_call_rules: my_rules.check}',
     'litellm_settings: {default_internal_user_params: {max_budget: 1}}',
-    'litellm_settings: {default_key_generate_params: {duration: 1d}}',
+    'model_list: [{model_name: house, litellm_params: {model: gpt-4o, tag_regex: ["^team"]}}]',
     'litellm_settings: {key_generation_settings: {personal_key_generation: {x: [y]}}}',
     'litellm_settings: {default_team_settings: [{team_id: x}]}',
     'general_settings: {disable_llm_api_endpoints: true}',

@@ -88,7 +88,7 @@ describe('remembered plans', () => {
   test('are bounded: the least recently used one goes', () => {
     const cache = createPlanCache({ entriesMax: 2 })
     const made = { plan: resolve(null, { model: 'mine', user_config: configWith({}) }).plan, bundles: [] }
-    const notes = { warnings: [], notYetActive: [] }
+    const notes = { warnings: [] }
     for (const key of ['a', 'b']) cache.remember(key, { made, sources: [], notes }, 100)
     cache.recall('a', {})
     cache.remember('c', { made, sources: [], notes }, 100)

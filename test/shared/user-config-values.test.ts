@@ -72,8 +72,7 @@ describe('what a dump of LiteLLM holds beside the settings', () => {
       model_info: {},
       max_budget: null,
     }
-    const { warnings, notYetActive } = planOf({ model: 'mine', user_config: configWith(dumped) })
-    expect([warnings, notYetActive]).toEqual([[], []])
+    expect(planOf({ model: 'mine', user_config: configWith(dumped) }).warnings).toEqual([])
     const on = configWith({ merge_reasoning_content_in_choices: true })
     expect(refusalFor({ model: 'mine', user_config: on }).param).toBe(
       `${params}.merge_reasoning_content_in_choices`,
@@ -116,8 +115,8 @@ describe('a required key', () => {
   })
 })
 
-describe('settings that have no effect yet', () => {
-  const later: [string, Record<string, unknown>][] = [
+describe('settings that name groups', () => {
+  const wrong: [string, Record<string, unknown>][] = [
     ['context_window_fallbacks[0].mine', { context_window_fallbacks: [{ mine: ['other'] }] }],
     ['context_window_fallbacks[0].other', { context_window_fallbacks: [{ other: ['mine'] }] }],
     ['content_policy_fallbacks[0].mine', { content_policy_fallbacks: [{ mine: ['other'] }] }],
@@ -128,7 +127,7 @@ describe('settings that have no effect yet', () => {
       { routing_groups: [{ ...routingGroup(['mine']), model_priorities: { other: 1 } }] },
     ],
   ]
-  test.each(later)('name groups of the config only: %s', (param, router) => {
+  test.each(wrong)('name those of the config only: %s', (param, router) => {
     const error = refusalFor({ model: 'mine', user_config: configWith({}, router) })
     expect([error.param, error.message]).toEqual([`${path}.${param}`, expect.stringContaining('"other"')])
     const operator = operatorOf({ ...configWith({}), router_settings: router })
@@ -141,7 +140,11 @@ describe('settings that have no effect yet', () => {
       model_group_retry_policy: { mine: { TimeoutErrorRetries: 1 } },
       routing_groups: [routingGroup(['mine', 'openai/gpt-4o'])],
     }
-    expect(planOf({ model: 'mine', user_config: configWith({}, router) }).notYetActive).toHaveLength(3)
+    const { plan } = planOf({ model: 'mine', user_config: configWith({}, router) })
+    expect(plan).toMatchObject({
+      context_window_fallbacks: { mine: ['mine'] },
+      retry_policies: { mine: { timeout: 1 } },
+    })
     const wildcard = { model_name: 'groq/*', litellm_params: { model: 'groq/*', api_key: 'k' } }
     const policy = { model_list: [wildcard], model_group_retry_policy: { 'groq/*': {}, 'groq/llama': {} } }
     expect(planOf({ model: 'groq/llama', user_config: policy }).plan.source).toBe('user_config')

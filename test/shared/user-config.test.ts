@@ -7,7 +7,7 @@ const params = `${path}.model_list[0].litellm_params`
 
 describe('a valid user_config', () => {
   test("the seed's config becomes a plan with its limits, retries and fallback", () => {
-    const { plan, bundles, body, warnings, notYetActive } = planOf({
+    const { plan, bundles, body, warnings } = planOf({
       model: 'user-azure-instance',
       user_config: seedConfig(),
     })
@@ -42,7 +42,7 @@ describe('a valid user_config', () => {
       },
     ])
     expect(body).toEqual({ model: 'user-azure-instance', messages: [{ role: 'user', content: 'hi' }] })
-    expect([warnings, notYetActive]).toEqual([[], []])
+    expect(warnings).toEqual([])
   })
 
   test('what a RouterConfig dump carries of inert values is accepted and ignored', () => {
@@ -66,8 +66,8 @@ describe('a valid user_config', () => {
       optional_pre_call_checks: [],
       alerting_config: null,
     }
-    const { warnings, notYetActive } = planOf({ model: 'gpt-3.5-turbo', user_config: seedConfig(inert) })
-    expect([warnings, notYetActive]).toEqual([[], []])
+    const { warnings } = planOf({ model: 'gpt-3.5-turbo', user_config: seedConfig(inert) })
+    expect(warnings).toEqual([])
   })
 
   test('an explicit allowed_fails of 3 is kept apart from none', () => {
@@ -75,25 +75,6 @@ describe('a valid user_config', () => {
       (router) => planOf({ model: 'mine', user_config: configWith({}, router) }).plan.allowed_fails,
     )
     expect(fails).toEqual([3, 0, null])
-  })
-
-  test('settings of a later version are accepted and listed by path', () => {
-    const later = {
-      routing_strategy: 'least-busy',
-      routing_strategy_args: { ttl: 10 },
-      retry_policy: { TimeoutErrorRetries: 3 },
-      context_window_fallbacks: [{ mine: ['mine'] }],
-      enable_pre_call_checks: true,
-      default_max_parallel_requests: 4,
-    }
-    const deployment = { itpm: 10, otpm: 10, tags: ['a'], max_parallel_requests: 3, order: 1 }
-    const { notYetActive } = planOf({ model: 'mine', user_config: configWith(deployment, later) })
-    expect(notYetActive.toSorted()).toEqual(
-      [
-        ...Object.keys(later).map((key) => `${path}.${key}`),
-        ...Object.keys(deployment).map((key) => `${params}.${key}`),
-      ].toSorted(),
-    )
   })
 
   test('body parameters of a deployment go into its bundle: defaults, own, then extra_body', () => {
