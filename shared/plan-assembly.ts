@@ -47,7 +47,7 @@ export function assemblePlan(parts: PlanParts, ids: Ids): { plan: Plan; bundles:
     ...planSettings(
       router,
       settings,
-      groups.map(({ group }) => namesOf(group)),
+      groups.map(({ group: { name, keys } }) => ({ name, names: keys ?? [] })),
     ),
     max_attempts: ATTEMPTS_MAX_DEFAULT,
   }
@@ -140,12 +140,6 @@ function hopFacts(groups: readonly Reached[]): Pick<Plan, 'group_names' | 'rewri
     }),
     ...(rewriting.length > 0 && { rewriting_groups: rewriting }),
   }
-}
-
-/** A group made of an object goes by the settings of the one it was made of. */
-function namesOf({ name, keys, hop }: Group) {
-  const copied = hop?.copyOf
-  return { name, names: copied ? [...(keys ?? []), copied] : (keys ?? [name]) }
 }
 
 function planGroup(

@@ -21,8 +21,6 @@ export type Member = Planned & {
 export type Hop = {
   /** The name that is shown for its own, which is made up. */
   label: string
-  /** The group of the config whose retries and strategy hold for it; null: none. */
-  copyOf: string | null
   /** It brings a prompt, or what shapes the answer. */
   isRewriting: boolean
   timeoutS: number | null
@@ -33,7 +31,7 @@ export type Hop = {
 export type Group = {
   name: string
   ownerId: string
-  /** The names its fallbacks may stand under, first one wins. Null: it has none, not even those of `*`. */
+  /** The names its fallbacks and settings may stand under, first one wins. Null: it has no fallbacks, not even those of `*`. */
   keys: string[] | null
   /** Those that may be called; made when the group is first reached. */
   members: () => Member[]

@@ -53,7 +53,7 @@ export function createHops(context: PlanContext, finder: HopFinder): (object: Gi
       ...found,
       name,
       members: () => found.members().map((member) => (isRewriting ? rewritten(member, overrides) : member)),
-      hop: { label: model, copyOf: found.keys && found.name, isRewriting, timeoutS, streamTimeoutS },
+      hop: { label: model, isRewriting, timeoutS, streamTimeoutS },
     }
   }
 }

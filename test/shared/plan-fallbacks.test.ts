@@ -17,6 +17,10 @@ function planned(model: string, router: Record<string, unknown>, request: Record
   return planOf({ model, user_config, ...request }).plan
 }
 
+function objects(count: number) {
+  return Array.from({ length: count }, () => ({ model: 'b', temperature: 0 }))
+}
+
 function groupsOf(plan: { deployments: { group: string }[] }) {
   return plan.deployments.map(({ group }) => group)
 }
@@ -149,7 +153,6 @@ describe('lists of a request', () => {
   })
 
   test('at most 20 objects, over all lists', () => {
-    const objects = (count: number) => Array.from({ length: count }, () => ({ model: 'b', temperature: 0 }))
     const given = { fallbacks: objects(10), context_window_fallbacks: objects(10) }
     expect(groupsOf(planned('a', {}, given))).toHaveLength(21)
     const error = refusalFor({

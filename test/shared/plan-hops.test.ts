@@ -277,9 +277,10 @@ describe("a fallback that is an object, beside the operator's models", () => {
     }
   })
 
+  const late = (object: Record<string, unknown>) =>
+    planOf({ ...asked, fallbacks: [object] }, operator).plan.is_timeout_clients
+
   test("a timeout on the operator's deployments is the client's own doing", () => {
-    const late = (object: Record<string, unknown>) =>
-      planOf({ ...asked, fallbacks: [object] }, operator).plan.is_timeout_clients
     expect(late({ model: 'open', timeout: 0.001 })).toBe(true)
     expect(late({ model: 'open', stream_timeout: 0.001 })).toBe(true)
     expect(late({ model: 'open', messages })).toBeUndefined()

@@ -102,11 +102,11 @@ function madeOf(one: Scenario) {
 
 /** The object that a made-up group was made of; null for a group of a list. */
 function objectOf({ given }: Scenario, groupName: string) {
-  const [, path, index] = /^\u001f(\w+)\[(\d+)\]$/.exec(groupName) ?? []
-  if (path === undefined) return null
+  if (!groupName.startsWith('\u001f')) return null
+  const [, path, index] = /^(\w+)\[(\d+)\]$/.exec(groupName.slice(1)) ?? []
   const found = Object.entries(given).find(([key]) => key === path)?.[1]
   const made = found?.kind === 'objects' ? found.objects[Number(index)] : undefined
-  if (!made) throw new Error(`no object made ${groupName}`)
+  if (path === undefined || !made) throw new Error(`no object made ${groupName}`)
   return { ...made, id: `${path}-${index}`, host: `${path.replaceAll('_', '-')}${index}.example` }
 }
 
