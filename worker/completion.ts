@@ -10,7 +10,7 @@ import { callDeployment, closeAttempt, filteredAttempt, type Providers } from '.
 import { choose } from './choosing.ts'
 import { createEnding, type RunOutcome } from './ending.ts'
 import { failFirst } from './first-failure.ts'
-import { createLeaving } from './leaving.ts'
+import { createLeaving, fallsBackFromFilter } from './leaving.ts'
 import { RedisAwayError } from './persist.ts'
 import type { CallOutcome, ProviderReply } from './providers/provider.ts'
 import { jobError, noteAttempt, openRun, workerLostError, type Run } from './run.ts'
@@ -118,7 +118,7 @@ export function createCompletion(deps: CompletionDeps) {
     const closed = closeAttempt(attempt, grant.deployment, outcome, isStopped, Date.now())
     if (outcome.kind === 'reply') {
       noteUse(run, grant, outcome.reply, closed)
-      const fallsBack = leaving.fallsBackFromFilter(run, grant, outcome.reply)
+      const fallsBack = fallsBackFromFilter(run, grant, outcome.reply)
       noteAttempt(run, fallsBack && run.lastError ? filteredAttempt(closed, run.lastError) : closed)
       return fallsBack ? null : complete(run, outcome.reply)
     }

@@ -1,14 +1,22 @@
+import type { ErrorClass } from '../shared/schemas/error-class.ts'
 import type { Plan } from '../shared/schemas/plan.ts'
 import { plainError } from './providers/classify.ts'
 import type { ProviderError } from './providers/provider.ts'
 
 type Switch = NonNullable<Plan['first_failure']>
 
-const NAMES: Record<Switch, string> = {
-  fallbacks: 'mock_testing_fallbacks',
-  context: 'mock_testing_context_fallbacks',
-  content: 'mock_testing_content_policy_fallbacks',
-  rate_limit: 'mock_testing_rate_limit_error',
+type Played = { class: ErrorClass; status: number; isRetryable?: boolean; name: string }
+
+const PLAYED: Record<Switch, Played> = {
+  fallbacks: {
+    class: 'internal_server',
+    status: 500,
+    isRetryable: false,
+    name: 'mock_testing_fallbacks',
+  },
+  context: { class: 'context_window_exceeded', status: 400, name: 'mock_testing_context_fallbacks' },
+  content: { class: 'content_policy_violation', status: 400, name: 'mock_testing_content_policy_fallbacks' },
+  rate_limit: { class: 'rate_limit', status: 429, name: 'mock_testing_rate_limit_error' },
 }
 
 /**
@@ -16,15 +24,6 @@ const NAMES: Record<Switch, string> = {
  * and all further calls are real. The three about fallbacks use no retry.
  */
 export function failFirst(what: Switch): ProviderError {
-  const message = `This call was not made: the request set \`${NAMES[what]}\`.`
-  switch (what) {
-    case 'fallbacks':
-      return { ...plainError('internal_server', message), status: 500, isRetryable: false }
-    case 'context':
-      return { ...plainError('context_window_exceeded', message), status: 400 }
-    case 'content':
-      return { ...plainError('content_policy_violation', message), status: 400 }
-    case 'rate_limit':
-      return { ...plainError('rate_limit', message), status: 429 }
-  }
+  const { name, class: errorClass, ...played } = PLAYED[what]
+  return { ...plainError(errorClass, `This call was not made: the request set \`${name}\`.`), ...played }
 }

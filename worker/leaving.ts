@@ -1,5 +1,4 @@
-import type { Grant } from '../shared/deployment-state.ts'
-import type { DeploymentState } from '../shared/deployment-state.ts'
+import type { DeploymentState, Grant } from '../shared/deployment-state.ts'
 import { retryDelayMs } from './backoff.ts'
 import type { Ending, RunOutcome } from './ending.ts'
 import { groupFits } from './fit.ts'
@@ -76,21 +75,6 @@ export function createLeaving(deps: {
     return null
   }
 
-  /**
-   * A 200 that the provider's content filter cut short: a failure where another group can be asked.
-   * @returns false when it stands as the answer.
-   */
-  function fallsBackFromFilter(run: Run, { deployment }: Grant, reply: ProviderReply): boolean {
-    const { plan } = run.claim
-    if (!reply.isFiltered || !isFilteredFailure(plan, deployment.group)) return false
-    const next = nextGroup(plan, run.progress, 'content', (group) => groupFits(run, group))
-    if (!next) return false
-    const error = plainError('content_policy_violation', "The provider's content filter ended the answer.")
-    run.lastError = { ...error, status: 400, isPossiblyBilled: true }
-    run.progress = { ...next, failed: [...next.failed, deployment.id] }
-    return true
-  }
-
   /** The group has nothing more to give: a fallback, else wait for one that can come back, else the end. */
   async function moveOn(run: Run, reason: LeaveReason): Promise<RunOutcome | null> {
     const next = nextGroup(run.claim.plan, run.progress, reason, (group) => groupFits(run, group))
@@ -105,7 +89,22 @@ export function createLeaving(deps: {
     return ending.endClaim(run, 'failed', jobError(run.lastError))
   }
 
-  return { afterFailure, afterPlayedFailure, fallsBackFromFilter, moveOn }
+  return { afterFailure, afterPlayedFailure, moveOn }
+}
+
+/**
+ * A 200 that the provider's content filter cut short: a failure where another group can be asked.
+ * @returns false when it stands as the answer.
+ */
+export function fallsBackFromFilter(run: Run, { deployment }: Grant, reply: ProviderReply): boolean {
+  const { plan } = run.claim
+  if (!reply.isFiltered || !isFilteredFailure(plan, deployment.group)) return false
+  const next = nextGroup(plan, run.progress, 'content', (group) => groupFits(run, group))
+  if (!next) return false
+  const error = plainError('content_policy_violation', "The provider's content filter ended the answer.")
+  run.lastError = { ...error, status: 400, isPossiblyBilled: true }
+  run.progress = { ...next, failed: [...next.failed, deployment.id] }
+  return true
 }
 
 function describeFailure({ claim: { plan } }: Run, { deployment }: Grant, error: ProviderError) {

@@ -124,11 +124,12 @@ test('retries: the request wins over the deployment over the config, and 0 is 0'
   expect(verdictOf(error, testPlan(two, { num_retries: 2 }), { retries: 2 }).verdict.kind).toBe('fall_back')
 })
 
+function reasonOf(name: ErrorClass, change = {}) {
+  const { verdict } = verdictOf(providerError(name, { isRetryable: false, ...change }))
+  return verdict.kind === 'fall_back' ? verdict.reason : verdict.kind
+}
+
 test('a request that is wrong goes to no other group but one with a prompt of its own; what another model may take falls back; neither is retried', () => {
-  const reasonOf = (name: ErrorClass, change = {}) => {
-    const { verdict } = verdictOf(providerError(name, { isRetryable: false, ...change }))
-    return verdict.kind === 'fall_back' ? verdict.reason : verdict.kind
-  }
   expect(reasonOf('bad_request')).toBe('wrong_request')
   expect(reasonOf('unprocessable_entity')).toBe('wrong_request')
   expect(reasonOf('context_window_exceeded')).toBe('failure')
