@@ -1,8 +1,16 @@
+import { ENDPOINTS, type EndpointName } from './endpoints.ts'
+
 /** What the gateway knows of one provider. */
 export type ProviderEntry = {
   name: string
-  /** Wire form: OpenAI's, Azure's, or one that this version does not speak. */
-  family: 'openai' | 'azure' | 'unserved'
+  /** Whose wire form it speaks; `unserved` is none that this version knows. */
+  family: ProviderFamily
+  /** What it can be asked for, by itself or by translation. */
+  endpoints: readonly EndpointName[]
+  /** Those that its API has itself: requests and answers of these pass as they are. */
+  native: readonly EndpointName[]
+  /** Credentials and places besides `api_key`, by LiteLLM's names, that it is called with. */
+  authFields: readonly string[]
   /** Absolute base without trailing slash; null when every deployment must name its own. */
   defaultBase: string | null
   /** Servers that run without a key, which only an explicit base can reach. */
@@ -12,8 +20,15 @@ export type ProviderEntry = {
   baseVariables: string[]
 }
 
+export type ProviderFamily = 'openai' | 'azure' | 'anthropic' | 'gemini' | 'vertex' | 'bedrock' | 'unserved'
+
 /** Used for Azure when no `api_version` is given, as LiteLLM does. */
 export const AZURE_API_VERSION = '2025-02-01-preview'
+
+/** By an OpenAI-shaped API all can be had; `responses` and `messages` by way of a chat completion where it lacks them. */
+const OPENAI_SHAPED: readonly EndpointName[] = ENDPOINTS.map(({ name }) => name)
+const OPENAI_NATIVE: readonly EndpointName[] = ['chat', 'completions', 'embeddings', 'moderations']
+const WITH_RESPONSES: readonly EndpointName[] = [...OPENAI_NATIVE, 'responses']
 
 const DEFAULT_BASES: [name: string, defaultBase: string, ...keyVariables: string[]][] = [
   ['openai', 'https://api.openai.com/v1', 'OPENAI_API_KEY'],
@@ -66,6 +81,9 @@ const DEFAULT_BASES: [name: string, defaultBase: string, ...keyVariables: string
   ['github_copilot', 'https://api.githubcopilot.com', 'GITHUB_COPILOT_TOKEN'],
 ]
 
+/** Those of the list above that have OpenAI's Responses API themselves. */
+const HAS_RESPONSES: ReadonlySet<string> = new Set(['openai'])
+
 const UNSERVED = [
   'anthropic',
   'anthropic_text',
@@ -107,10 +125,15 @@ const UNSERVED = [
 const CATALOG: ReadonlyMap<string, ProviderEntry> = new Map(
   [
     ...DEFAULT_BASES.map(([name, defaultBase, ...keyVariables]) =>
-      entry(name, { defaultBase, keyVariables }),
+      entry(name, {
+        defaultBase,
+        keyVariables,
+        ...(HAS_RESPONSES.has(name) ? { native: WITH_RESPONSES } : {}),
+      }),
     ),
     entry('azure', {
       family: 'azure',
+      native: WITH_RESPONSES,
       keyVariables: ['AZURE_API_KEY', 'AZURE_OPENAI_API_KEY'],
       baseVariables: ['AZURE_API_BASE'],
     }),
@@ -144,6 +167,9 @@ function entry(name: string, known: Partial<ProviderEntry>): ProviderEntry {
   return {
     name,
     family: 'openai',
+    endpoints: OPENAI_SHAPED,
+    native: OPENAI_NATIVE,
+    authFields: [],
     defaultBase: null,
     isKeyOptional: false,
     keyVariables: [],

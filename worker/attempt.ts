@@ -1,10 +1,12 @@
 import type { Claim } from '../shared/claims.ts'
 import { bundleOf } from '../shared/deployments.ts'
+import { endpointAt } from '../shared/endpoints.ts'
 import type { Grant } from '../shared/deployment-state.ts'
 import type { Attempt } from '../shared/schemas/job.ts'
 import { costOf } from '../shared/prices.ts'
 import type { CredentialBundle, Plan, PlanDeployment } from '../shared/schemas/plan.ts'
-import type { CallOutcome, Provider, ProviderError } from './providers/provider.ts'
+import { plainError } from './providers/classify.ts'
+import type { CallOutcome, Provider, ProviderError, StreamSink } from './providers/provider.ts'
 
 /** Finds the provider family that serves a bundle. */
 export type Providers = (bundle: CredentialBundle) => Provider
@@ -85,12 +87,25 @@ export async function callDeployment(
   claim: Claim,
   { deployment }: Grant,
   deps: { providers: Providers; operatorBundles: ReadonlyMap<string, CredentialBundle> },
-  limits: { timeoutMs: number; signal: AbortSignal },
+  limits: { timeoutMs: number; signal: AbortSignal; sink: StreamSink | null },
 ): Promise<CallOutcome> {
   const own = claim.bundles?.[claim.plan.deployments.indexOf(deployment)]
   const bundle = bundleOf(deployment, own, deps.operatorBundles)
   if (!bundle) return { kind: 'error', error: unknownDeployment(deployment.id) }
-  return deps.providers(bundle).chat({ bundle, body: claim.body, drop: claim.plan.drop ?? null, ...limits })
+  const endpoint = endpointAt(claim.meta.endpoint)
+  if (!endpoint) return { kind: 'error', error: unknownEndpoint() }
+  const { body, plan } = claim
+  return deps
+    .providers(bundle)
+    .call({ endpoint: endpoint.name, bundle, body, drop: plan.drop ?? null, ...limits })
+}
+
+// A job made by a newer API than this worker.
+function unknownEndpoint(): ProviderError {
+  return plainError(
+    'bad_request',
+    "This worker does not know the job's endpoint. API and workers must run the same version.",
+  )
 }
 
 // Refused like an address: no retry mends it, another deployment may do.

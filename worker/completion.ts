@@ -113,7 +113,7 @@ export function createCompletion(deps: CompletionDeps) {
     const timeoutMs = timeoutMsOf(plan, grant.deployment, body['stream'] === true)
     const outcome: CallOutcome = played
       ? { kind: 'error', error: failFirst(played) }
-      : await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal })
+      : await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal, sink: null })
     const isStopped = outcome.kind === 'error' && hold.reason() !== null
     const closed = closeAttempt(attempt, grant.deployment, outcome, isStopped, Date.now())
     if (outcome.kind === 'reply') {

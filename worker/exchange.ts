@@ -13,7 +13,11 @@ export type OutboundRequest = {
   signal: AbortSignal
   /** The URL's base is the operator's own: it may lead anywhere. */
   trustedOrigin?: boolean
+  /** Asked when the head is there: a function takes the pieces of the body as they come, and the answer's `body` stays empty. */
+  onHead?: (head: OutboundHead) => ((piece: Buffer) => void) | null
 }
+
+export type OutboundHead = Pick<OutboundResponse, 'status' | 'headers'>
 
 export type OutboundResponse = {
   status: number
@@ -42,6 +46,7 @@ export class Exchange {
   #status = 0
   #headers: OutboundResponse['headers'] = {}
   #chunks: Buffer[] = []
+  #take: ((piece: Buffer) => void) | null = null
   #sizeBytes = 0
 
   constructor(
@@ -70,15 +75,19 @@ export class Exchange {
     this.#status = status
     this.#headers = headers
     this.#checkSize(Number(headers['content-length'] ?? 0))
-    if (!this.#isSettled) this.#enter('timeout_idle', this.#request.timeouts.idleMs)
+    if (this.#isSettled) return
+    this.#take = this.#request.onHead?.({ status, headers }) ?? null
+    this.#enter('timeout_idle', this.#request.timeouts.idleMs)
   }
 
   onResponseData(_controller: unknown, chunk: Buffer): void {
     if (this.#isSettled) return
     this.#sizeBytes += chunk.length
-    this.#chunks.push(chunk)
     this.#phaseTimer?.refresh()
     this.#checkSize(this.#sizeBytes)
+    if (this.#isSettled) return
+    if (this.#take) this.#take(chunk)
+    else this.#chunks.push(chunk)
   }
 
   onResponseEnd(): void {

@@ -162,6 +162,8 @@ export const CredentialBundle = z.object({
   api_version: z.string().nullable(),
   organization: z.string().nullable(),
   azure_ad_token: z.string().nullable(),
+  /** What else its provider is called with, by LiteLLM's names: `aws_secret_access_key`, `vertex_location`, `tenant_id`, ... */
+  auth: z.record(z.string(), z.string()).optional(),
   /** `extra_headers` of the deployment, already checked for forbidden names. */
   headers: z.record(z.string(), z.string()),
   /** Body defaults of the deployment (`temperature`, `extra_body`, ...); the request's own fields win. */

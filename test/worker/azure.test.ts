@@ -20,7 +20,7 @@ afterAll(async () => {
   await upstream.close()
 })
 
-const chat = (call: ReturnType<typeof callOf>) => createProviders(outbound)(call.bundle).chat(call)
+const chat = (call: ReturnType<typeof callOf>) => createProviders(outbound)(call.bundle).call(call)
 
 const HOST = 'https://mine.openai.azure.com'
 const BY_NAME = '/openai/deployments/gpt-4o/chat/completions'

@@ -37,7 +37,7 @@ async function call(api_base: string, timeoutMs: number, signal = new AbortContr
   const providerOf = createProviders(outbound, { connectMs: 80, idleMs: 90 })
   const started = performance.now()
   const made = callOf({ api_base }, undefined, { timeoutMs, signal })
-  const outcome = await providerOf(made.bundle).chat(made)
+  const outcome = await providerOf(made.bundle).call(made)
   return { outcome, tookMs: performance.now() - started }
 }
 

@@ -52,7 +52,7 @@ async function run(plan: Plan, answers: readonly (ErrorClass | 'reply')[]) {
     ...store,
     running: new RunningJobs(store.claims, 10_000, log),
     providers: ({ model, api_key: key }: CredentialBundle) => ({
-      chat: async () => {
+      call: async () => {
         calls.push({ model, key })
         return outcomeOf(answers[calls.length - 1] ?? 'reply')
       },

@@ -53,7 +53,7 @@ async function runJob(plan: Plan, answers: Record<string, CallOutcome | CallOutc
   const log = createLog('silent', 'test')
   const running = new RunningJobs(store.claims, 10_000, log)
   const providers: CompletionDeps['providers'] = ({ model }) => ({
-    chat: async () => {
+    call: async () => {
       called.push(model)
       const planned = answers[model] ?? reply
       return Array.isArray(planned) ? (planned.shift() ?? reply) : planned
@@ -168,7 +168,7 @@ test('a job that can not be opened fails with what it knew of its calls', async 
   const completion = createCompletion({
     ...store,
     running: new RunningJobs(store.claims, 10_000, log),
-    providers: () => ({ chat: async () => reply }),
+    providers: () => ({ call: async () => reply }),
     operatorBundles: new Map(),
     crashesMax: 3,
     retryInitialMs: 500,

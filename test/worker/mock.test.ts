@@ -17,7 +17,7 @@ afterAll(async () => {
 
 const answer = (mock_response: unknown, body?: Record<string, unknown>) => {
   const call = callOf({ api_base: upstream.url, mock_response }, body)
-  return createProviders(outbound)(call.bundle).chat(call)
+  return createProviders(outbound)(call.bundle).call(call)
 }
 
 test('a string is the content of a whole chat completion, and nobody is called', async () => {
@@ -91,7 +91,7 @@ const timed = async (bundle: Parameters<typeof callOf>[0], changes: Parameters<t
   const call = callOf({ api_base: upstream.url, ...bundle }, undefined, changes)
   const calls = upstream.ledger.length
   const started = performance.now()
-  const outcome = await createProviders(outbound)(call.bundle).chat(call)
+  const outcome = await createProviders(outbound)(call.bundle).call(call)
   expect(upstream.ledger).toHaveLength(calls)
   return { outcome, tookMs: performance.now() - started }
 }
@@ -134,7 +134,7 @@ test('an abort ends the wait of a mock at once, before it and during it', async 
 test('mock_timeout: false is no switch', async () => {
   const call = callOf({ api_base: upstream.url, mock_timeout: false })
   const calls = upstream.ledger.length
-  await createProviders(outbound)(call.bundle).chat(call)
+  await createProviders(outbound)(call.bundle).call(call)
   expect(upstream.ledger).toHaveLength(calls + 1)
 })
 

@@ -22,7 +22,7 @@ afterAll(async () => {
   await upstream.close()
 })
 
-const chat = (call: ReturnType<typeof callOf>) => createProviders(outbound)(call.bundle).chat(call)
+const chat = (call: ReturnType<typeof callOf>) => createProviders(outbound)(call.bundle).call(call)
 const base = () => `${upstream.url}/v1`
 
 test("the body goes out as it came but for the model, with the bundle's key and organization", async () => {

@@ -32,5 +32,14 @@ export function callOf(
   changes: Partial<ProviderCall> = {},
 ): ProviderCall {
   const { signal } = new AbortController()
-  return { bundle: bundleOf(bundle), body, drop: null, timeoutMs: 5_000, signal, ...changes }
+  return {
+    endpoint: 'chat',
+    bundle: bundleOf(bundle),
+    body,
+    drop: null,
+    timeoutMs: 5_000,
+    signal,
+    sink: null,
+    ...changes,
+  }
 }

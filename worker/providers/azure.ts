@@ -8,7 +8,7 @@ import type { Provider } from './provider.ts'
 /** Azure OpenAI: OpenAI's bodies behind its own URLs and `api-key` header. */
 export function createAzure(outbound: Outbound, limits: CallLimits = CALL_LIMITS): Provider {
   return {
-    async chat(call) {
+    async call(call) {
       const { bundle } = call
       const url = azureChatUrl(bundle)
       if (url === null) return { kind: 'error', error: plainError('bad_request', 'Azure needs an api_base.') }

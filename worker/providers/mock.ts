@@ -42,7 +42,7 @@ export function isMocked(bundle: Pick<CredentialBundle, MockSwitch>): boolean {
  * the call's timeout, as one whose delay is longer than that. An abort ends the wait at once.
  */
 export const mock: Provider = {
-  async chat(call) {
+  async call(call) {
     const { bundle, timeoutMs, signal } = call
     const delayMs = bundle.mock_timeout ? Infinity : (bundle.mock_delay_s ?? 0) * 1_000
     try {

@@ -9,7 +9,7 @@ import type { Provider } from './provider.ts'
  */
 export function createOpenai(outbound: Outbound, limits: CallLimits = CALL_LIMITS): Provider {
   return {
-    async chat(call) {
+    async call(call) {
       const { api_base: base, api_key: key, organization } = call.bundle
       if (base === null)
         return { kind: 'error', error: plainError('bad_request', 'The deployment has no api_base.') }

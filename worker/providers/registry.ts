@@ -28,9 +28,9 @@ export function createProviders(outbound: Outbound, limits: CallLimits = CALL_LI
 /** A call that could not even be built has an end like any other: a job must not hang on it. */
 function withoutThrow(provider: Provider): Provider {
   return {
-    async chat(call) {
+    async call(call) {
       try {
-        return await provider.chat(call)
+        return await provider.call(call)
       } catch {
         return { kind: 'error', error: ownFault() }
       }
@@ -40,7 +40,7 @@ function withoutThrow(provider: Provider): Provider {
 
 /** A plan made by another version may name a provider that this worker can't call; its key is then sent nowhere. */
 const unserved: Provider = {
-  chat: ({ bundle }) => {
+  call: ({ bundle }) => {
     const message = `This gateway can't call the provider ${bundle.provider}.`
     return Promise.resolve({ kind: 'error', error: plainError('bad_request', message) })
   },
