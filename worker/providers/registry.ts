@@ -1,6 +1,8 @@
-import { findProvider } from '../../shared/provider-catalog.ts'
+import type { EndpointName } from '../../shared/endpoints.ts'
+import { findProvider, type ProviderFamily } from '../../shared/provider-catalog.ts'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import type { Outbound } from '../outbound.ts'
+import { translated, type Translation } from '../translation/translation.ts'
 import { createAzure } from './azure.ts'
 import { CALL_LIMITS, type CallLimits } from './chat-completion.ts'
 import { ownFault, plainError } from './classify.ts'
@@ -8,30 +10,42 @@ import { isMocked, mock, type MockSwitch } from './mock.ts'
 import { createOpenai } from './openai.ts'
 import type { Provider } from './provider.ts'
 
+/** Endpoints that a provider without them answers by way of a chat completion. */
+const TRANSLATIONS: Partial<Record<EndpointName, Translation>> = {}
+/** A canned answer is a chat completion. */
+const MOCKED: readonly EndpointName[] = ['chat']
+
 /**
  * Makes the function that finds who serves a bundle: the mock when one of its switches is set, else its provider's family.
  * @param limits Shorter ones are for tests.
  */
 export function createProviders(outbound: Outbound, limits: CallLimits = CALL_LIMITS) {
-  const families = {
-    openai: withoutThrow(createOpenai(outbound, limits)),
-    azure: withoutThrow(createAzure(outbound, limits)),
+  const families: Record<ProviderFamily, Provider> = {
+    openai: createOpenai(outbound, limits),
+    azure: createAzure(outbound, limits),
+    anthropic: unserved,
+    gemini: unserved,
+    vertex: unserved,
+    bedrock: unserved,
     unserved,
   }
-  const canned = withoutThrow(mock)
   return function providerOf(bundle: Pick<CredentialBundle, 'provider' | MockSwitch>): Provider {
-    if (isMocked(bundle)) return canned
-    return families[findProvider(bundle.provider)?.family ?? 'unserved']
+    if (isMocked(bundle)) return served(mock, MOCKED)
+    const entry = findProvider(bundle.provider)
+    return served(families[entry?.family ?? 'unserved'], entry?.native ?? [])
   }
 }
 
-/** A call that could not even be built has an end like any other: a job must not hang on it. */
-function withoutThrow(provider: Provider): Provider {
+/** Asked for what it has, a provider is called as it is; for something else by way of a chat completion. */
+function served(provider: Provider, native: readonly EndpointName[]): Provider {
   return {
     async call(call) {
+      const translation = native.includes(call.endpoint) ? null : (TRANSLATIONS[call.endpoint] ?? null)
+      if (!translation && !native.includes(call.endpoint)) return unserved.call(call)
       try {
-        return await provider.call(call)
+        return await (translation ? translated(provider, translation) : provider).call(call)
       } catch {
+        // A call that could not even be built has an end like any other: a job must not hang on it.
         return { kind: 'error', error: ownFault() }
       }
     },
@@ -40,8 +54,8 @@ function withoutThrow(provider: Provider): Provider {
 
 /** A plan made by another version may name a provider that this worker can't call; its key is then sent nowhere. */
 const unserved: Provider = {
-  call: ({ bundle }) => {
-    const message = `This gateway can't call the provider ${bundle.provider}.`
+  call: ({ bundle, endpoint }) => {
+    const message = `This gateway can't call the provider ${bundle.provider} for ${endpoint}.`
     return Promise.resolve({ kind: 'error', error: plainError('bad_request', message) })
   },
 }
