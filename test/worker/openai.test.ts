@@ -265,9 +265,3 @@ test('no failure, of more than fifty shapes, shows the key, the token or the bas
     expect(JSON.stringify(outcome)).not.toContain('canary')
   }
 })
-
-test('a bundle reaches only its own family', () => {
-  const providerOf = createProviders(outbound)
-  expect(providerOf(bundleOf({ provider: 'groq' }))).toBe(providerOf(bundleOf()))
-  expect(providerOf(bundleOf({ provider: 'azure' }))).not.toBe(providerOf(bundleOf()))
-})
