@@ -5,7 +5,7 @@ import { createProviders } from '../../worker/providers/registry.ts'
 import { eventually } from '../support/eventually.ts'
 import { completion, startProvider, type Answer, type TestProvider } from '../support/provider.ts'
 import { ANSWERS } from './provider-answers.ts'
-import { bundleOf, callOf, createLocalOutbound } from './provider-calls.ts'
+import { callOf, createLocalOutbound } from './provider-calls.ts'
 
 let upstream: TestProvider
 let outbound: Outbound
