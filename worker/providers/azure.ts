@@ -1,7 +1,7 @@
 import { AZURE_API_VERSION } from '../../shared/provider-catalog.ts'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import type { Outbound } from '../outbound.ts'
-import { appendPath, CALL_LIMITS, postChatCompletion, type CallLimits } from './chat-completion.ts'
+import { appendPath, CALL_LIMITS, postOpenai, type CallLimits } from './openai-call.ts'
 import { plainError } from './classify.ts'
 import type { Provider } from './provider.ts'
 
@@ -12,7 +12,7 @@ export function createAzure(outbound: Outbound, limits: CallLimits = CALL_LIMITS
       const { bundle } = call
       const url = azureChatUrl(bundle)
       if (url === null) return { kind: 'error', error: plainError('bad_request', 'Azure needs an api_base.') }
-      return postChatCompletion(outbound, call, { url, credential: credentialOf(bundle) }, limits)
+      return postOpenai(outbound, call, { url, credential: credentialOf(bundle) }, limits)
     },
   }
 }

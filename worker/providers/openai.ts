@@ -1,11 +1,11 @@
 import type { Outbound } from '../outbound.ts'
-import { appendPath, CALL_LIMITS, postChatCompletion, type CallLimits } from './chat-completion.ts'
 import { plainError } from './classify.ts'
+import { appendPath, CALL_LIMITS, OPENAI_PATHS, postOpenai, type CallLimits } from './openai-call.ts'
 import type { Provider } from './provider.ts'
 
 /**
- * OpenAI and everything that speaks its API: `POST {base}/chat/completions` with a bearer key. The body goes out as it
- * came but for the model, the answer comes back byte for byte.
+ * OpenAI and everything that speaks its API: `POST {base}/chat/completions` and its like with a bearer key. The body goes out
+ * as it came but for the model, the answer comes back byte for byte.
  */
 export function createOpenai(outbound: Outbound, limits: CallLimits = CALL_LIMITS): Provider {
   return {
@@ -17,12 +17,8 @@ export function createOpenai(outbound: Outbound, limits: CallLimits = CALL_LIMIT
         ...(key ? { authorization: `Bearer ${key}` } : {}),
         ...(organization ? { 'openai-organization': organization } : {}),
       }
-      return postChatCompletion(
-        outbound,
-        call,
-        { url: appendPath(base, '/chat/completions'), credential },
-        limits,
-      )
+      const url = appendPath(base, OPENAI_PATHS[call.endpoint])
+      return postOpenai(outbound, call, { url, credential }, limits)
     },
   }
 }
