@@ -11,6 +11,9 @@ export function createKeys(prefix: string) {
     /** BullMQ's prefix: its keys are `<prefix>:<queue>:...`. */
     queuePrefix: shard,
     job: (id: string) => `${shard}:job:${id}`,
+    /** Stream of a job's answer as it was told, piece by piece, and the channel that each piece goes out on. */
+    stream: (id: string) => `${shard}:stream:${id}`,
+    streamChannel: (id: string) => `${shard}:streamed:${id}`,
     idempotency: (fingerprint: string) => `${shard}:idem:${fingerprint}`,
     /** Sorted set of a tenant's job ids by creation, for lists. */
     index: (tenant: string) => `${shard}:index:${tenant}`,

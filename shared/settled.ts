@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { createBell, type Bell } from './bell.ts'
 import type { JobView } from './job-record.ts'
 import type { Keys } from './keys.ts'
 
@@ -7,8 +8,8 @@ const REREAD_MS = 2_000
 
 /** One waiter for the end of one job. */
 export type Watch = {
-  /** True as soon as the job is said to have ended, false after `waitMs` or when `signal` aborts. */
-  wait: (waitMs: number, signal?: AbortSignal) => Promise<boolean>
+  /** Rings when the job is said to have ended. */
+  wait: Bell['wait']
   close: () => void
 }
 
@@ -31,28 +32,13 @@ export function createSettledListener(subscriber: Redis, keys: Keys) {
   subscriber.on('message', onMessage)
 
   function watch(jobId: string): Watch {
-    let ended = Promise.withResolvers<boolean>()
-    const wake = () => ended.resolve(true)
+    const { ring, wait } = createBell()
     const all = watchers.get(jobId) ?? new Set()
-    watchers.set(jobId, all.add(wake))
+    watchers.set(jobId, all.add(ring))
     return {
-      async wait(waitMs, signal) {
-        if (signal?.aborted) return false
-        const given = Promise.withResolvers<boolean>()
-        const giveUp = () => given.resolve(false)
-        const timer = setTimeout(giveUp, waitMs)
-        signal?.addEventListener('abort', giveUp, { once: true })
-        try {
-          const hasEnded = await Promise.race([ended.promise, given.promise])
-          if (hasEnded) ended = Promise.withResolvers()
-          return hasEnded
-        } finally {
-          clearTimeout(timer)
-          signal?.removeEventListener('abort', giveUp)
-        }
-      },
+      wait,
       close() {
-        all.delete(wake)
+        all.delete(ring)
         if (all.size === 0) watchers.delete(jobId)
       },
     }

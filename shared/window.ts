@@ -92,7 +92,7 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
 
     /** Forgets an ended job whose retention is over, with its place in its tenant's list. */
     async forget(id: string, tenant: string | null): Promise<boolean> {
-      const jobKeys = [keys.job(id), keys.index(tenant ?? ''), keys.due]
+      const jobKeys = [keys.job(id), keys.index(tenant ?? ''), keys.due, keys.stream(id)]
       return Number(await forgetJob(jobKeys, [now(), id])) === 1
     },
   }

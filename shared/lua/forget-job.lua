@@ -1,5 +1,5 @@
--- Forgets an ended job whose retention is over: the record, and its place in its tenant's index.
--- KEYS: job, index of its tenant, due
+-- Forgets an ended job whose retention is over: the record, the stream of its answer, and its place in its tenant's index.
+-- KEYS: job, index of its tenant, due, stream
 -- ARGV: now_ms ('' = Redis TIME), id
 -- Output: 1 when it was forgotten, 0 when it is not (or no longer) to be
 local job, index, due, id = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
@@ -14,5 +14,5 @@ local due_at = tonumber(redis.call('ZSCORE', due, id))
 if due_at and due_at > now then return 0 end
 redis.call('ZREM', index, id)
 redis.call('ZREM', due, id)
-redis.call('UNLINK', job)
+redis.call('UNLINK', job, KEYS[4])
 return 1
