@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis'
 import { parseLog, type JobMeta } from './job-record.ts'
 import type { Keys } from './keys.ts'
+import { parseJsonLossless } from './lossless-json.ts'
 import type { FedJob } from './queues.ts'
 import { randomPart } from './random.ts'
 import type { Attempt, QueueState } from './schemas/job.ts'
@@ -46,6 +47,8 @@ export type Claim = {
   attempts: Attempt[]
   attemptsMade: number
   progress: Progress | null
+  /** An earlier claim has passed on a part of the answer. */
+  hasStreamed: boolean
   /** Claims that ended without a word: their worker died. */
   crashes: number
   /** Milliseconds, by this process's clock. */
@@ -59,7 +62,7 @@ export type ClaimResult =
   | { kind: 'unreadable'; id: string; token: string; subject: SettleSubject; error: unknown }
 
 const CLAIM_FIELDS = [
-  'tenant', 'owner', 'meta', 'plan', 'req', 'cred', 'idem', 'hook', 'deadline', 'attempts', 'run', 'log',
+  'tenant', 'owner', 'meta', 'plan', 'req', 'cred', 'idem', 'hook', 'deadline', 'attempts', 'run', 'log', 'streamed',
 ] as const // oxfmt-ignore
 
 /** The record store as a worker uses it: claim, note attempts, renew, snooze. Settling is in settle.ts. */
@@ -101,7 +104,7 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
     const sealed = sealer.record({ tenant, kind: 'job', id })
     const open = (field: 'req' | 'cred') => {
       const envelope = fields[CLAIM_FIELDS.indexOf(field)]
-      return envelope ? JSON.parse(sealed.open(field, envelope).toString()) : null
+      return envelope ? parseJsonLossless(sealed.open(field, envelope).toString()) : null
     }
     const run = text('run')
     try {
@@ -117,6 +120,7 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
         attempts: parseLog(text('log') ?? ''),
         attemptsMade: Number(text('attempts') ?? 0),
         progress: run === null ? null : (JSON.parse(run) as Progress),
+        hasStreamed: text('streamed') !== null,
         crashes,
         deadline: Date.now() + Number(text('deadline')) - claimedAt,
       }

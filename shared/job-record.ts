@@ -55,7 +55,7 @@ export type JobView = {
 const PLAIN_FIELDS = [
   'status', 'tenant', 'owner', 'meta', 'created', 'starts', 'deadline', 'queue_state', 'next_at', 'started',
   'cancelling_at', 'ended', 'expires', 'attempts', 'log', 'usage', 'cost', 'answer', 'status_code',
-  'request_id',
+  'request_id', 'warned',
 ] as const // oxfmt-ignore
 
 /** Hash fields that a list shows; a single read adds the sealed result. */
@@ -108,6 +108,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
   const endedAs = (name: JobStatus) => (status === name ? seconds('ended') : null)
   const attempts = parseLog(text('log') ?? '').map((attempt) => (isTerminal ? afterEnd(attempt) : attempt))
   const usage = text('usage')
+  const warned = JSON.parse(text('warned') ?? '[]') as string[]
   const job: Job = {
     id,
     object: 'job',
@@ -141,7 +142,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     },
     error: error && (JSON.parse(error.toString()) as JobError),
     metadata: meta.metadata,
-    warnings: meta.warnings,
+    warnings: [...meta.warnings, ...warned],
     urls: { self: `/v1/jobs/${id}`, result: `/v1/jobs/${id}/result`, cancel: `/v1/jobs/${id}/cancel` },
   }
   const answer = text('answer')

@@ -11,11 +11,12 @@ import { choose } from './choosing.ts'
 import { createEnding, type RunOutcome } from './ending.ts'
 import { failFirst } from './first-failure.ts'
 import { createLeaving, fallsBackFromFilter } from './leaving.ts'
-import { RedisAwayError } from './persist.ts'
+import { persistUnlessStopped, RedisAwayError } from './persist.ts'
 import type { CallOutcome, ProviderReply } from './providers/provider.ts'
-import { jobError, noteAttempt, openRun, workerLostError, type Run } from './run.ts'
+import { jobError, noteAttempt, openRun, streamLostError, workerLostError, type Run } from './run.ts'
 import type { Hold, RunningJobs } from './running.ts'
 import { createStarting } from './starting.ts'
+import type { Streaming } from './streaming.ts'
 import { strategyOf } from '../shared/strategies.ts'
 import { timeoutMsOf } from './timeouts.ts'
 import { createWaiting } from './waiting.ts'
@@ -25,6 +26,7 @@ export type CompletionDeps = {
   settle: Settle
   state: DeploymentState
   running: RunningJobs
+  streaming: Streaming
   providers: Providers
   operatorBundles: ReadonlyMap<string, CredentialBundle>
   crashesMax: number
@@ -48,7 +50,7 @@ export function createCompletion(deps: CompletionDeps) {
   const waiting = createWaiting({ claims, state, ending, afterSnooze: deps.afterSnooze })
   const starting = createStarting(deps)
   const leaving = createLeaving({ ...deps, ending })
-  const { complete, endClaim, endUnreadable, endFree, stop, letGo } = ending
+  const { complete, endClaim, endBroken, endUnreadable, endFree, stop, letGo } = ending
   const { waitFor, rest } = waiting
 
   async function runEntry(fed: FedJob): Promise<RunOutcome> {
@@ -80,7 +82,10 @@ export function createCompletion(deps: CompletionDeps) {
   }
 
   async function work(claim: Claim, hold: Hold): Promise<RunOutcome> {
-    const { run, lostCalls } = openRun(claim, Date.now())
+    const { run, lostCalls } = openRun(claim, deps.streaming.open(claim, hold), Date.now())
+    const remains = await persistUnlessStopped(hold, () => deps.streaming.remains(claim))
+    if (remains?.kind === 'whole') return complete(run, remains.reply)
+    if (remains) return endBroken(run, streamLostError(), remains.partial)
     const isGivenUp = claim.crashes > deps.crashesMax || (lostCalls > 0 && claim.meta.onCrash === 'fail')
     if (isGivenUp) return endClaim(run, 'failed', workerLostError(claim.crashes))
     for (;;) {
@@ -111,14 +116,16 @@ export function createCompletion(deps: CompletionDeps) {
     const played = attempt.number === 1 ? plan.first_failure : undefined
     // Not shortened to the deadline: the hold stops the call then, so that it ends `expired` and not as a timeout.
     const timeoutMs = timeoutMsOf(plan, grant.deployment, body['stream'] === true)
+    const { stream } = run
     const outcome: CallOutcome = played
       ? { kind: 'error', error: failFirst(played) }
-      : await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal, sink: null })
+      : await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal, sink: stream })
     const isStopped = outcome.kind === 'error' && hold.reason() !== null
     const closed = closeAttempt(attempt, grant.deployment, outcome, isStopped, Date.now())
     if (outcome.kind === 'reply') {
       noteUse(run, grant, outcome.reply, closed)
-      const fallsBack = fallsBackFromFilter(run, grant, outcome.reply)
+      const fallsBack = !stream?.isStarted() && fallsBackFromFilter(run, grant, outcome.reply)
+      await stream?.flushed()
       noteAttempt(run, fallsBack && run.lastError ? filteredAttempt(closed, run.lastError) : closed)
       return fallsBack ? null : complete(run, outcome.reply)
     }
@@ -127,8 +134,21 @@ export function createCompletion(deps: CompletionDeps) {
       starting.release(run, grant)
       return null
     }
+    if (stream?.isStarted()) return breakOff(run, hold, grant, outcome)
     if (played) return leaving.afterPlayedFailure(run, hold, grant, outcome.error)
     return leaving.afterFailure(run, hold, grant, outcome.error)
+  }
+
+  /** A part of the answer is with the client: no other call can take its place. */
+  async function breakOff(
+    run: Run,
+    hold: Hold,
+    grant: Grant,
+    { error, partial }: Extract<CallOutcome, { kind: 'error' }>,
+  ): Promise<RunOutcome | null> {
+    await leaving.noteFailure(run, hold, grant, error)
+    await run.stream?.flushed()
+    return hold.reason() ? null : endBroken(run, jobError(error), partial ?? null)
   }
 
   // Nobody waits for it: what it changes is asked by the next job.

@@ -41,7 +41,7 @@ export function createEnding(deps: {
     const fields: ScriptArgument[] = ['out', sealed.seal('out', reply.body), 'status_code', reply.status]
     if (reply.requestId) fields.push('request_id', reply.requestId)
     if (reply.usage) fields.push('usage', JSON.stringify(reply.usage))
-
+    if (reply.warnings && reply.warnings.length > 0) fields.push('warned', JSON.stringify(reply.warnings))
     return endRun(run, 'complete', 'completed', null, [...fields, ...answerFields(run, reply.headers)])
   }
 
@@ -52,6 +52,16 @@ export function createEnding(deps: {
     if (!upstream?.status) return endRun(run, 'claim', status, error, fields)
     const out = run.claim.sealed.seal('out', JSON.stringify({ error }))
     return endRun(run, 'claim', status, error, ['out', out, 'status_code', upstream.status, ...fields])
+  }
+
+  /** Ends a job whose answer broke off after a part of it was passed on: that part is its result. */
+  function endBroken(run: Run, error: JobError, partial: Buffer | null): Promise<RunOutcome> {
+    if (!partial) return endClaim(run, 'failed', error)
+    const fields = ['out', run.claim.sealed.seal('out', partial), 'status_code', 200]
+    return endRun(run, 'claim', 'failed', error, [
+      ...fields,
+      ...answerFields(run, run.lastError?.headers ?? {}),
+    ])
   }
 
   function endRun(
@@ -118,7 +128,7 @@ export function createEnding(deps: {
     return { kind: 'dropped', why }
   }
 
-  return { complete, endClaim, endUnreadable, endFree, stop, letGo }
+  return { complete, endClaim, endBroken, endUnreadable, endFree, stop, letGo }
 }
 
 export type Ending = ReturnType<typeof createEnding>

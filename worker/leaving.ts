@@ -34,12 +34,16 @@ export function createLeaving(deps: {
     grant: Grant,
     error: ProviderError,
   ): Promise<RunOutcome | null> {
-    const { plan } = run.claim
     if (!countsAsAttempt(error)) run.progress = { ...run.progress, counted: run.progress.counted - 1 }
+    await noteFailure(run, hold, grant, error)
+    return goOn(run, grant, error)
+  }
+
+  /** Counts a failed call against its deployment. */
+  async function noteFailure(run: Run, hold: Hold, grant: Grant, error: ProviderError): Promise<void> {
     run.lastError = error
     const failure = describeFailure(run, grant, error)
-    await persistUnlessStopped(hold, () => state.fail(plan, grant, failure))
-    return goOn(run, grant, error)
+    await persistUnlessStopped(hold, () => state.fail(run.claim.plan, grant, failure))
   }
 
   /** The same for a failure that was only played: no deployment is to blame. */
@@ -89,7 +93,7 @@ export function createLeaving(deps: {
     return ending.endClaim(run, 'failed', jobError(run.lastError))
   }
 
-  return { afterFailure, afterPlayedFailure, moveOn }
+  return { afterFailure, afterPlayedFailure, noteFailure, moveOn }
 }
 
 /**

@@ -8,6 +8,7 @@ import { createDeliveryQueue, WEBHOOKS_QUEUE, type DeliveryEntry } from '../shar
 import { createDeploymentState } from '../shared/deployment-state.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
 import { createIds } from '../shared/ids.ts'
+import { createJobStreams } from '../shared/job-streams.ts'
 import { createKeys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import { loadOperatorConfig, operatorBundles } from '../shared/operator-config.ts'
@@ -27,6 +28,7 @@ import { createFeeder } from './feeder.ts'
 import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
 import { RunningJobs } from './running.ts'
+import { createStreaming } from './streaming.ts'
 import { createSweeper } from './sweeper.ts'
 import { startJobsWorkers, startWorker } from './workers.ts'
 
@@ -110,6 +112,10 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     settle,
     state,
     running,
+    streaming: createStreaming({
+      streamOf: createJobStreams({ redis, keys, sealer }),
+      lose: (jobId) => running.stop(jobId, 'lost'),
+    }),
     providers: createProviders(outbound),
     operatorBundles: operatorBundles(operator, ids),
     crashesMax: settings.crashesMax,

@@ -8,6 +8,7 @@ import { loseAttempt, shownGroup } from './attempt.ts'
 import type { ErrorClass } from '../shared/schemas/error-class.ts'
 import type { ProviderError } from './providers/provider.ts'
 import { startProgress } from '../shared/router.ts'
+import type { RunStream } from './streaming.ts'
 
 /** A group that has nothing free now, and when it will. */
 export type Wait = { at: number; progress: Progress }
@@ -31,10 +32,16 @@ export type Run = {
   hasWaitedTurn: boolean
   /** Deployment of the last call. */
   last: PlanDeployment | null
+  /** Where a streamed answer goes; null when it is wanted in one piece. */
+  stream: RunStream | null
 }
 
 /** Opens a claim: calls that were in flight when an earlier worker died are marked as lost. */
-export function openRun(claim: Claim, nowMs: number): { run: Run; lostCalls: number } {
+export function openRun(
+  claim: Claim,
+  stream: RunStream | null,
+  nowMs: number,
+): { run: Run; lostCalls: number } {
   const run: Run = {
     claim,
     // A first claim writes no progress before its call: what it made counts when it died.
@@ -48,6 +55,7 @@ export function openRun(claim: Claim, nowMs: number): { run: Run; lostCalls: num
     backoffMs: null,
     hasWaitedTurn: false,
     last: null,
+    stream,
   }
   return { run, lostCalls: claim.attempts.filter(isOpen).length }
 }
@@ -121,6 +129,13 @@ export function jobError(error: ProviderError | null): JobError {
   }
   const { message, type, param } = error
   return { message, type, param, code: error.code ?? CODES[error.class] ?? 'upstream_error' }
+}
+
+/** The end of a job whose answer had begun to go out when its worker died: it can't begin again. */
+export function streamLostError(): JobError {
+  const message =
+    'The worker that passed this answer on was lost before its end. What had come is kept as the result.'
+  return { message, type: 'server_error', param: null, code: 'stream_interrupted' }
 }
 
 /** The end of a job whose workers died too often, or once when it asked for that. */

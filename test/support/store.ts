@@ -3,6 +3,7 @@ import { createClaims } from '../../shared/claims.ts'
 import { createDeploymentState, type Clock } from '../../shared/deployment-state.ts'
 import { createIds } from '../../shared/ids.ts'
 import { createJobs, type JobInput } from '../../shared/jobs.ts'
+import { createJobStreams } from '../../shared/job-streams.ts'
 import { createKeys } from '../../shared/keys.ts'
 import { createLog } from '../../shared/log.ts'
 import type { FedJob, JobQueue } from '../../shared/queues.ts'
@@ -10,6 +11,7 @@ import type { CredentialBundle, Plan, PlanDeployment } from '../../shared/schema
 import { createSealer } from '../../shared/seal.ts'
 import { createSettle } from '../../shared/settle.ts'
 import { createWindow } from '../../shared/window.ts'
+import { createStreaming } from '../../worker/streaming.ts'
 import { testRedis } from './redis.ts'
 
 /** A deployment as a plan holds it; `id` names it in every respect. */
@@ -90,6 +92,8 @@ export function testStore(options: { leaseMs?: number; windowMs?: number } = {})
   const settle = createSettle({ redis, keys, sealer, ids, ...times })
   const jobs = createJobs({ redis, queue, keys, sealer, ids, window, settle, log, ...times })
   const claims = createClaims({ redis, keys, sealer, leaseMs: options.leaseMs ?? 10_000 })
+  const streamOf = createJobStreams({ redis, keys, sealer })
+  const streaming = createStreaming({ streamOf, lose: () => {} })
   /** One more process' view of the same deployments. */
   const makeState = (
     change: { wakeOthers?: (ids: readonly string[]) => Promise<string[]>; now?: Clock } = {},
@@ -140,6 +144,8 @@ export function testStore(options: { leaseMs?: number; windowMs?: number } = {})
     settle,
     jobs,
     claims,
+    streamOf,
+    streaming,
     state,
     makeState,
     jobInput,

@@ -1,0 +1,98 @@
+import type { Claim } from '../shared/claims.ts'
+import { endpointAt } from '../shared/endpoints.ts'
+import type { JobStream, JobStreams } from '../shared/job-streams.ts'
+import { persistUnlessStopped } from './persist.ts'
+import { createEventStream } from './providers/event-stream.ts'
+import type { ProviderReply, StreamSink } from './providers/provider.ts'
+import { readUsage } from './providers/usage.ts'
+import { isFiltered } from './providers/answers.ts'
+import type { Hold } from './running.ts'
+
+// As settle.ts keeps a record at least.
+const KEPT_MS_MIN = 60_000
+
+/** The way of one claim's streamed answer to whoever reads it. */
+export type RunStream = StreamSink & {
+  /** A piece was passed on: from now on no other call can take the place of this one. */
+  isStarted: () => boolean
+  /** Resolves when all that was written is in Redis, or never will be since the run was stopped. */
+  flushed: () => Promise<void>
+}
+
+/** What an earlier claim of the job passed on before its worker was lost. */
+export type Remains = { kind: 'whole'; reply: ProviderReply } | { kind: 'partial'; partial: Buffer | null }
+
+/** Streams of running jobs. */
+export function createStreaming(deps: {
+  streamOf: JobStreams
+  /** Ends a run whose claim was replaced. */
+  lose: (jobId: string) => void
+}) {
+  /** The stream of a claimed job; null when its answer is wanted in one piece. */
+  function open(claim: Claim, hold: Hold): RunStream | null {
+    if (!isStreamed(claim)) return null
+    const stream = deps.streamOf(claim.subject.tenant, claim.id)
+    return writeTo(stream, claim, hold)
+  }
+
+  // One append is under way at a time; what comes meanwhile goes with the next, so that a slow Redis makes larger pieces.
+  function writeTo(stream: JobStream, claim: Claim, hold: Hold): RunStream {
+    let pending: Uint8Array[] = []
+    let number = 0
+    let flushing: Promise<void> | null = null
+
+    async function flush(): Promise<void> {
+      while (pending.length > 0 && hold.reason() === null) {
+        const bytes = Buffer.concat(pending)
+        pending = []
+        number += 1
+        const piece = { number, bytes }
+        const append = () => stream.append(claim.token, piece, keptMs(claim))
+        if ((await persistUnlessStopped(hold, append)) === 'fenced') deps.lose(claim.id)
+      }
+    }
+
+    return {
+      write(events) {
+        pending.push(events)
+        flushing ??= flush()
+          // Stopped while Redis was away: whoever stopped it tells the end.
+          .catch(() => undefined)
+          .finally(() => (flushing = null))
+      },
+      isStarted: () => number > 0,
+      flushed: async () => {
+        while (flushing) await flushing
+      },
+    }
+  }
+
+  /** What is left of the answer that an earlier claim had begun to pass on; null when there was none. */
+  async function remains(claim: Claim): Promise<Remains | null> {
+    const endpoint = endpointAt(claim.meta.endpoint)
+    if (!claim.hasStreamed || !endpoint) return null
+    const pieces = await deps.streamOf(claim.subject.tenant, claim.id).readAll()
+    const events = createEventStream(endpoint.name, { write: () => undefined })
+    for (const { bytes } of pieces) events.take(bytes)
+    const partial = events.partial()
+    const end = events.end()
+    if (end.kind !== 'whole') return { kind: 'partial', partial }
+    const { whole, body } = end
+    const known = { requestId: null, headers: {}, restMs: null }
+    const reply = { ...known, status: 200, body, usage: readUsage(whole), isFiltered: isFiltered(whole) }
+    return { kind: 'whole', reply }
+  }
+
+  return { open, remains }
+}
+
+export type Streaming = ReturnType<typeof createStreaming>
+
+function isStreamed({ body, meta }: Claim): boolean {
+  return body['stream'] === true && endpointAt(meta.endpoint)?.canStream === true
+}
+
+function keptMs({ deadline, meta, subject }: Claim): number {
+  const leftMs = Math.max(0, deadline - Date.now())
+  return leftMs + Math.max(meta.resultTtlMs, KEPT_MS_MIN) + (subject.hasWebhook ? KEPT_MS_MIN : 0)
+}
