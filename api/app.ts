@@ -4,6 +4,7 @@ import { UnavailableError } from '../shared/errors.ts'
 import { newRequestId } from '../shared/ids.ts'
 import type { Logger } from '../shared/log.ts'
 import { operatorModelNames } from '../shared/operator-config.ts'
+import { createCalls, type CallDeps } from './calls.ts'
 import { handleClientError, handleError, unknownRoute } from './errors.ts'
 import type { Holds } from './holds.ts'
 import type { KeyCache } from './key-cache.ts'
@@ -11,7 +12,7 @@ import { addAuth } from './plugins/auth.ts'
 import { addDocs } from './plugins/docs.ts'
 import { addJsonBody } from './plugins/json-body.ts'
 import { addSchemas } from './plugins/schemas.ts'
-import { addCompletionRoutes, type CompletionDeps } from './routes/completions.ts'
+import { addAzureRoutes, addCompletionRoutes } from './routes/completions.ts'
 import { addHealthRoutes } from './routes/health.ts'
 import { addJobRoutes } from './routes/jobs.ts'
 import { addModelRoutes } from './routes/models.ts'
@@ -21,7 +22,7 @@ import { addWebhookSecretRoute } from './routes/webhook-secret.ts'
 const IDLE_CHECK_MS = 20
 const RECEIVE_MS = 60_000
 
-export type AppDeps = CompletionDeps & {
+export type AppDeps = CallDeps & {
   log: Logger
   redis: Redis
   keyCache: KeyCache
@@ -77,12 +78,13 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
 
   await addDocs(app)
   addHealthRoutes(app, deps.redis)
+  const calls = createCalls(deps)
   // The SDKs are used with a base URL that ends in `/v1`, and with one that does not.
   for (const prefix of ['/v1', '']) {
     await app.register(
       async (scope) => {
         addAuth(scope, deps.keyCache, deps.masterKey)
-        addCompletionRoutes(scope, deps)
+        addCompletionRoutes(scope, calls)
         addJobRoutes(scope, deps)
         addPlanRoute(scope, deps)
         addModelRoutes(scope, operatorModelNames(deps.operator))
@@ -91,5 +93,9 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       { prefix },
     )
   }
+  await app.register(async (scope) => {
+    addAuth(scope, deps.keyCache, deps.masterKey)
+    addAzureRoutes(scope, calls)
+  })
   return app
 }

@@ -11,6 +11,7 @@ import {
 } from '../shared/errors.ts'
 import { newRequestId } from '../shared/ids.ts'
 import { isRedisOutage } from '../shared/redis-check.ts'
+import { shapeError } from './error-shapes.ts'
 
 // Of what a client sent, no answer repeats more than this many characters.
 const ECHO_MAX = 200
@@ -20,7 +21,8 @@ const MESSAGE_MAX = 1000
 export function sendError(reply: FastifyReply, error: GatewayError): FastifyReply {
   if (error.retryAfterSeconds !== null) void reply.header('retry-after', String(error.retryAfterSeconds))
   if (error.shouldRetry !== null) void reply.header('x-should-retry', String(error.shouldRetry))
-  return reply.code(error.status).type('application/json; charset=utf-8').send(cutEchoes(error.toBody()))
+  const body = shapeError(reply, error.status, cutEchoes(error.toBody()))
+  return reply.code(error.status).type('application/json; charset=utf-8').send(body)
 }
 
 // The name of an unknown field can be as long as a body.

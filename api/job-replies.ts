@@ -3,6 +3,7 @@ import { GoneError, NotFoundError, type GatewayError } from '../shared/errors.ts
 import type { Ids } from '../shared/ids.ts'
 import type { JobView } from '../shared/jobs.ts'
 import { formatUsd } from '../shared/prices.ts'
+import { shapeError } from './error-shapes.ts'
 import type { Job, JobError } from '../shared/schemas/job.ts'
 
 const RETRY_AFTER_S = 2
@@ -59,9 +60,14 @@ export function sendCompletion(reply: FastifyReply, view: JobView): FastifyReply
 /** As `sendCompletion`, but a provider's last answer leaves as it came also when it was an error. */
 export function sendResult(reply: FastifyReply, view: JobView): FastifyReply {
   noteEnd(reply, view)
-  if (view.result === null) return sendJobError(reply, view)
+  // What a stream had brought before it broke off is in the job, not here: it would pass for the result.
+  if (view.result === null || isPart(view)) return sendJobError(reply, view)
   if (view.job.status !== 'completed') void reply.header('x-should-retry', 'false')
   return sendBytes(reply, view.result)
+}
+
+function isPart({ job, result }: JobView): boolean {
+  return job.status !== 'completed' && result !== null && result.status < 400
 }
 
 function sendBytes(reply: FastifyReply, { status, body }: NonNullable<JobView['result']>): FastifyReply {
@@ -74,11 +80,22 @@ function sendBytes(reply: FastifyReply, { status, body }: NonNullable<JobView['r
 }
 
 function sendJobError(reply: FastifyReply, view: JobView): FastifyReply {
-  const error = view.job.error ?? NO_ERROR_NOTED
-  return reply.code(failureStatus(view)).header('x-should-retry', 'false').send({ error })
+  const status = failureStatus(view)
+  const body = shapeError(reply, status, { error: errorOf(view) })
+  return reply
+    .code(status)
+    .header('x-should-retry', 'false')
+    .type('application/json; charset=utf-8')
+    .send(body)
 }
 
-function failureStatus({ job, result }: JobView): number {
+/** Why a job did not complete. */
+export function errorOf({ job }: JobView): JobError {
+  return job.error ?? NO_ERROR_NOTED
+}
+
+/** The HTTP status that says how a job failed. */
+export function failureStatus({ job, result }: JobView): number {
   if (job.status === 'cancelled') return 409
   if (job.status === 'expired') return 504
   const last = job.attempts.at(-1)
@@ -89,7 +106,8 @@ function failureStatus({ job, result }: JobView): number {
   return 502
 }
 
-function noteJob(reply: FastifyReply, job: Job): void {
+/** The headers that every answer about a job has. */
+export function noteJob(reply: FastifyReply, job: Pick<Job, 'id' | 'attempts_made'>): void {
   void reply
     .header('x-job-id', job.id)
     .header('x-litellm-call-id', job.id)

@@ -5,6 +5,7 @@ import { createDeploymentState } from '../shared/deployment-state.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
 import { createIds } from '../shared/ids.ts'
 import { createJobs } from '../shared/jobs.ts'
+import { createJobStreams } from '../shared/job-streams.ts'
 import { createKeys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import { loadOperatorConfig, type OperatorConfig } from '../shared/operator-config.ts'
@@ -16,6 +17,7 @@ import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
 import { createSettledListener } from '../shared/settled.ts'
 import { createSettle } from '../shared/settle.ts'
+import { createStreamListener } from '../shared/stream-listener.ts'
 import { createWindow } from '../shared/window.ts'
 import { buildApp } from './app.ts'
 import { createHolds } from './holds.ts'
@@ -27,13 +29,16 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   for (const warning of operator.warnings) log.warn(`${config.operatorConfigFile}: ${warning}`)
   const redis = createRedis(config.redis.url, 'commands', log, config.redis.timeoutMs)
   const subscriber = createRedis(config.redis.url, 'blocking', log)
+  // Its messages are bytes: on a connection of their own they are not decoded as text as well.
+  const streamSubscriber = createRedis(config.redis.url, 'blocking', log)
   const closeConnections = () => {
     redis.disconnect()
     subscriber.disconnect()
+    streamSubscriber.disconnect()
   }
   try {
     await checkRedis(redis, log, signal)
-    const closeApi = await serve(config, log, { operator, redis, subscriber })
+    const closeApi = await serve(config, log, { operator, redis, subscriber, streamSubscriber })
     return async () => {
       await closeApi()
       closeConnections()
@@ -44,10 +49,12 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   }
 }
 
+type Connections = { operator: OperatorConfig; redis: Redis; subscriber: Redis; streamSubscriber: Redis }
+
 async function serve(
   config: Config,
   log: Logger,
-  { operator, redis, subscriber }: { operator: OperatorConfig; redis: Redis; subscriber: Redis },
+  { operator, redis, subscriber, streamSubscriber }: Connections,
 ): Promise<() => Promise<void>> {
   const { redis: redisConfig, jobs: times, listen, secrets } = config
   const masterKey = secrets.masterKey ?? operator.generalSettings.masterKey
@@ -62,6 +69,7 @@ async function serve(
   const jobs = createJobs({ redis, queue, keys, sealer, ids, window, settle, log, ...times })
   const settled = createSettledListener(subscriber, keys)
   await settled.start()
+  const streams = createStreamListener(streamSubscriber, createJobStreams({ redis, keys, sealer }), keys)
   const keyCache = createKeyCache(createApiKeys({ redis, keys }), subscriber, keys)
   // Read only: calls are made, and places handed on, by workers.
   const { limitWindowMs: windowMs, leaseMs } = config.worker
@@ -71,6 +79,7 @@ async function serve(
     redis,
     jobs,
     settled,
+    streams,
     state,
     ids,
     keyCache,
@@ -82,6 +91,7 @@ async function serve(
     webhookEgress: createEgressPolicy({ allowedCidrs: config.egress.webhookAllowedCidrs, forbidden }),
     holds: createHolds(),
     syncHoldMs: times.syncHoldMs,
+    cancelsWhenLeft: config.jobs.cancelsWhenLeft,
     bodyBytesMax: listen.bodyBytesMax,
     idSecret: secrets.idSecret,
   })

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import type { Endpoint } from '../shared/endpoints.ts'
 import type { EgressPolicy } from '../shared/egress.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
@@ -15,9 +16,6 @@ import { readRoutingHeaders } from './routing-headers.ts'
 const ATTEMPTS_DEFAULT = 12
 const ATTEMPTS_MAX = 30
 const DELAY_MAX_MS = 30 * 86_400_000
-
-/** The endpoints a job can be made for. */
-export const CHAT_COMPLETIONS = '/v1/chat/completions'
 
 /** What the making of a job needs of the process. Times in milliseconds. */
 export type SubmissionDeps = {
@@ -39,6 +37,7 @@ export type SubmissionDeps = {
 export type Submission = {
   request: FastifyRequest
   mode: 'sync' | 'async'
+  endpoint: Endpoint
   /** Route path without its alternative spellings; part of the idempotency key's scope. */
   path: string
   /** The completion's own body, `job` and `customer` taken out. */
@@ -58,10 +57,6 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
   const { request, mode, options, optionsPath } = submission
   const body = { ...submission.body, ...readRoutingHeaders(request.headers) }
   const { tenant } = request
-  if (body.stream) {
-    const message = 'Streaming is not served: leave `stream` out, or set it to false.'
-    throw new InvalidRequestError(message, `${submission.bodyPath}stream`, 'unsupported_stream')
-  }
   const customer = readCustomer(request) ?? submission.customer
   const resolved = underPath(submission.bodyPath, () => resolvePlan({ body, tenant, customer }, deps))
   const warnings = [...resolved.warnings]
@@ -78,7 +73,7 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
     id: deps.ids.newJobId(tenant),
     tenant,
     customer,
-    endpoint: CHAT_COMPLETIONS,
+    endpoint: submission.endpoint.path,
     model: resolved.model,
     mode,
     plan: { ...resolved.plan, max_attempts: Math.min(attempts, ATTEMPTS_MAX) },

@@ -31,23 +31,26 @@ export function createSettledListener(subscriber: Redis, keys: Keys) {
   }
   subscriber.on('message', onMessage)
 
-  function watch(jobId: string): Watch {
-    const { ring, wait } = createBell()
+  function onEnd(jobId: string, ring: () => void): () => void {
     const all = watchers.get(jobId) ?? new Set()
     watchers.set(jobId, all.add(ring))
-    return {
-      wait,
-      close() {
-        all.delete(ring)
-        if (all.size === 0) watchers.delete(jobId)
-      },
+    return () => {
+      all.delete(ring)
+      if (all.size === 0) watchers.delete(jobId)
     }
+  }
+
+  function watch(jobId: string): Watch {
+    const { ring, wait } = createBell()
+    return { wait, close: onEnd(jobId, ring) }
   }
 
   return {
     /** Subscribes; resolves when the subscription holds. ioredis renews it after a reconnect. */
     start: () => subscriber.subscribe(keys.settledChannel, keys.cancelChannel, keys.wakeChannel),
     watch,
+    /** Calls `ring` when the job is said to have ended. @returns how to stop that. */
+    onEnd,
     onCancel: (handle: (jobId: string) => void) => cancelHandlers.add(handle),
     /** Hears which waiting jobs were handed a place at a deployment (`Window.wakeNow`). */
     onWake: (handle: (jobId: string) => void) => wakeHandlers.add(handle),

@@ -12,6 +12,9 @@ declare module 'fastify' {
 }
 
 const BEARER = /^Bearer +([\x21-\x7e]{1,512})$/i
+const BARE = /^[\x21-\x7e]{1,512}$/
+/** Where the SDKs of Azure and Anthropic put a key. */
+const KEY_HEADERS = ['api-key', 'x-api-key']
 
 /**
  * Lets a call through only with a working gateway key, and notes whose it is. Missing, malformed, unknown and revoked
@@ -23,7 +26,7 @@ export function addAuth(app: FastifyInstance, keyCache: KeyCache, masterKey: str
 
   app.decorateRequest('tenant', '')
   app.addHook('onRequest', async (request) => {
-    const key = readBearer(request)
+    const key = readKey(request)
     if (key === null) throw new AuthenticationError()
     // Digests have one length, and how far two of them agree says nothing about the keys.
     if (masterHash !== null && timingSafeEqual(digest(key), masterHash)) {
@@ -36,8 +39,11 @@ export function addAuth(app: FastifyInstance, keyCache: KeyCache, masterKey: str
   })
 }
 
-function readBearer(request: FastifyRequest): string | null {
-  return BEARER.exec(request.headers.authorization ?? '')?.[1] ?? null
+function readKey({ headers }: FastifyRequest): string | null {
+  const bearer = BEARER.exec(headers.authorization ?? '')?.[1]
+  if (bearer !== undefined) return bearer
+  const bare = KEY_HEADERS.map((name) => headers[name]).find((value) => typeof value === 'string')
+  return typeof bare === 'string' && BARE.test(bare) ? bare : null
 }
 
 function digest(text: string): Buffer {

@@ -3,7 +3,16 @@ import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { ChatCompletion, ChatCompletionRequest, JobRequest } from '../../shared/schemas/completion.ts'
+import {
+  ChatCompletion,
+  ChatCompletionRequest,
+  CompletionRequest,
+  EmbeddingRequest,
+  JobRequest,
+  MessageRequest,
+  ModerationRequest,
+  ResponseRequest,
+} from '../../shared/schemas/completion.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { Attempt, Job, JobOptions, JobWebhook } from '../../shared/schemas/job.ts'
 
@@ -19,11 +28,16 @@ export async function addDocs(app: FastifyInstance): Promise<void> {
     Attempt,
     ChatCompletion,
     ChatCompletionRequest,
+    CompletionRequest,
+    EmbeddingRequest,
     ErrorResponse,
     Job,
     JobOptions,
     JobRequest,
     JobWebhook,
+    MessageRequest,
+    ModerationRequest,
+    ResponseRequest,
   }
   for (const [id, schema] of Object.entries(named)) schemaRegistry.add(schema, { id })
   const transform = createJsonSchemaTransform({ schemaRegistry })

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { InvalidRequestError } from '../../shared/errors.ts'
+import { parseJsonLossless } from '../../shared/lossless-json.ts'
 import { findJsonError } from '../json-position.ts'
 
 const DEPTH_MAX = 100
@@ -25,7 +26,7 @@ export function addJsonBody(app: FastifyInstance): void {
 function parseJson(text: string): unknown {
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = parseJsonLossless(text)
   } catch (cause) {
     throw malformed(text, cause)
   }

@@ -1,89 +1,79 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyContextConfig, FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import { SyncWaitExceededError } from '../../shared/errors.ts'
-import type { JobInput, Jobs, JobView } from '../../shared/jobs.ts'
-import { ChatCompletion, ChatCompletionRequest } from '../../shared/schemas/completion.ts'
+import { z } from 'zod'
+import { ENDPOINTS, type EndpointName } from '../../shared/endpoints.ts'
+import { ChatCompletion, REQUESTS } from '../../shared/schemas/completion.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { Job } from '../../shared/schemas/job.ts'
-import type { SettledListener } from '../../shared/settled.ts'
-import { acceptAndSend, acceptJob } from '../acceptance.ts'
-import type { Holds } from '../holds.ts'
-import { missingJob, sendAccepted, sendCompletion } from '../job-replies.ts'
-import { parsePrefer, type Preference } from '../prefer.ts'
-import { CHAT_COMPLETIONS, prepareJob, type SubmissionDeps } from '../submission.ts'
-import { awaitOwnJob } from '../waiting.ts'
+import type { Calls } from '../calls.ts'
 
-export type CompletionDeps = SubmissionDeps & {
-  jobs: Jobs
-  settled: SettledListener
-  holds: Holds
-  syncHoldMs: number
+const SUMMARIES: Record<EndpointName, string> = {
+  chat: 'Create a chat completion',
+  responses: 'Create a response',
+  messages: "Create a message in Anthropic's form",
+  completions: 'Create a completion (legacy)',
+  embeddings: 'Create embeddings',
+  moderations: 'Classify text',
+}
+const WAITING =
+  'Waits for the result. With `Prefer: respond-async` the answer is a 202 and a job; with `Prefer: wait=N` the result if it is there within N seconds, else the 202.'
+const STREAMING = ' `stream: true` answers with server-sent events; `Prefer` does not count then.'
+
+/** What Azure's SDK calls by a deployment in the path. */
+const BY_DEPLOYMENT: readonly EndpointName[] = ['chat', 'completions', 'embeddings']
+
+/**
+ * The calls of completions of every form, run as jobs: `POST /chat/completions`, `/messages`, `/completions`, `/embeddings`,
+ * `/moderations`. `/responses` is in responses.ts.
+ */
+export function addCompletionRoutes(app: FastifyInstance, calls: Calls): void {
+  const routes = app.withTypeProvider<ZodTypeProvider>()
+  for (const { name, path } of ENDPOINTS) {
+    if (name === 'responses') continue
+    const config: FastifyContextConfig = name === 'messages' ? { errorShape: 'anthropic' } : {}
+    const schema = callSchema(name)
+    routes.post(path.replace('/v1', ''), { schema, config }, async (request, reply) => {
+      await calls.answer(request, reply, { endpoint: name, body: request.body })
+      return reply
+    })
+  }
 }
 
-/** `POST /chat/completions`: OpenAI's call, run as a job. The answer is waited for unless `Prefer` says otherwise. */
-export function addCompletionRoutes(app: FastifyInstance, deps: CompletionDeps): void {
-  const { jobs, settled, holds } = deps
-  const schema = {
-    summary: 'Create a chat completion',
-    description:
-      'Waits for the result. With `Prefer: respond-async` the answer is a 202 and a job; with `Prefer: wait=N` the result if it is there within N seconds, else the 202.',
+/**
+ * The same in Azure's form, `POST /openai/deployments/{model}/chat/completions?api-version=`: the model is in the path, a body's
+ * own counts for nothing.
+ */
+export function addAzureRoutes(app: FastifyInstance, calls: Calls): void {
+  const routes = app.withTypeProvider<ZodTypeProvider>()
+  // The body's schema asks for a model.
+  const preValidation = async ({ params, body }: FastifyRequest): Promise<void> => {
+    const { model } = params as { model: string } // by the URL below
+    if (typeof body === 'object' && body !== null) Object.assign(body, { model })
+  }
+  for (const { name, path } of ENDPOINTS) {
+    if (!BY_DEPLOYMENT.includes(name)) continue
+    const schema = callSchema(name)
+    const url = `/openai/deployments/:model${path.replace('/v1', '')}`
+    routes.post(url, { schema, preValidation }, async (request, reply) => {
+      await calls.answer(request, reply, { endpoint: name, body: request.body })
+      return reply
+    })
+  }
+}
+
+/** What the docs say of a call, and what its body must be. */
+export function callSchema<Name extends EndpointName>(name: Name) {
+  const canStream = ENDPOINTS.some((endpoint) => endpoint.name === name && endpoint.canStream)
+  return {
+    summary: SUMMARIES[name],
+    description: canStream ? WAITING + STREAMING : WAITING,
     tags: ['completions'],
-    body: ChatCompletionRequest,
-    response: { 200: ChatCompletion, 202: Job, '4xx': ErrorResponse, '5xx': ErrorResponse },
+    body: REQUESTS[name],
+    response: {
+      200: name === 'chat' ? ChatCompletion : z.looseObject({}),
+      202: Job,
+      '4xx': ErrorResponse,
+      '5xx': ErrorResponse,
+    },
   }
-
-  app.withTypeProvider<ZodTypeProvider>().post('/chat/completions', { schema }, async (request, reply) => {
-    const { job: options = {}, customer = null, ...body } = request.body
-    const preference = parsePrefer(request.headers.prefer)
-    const isAsync = preference.respondAsync || preference.waitSeconds !== null
-    const mode = isAsync ? 'async' : 'sync'
-    const input = prepareJob(
-      { request, mode, path: CHAT_COMPLETIONS, body, customer, options, bodyPath: '', optionsPath: 'job.' },
-      deps,
-    )
-    void reply.header('vary', 'Prefer')
-    if (!isAsync) {
-      const view = await createAndAwait(reply, input, deps.syncHoldMs)
-      if (!view.isTerminal) throw new SyncWaitExceededError(view.job.id)
-      return sendCompletion(reply, view)
-    }
-    const waitMs = Math.min((preference.waitSeconds ?? 0) * 1000, deps.syncHoldMs)
-    void reply.header('preference-applied', formatPreference(preference, waitMs))
-    if (waitMs === 0) return acceptAndSend(reply, input, deps)
-    const view = await createAndAwait(reply, input, waitMs)
-    if (!view.isTerminal) return sendAccepted(reply, view.job)
-    void reply.header('preference-applied', formatPreference({ ...preference, respondAsync: false }, waitMs))
-    return sendCompletion(reply, view)
-  })
-
-  async function createAndAwait(reply: FastifyReply, input: JobInput, waitMs: number): Promise<JobView> {
-    const { tenant } = input
-    // The watch stands before the job exists: a fast one could end before anybody listened.
-    let watch = settled.watch(input.id)
-    const hold = holds.hold(reply)
-    try {
-      const { kind, id } = await acceptJob(jobs, input)
-      void reply.header('x-job-id', id)
-      if (kind === 'replayed') {
-        void reply.header('idempotent-replayed', 'true')
-        watch.close()
-        watch = settled.watch(id)
-      }
-      const isFresh = kind === 'created'
-      const wait = { tenant, id, watch, waitMs, signal: hold.signal, isFresh }
-      const view = await awaitOwnJob(jobs, wait)
-      if (!view) throw missingJob(deps.ids, tenant, id)
-      return view
-    } finally {
-      watch.close()
-      hold.release()
-    }
-  }
-}
-
-/** What was applied, for `Preference-Applied`. */
-function formatPreference({ respondAsync, waitSeconds }: Preference, waitMs: number): string {
-  const asynchronous = respondAsync ? ['respond-async'] : []
-  const wait = waitSeconds === null ? [] : [`wait=${Math.floor(waitMs / 1000)}`]
-  return [...asynchronous, ...wait].join(', ')
 }

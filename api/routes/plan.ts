@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { DeploymentState } from '../../shared/deployment-state.ts'
+import { endpointNamed } from '../../shared/endpoints.ts'
 import { ignoredKeys } from '../../shared/ignored-keys.ts'
 import type { JobInput } from '../../shared/jobs.ts'
 import type { OperatorConfig } from '../../shared/operator-config.ts'
@@ -9,12 +10,13 @@ import { ChatCompletionRequest } from '../../shared/schemas/completion.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { PlanView } from '../../shared/schemas/plan-view.ts'
 import { parsePrefer } from '../prefer.ts'
-import { CHAT_COMPLETIONS, prepareJob, type SubmissionDeps } from '../submission.ts'
+import { prepareJob, type SubmissionDeps } from '../submission.ts'
 
 export type PlanDeps = SubmissionDeps & { state: Pick<DeploymentState, 'read'> }
 
 /** `POST /plan`: what a completion with this body would do. It is checked like one; nobody is called, nothing is stored. */
 export function addPlanRoute(app: FastifyInstance, deps: PlanDeps): void {
+  const endpoint = endpointNamed('chat')
   const schema = {
     summary: 'See what a chat completion would do',
     description:
@@ -28,7 +30,17 @@ export function addPlanRoute(app: FastifyInstance, deps: PlanDeps): void {
     const { respondAsync, waitSeconds } = parsePrefer(request.headers.prefer)
     const mode = respondAsync || waitSeconds !== null ? 'async' : 'sync'
     const input = prepareJob(
-      { request, mode, path: CHAT_COMPLETIONS, body, customer, options, bodyPath: '', optionsPath: 'job.' },
+      {
+        request,
+        mode,
+        endpoint,
+        path: endpoint.path,
+        body,
+        customer,
+        options,
+        bodyPath: '',
+        optionsPath: 'job.',
+      },
       deps,
     )
     const { plan } = input

@@ -16,7 +16,10 @@ test('missing, malformed, unknown and revoked keys give one byte-identical 401 a
     ...['', 'Bearer', 'Bearer ', `Basic ${MASTER_KEY}`, MASTER_KEY, `Bearer ${MASTER_KEY} x`, `Bearer ${MASTER_KEY}\0`,
       'Bearer sk-unknown', `Bearer ${key}`, `Bearer ${MASTER_KEY.toUpperCase()}`, 'Bearer ключ', `Bearer ${'x'.repeat(10_000)}`,
     ].map((authorization) => ({ authorization })),
-    { 'x-api-key': MASTER_KEY },
+    { 'x-api-key': `${MASTER_KEY}x` },
+    { 'api-key': `${MASTER_KEY} ` + 'x' },
+    // Of two, the one that every SDK but two sends counts.
+    { authorization: 'Bearer wrong', 'x-api-key': MASTER_KEY },
   ] // oxfmt-ignore
   const answers = await Promise.all(
     headers.map((sent) =>
@@ -46,6 +49,14 @@ test('a key is checked before a body is looked at', async () => {
   const answer = await api.call('POST', '/v1/chat/completions', { key: 'wrong', body: '{' })
   expect(answer.status).toBe(401)
 })
+
+test.each(['api-key', 'x-api-key'])(
+  'a key may stand in %s, as SDKs of Azure and Anthropic send it',
+  async (name) => {
+    const answer = await api.app.inject({ url: '/v1/models', headers: { [name]: MASTER_KEY } })
+    expect(answer.statusCode).toBe(200)
+  },
+)
 
 test('the scheme may be written in any case', async () => {
   const answer = await api.call('GET', '/v1/models', { headers: { authorization: `bearer ${MASTER_KEY}` } })

@@ -67,7 +67,7 @@ test.for([
   [{ messages: undefined }, 'messages', 'missing_required_parameter'],
   [{ messages: 'hi' }, 'messages', 'invalid_parameter'],
   [{ messages: [] }, 'messages', 'invalid_parameter'],
-  [{ stream: true }, 'stream', 'unsupported_stream'],
+  [{ stream: 'yes' }, 'stream', 'invalid_parameter'],
   [{ customer: 'x'.repeat(257) }, 'customer', 'invalid_parameter'],
   [{ job: { prio: 'high' } }, 'job.prio', 'unknown_parameter'],
   [{ job: { metadata: { 'a b': 1 } } }, 'job.metadata["a b"]', 'invalid_parameter'],

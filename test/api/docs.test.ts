@@ -12,12 +12,16 @@ test('the API description names every route once, with what it takes and gives',
   expect(json.openapi).toBe('3.1.0')
   expect(Object.keys(json.paths).toSorted()).toEqual([
     '/v1/chat/completions',
+    '/v1/completions',
+    '/v1/embeddings',
     '/v1/jobs',
     '/v1/jobs/{id}',
     '/v1/jobs/{id}/cancel',
     '/v1/jobs/{id}/result',
+    '/v1/messages',
     '/v1/models',
     '/v1/models/{*}',
+    '/v1/moderations',
     '/v1/plan',
     '/v1/webhook_secret',
   ])

@@ -12,6 +12,7 @@ import { loadOperatorConfig } from '../../shared/operator-config.ts'
 import { formatLog, type AnswerFacts } from '../../shared/job-record.ts'
 import type { Attempt, JobError } from '../../shared/schemas/job.ts'
 import { createSettledListener } from '../../shared/settled.ts'
+import { createStreamListener } from '../../shared/stream-listener.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore } from '../support/store.ts'
 
@@ -34,13 +35,21 @@ export function ask(extra: object = {}) {
 
 /** The API of one process on real stores, with the test in the place of the worker. The caller calls `close`. */
 export async function startApi(
-  options: { configYaml?: string; syncHoldMs?: number; bodyBytesMax?: number; receiveMs?: number } = {},
+  options: {
+    cancelsWhenLeft?: boolean
+    configYaml?: string
+    syncHoldMs?: number
+    bodyBytesMax?: number
+    receiveMs?: number
+  } = {},
 ) {
   const store = testStore()
   const log = createLog('silent', 'test')
   const subscriber = store.redis.duplicate()
   const settled = createSettledListener(subscriber, store.keys)
   await settled.start()
+  const streamSubscriber = store.redis.duplicate()
+  const streams = createStreamListener(streamSubscriber, store.streamOf, store.keys)
   const apiKeys = createApiKeys({ redis: store.redis, keys: store.keys })
   const keyCache = createKeyCache(apiKeys, subscriber, store.keys)
   const egress = createEgressPolicy({ allowedCidrs: [] })
@@ -51,6 +60,8 @@ export async function startApi(
     jobs: store.jobs,
     state: store.state,
     settled,
+    streams,
+    cancelsWhenLeft: options.cancelsWhenLeft ?? false,
     ids: store.ids,
     keyCache,
     holds,
@@ -118,6 +129,7 @@ export async function startApi(
       keyCache.close()
       settled.close()
       subscriber.disconnect()
+      streamSubscriber.disconnect()
       await store.cleanup()
     },
   }

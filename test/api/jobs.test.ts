@@ -58,11 +58,13 @@ test('an attempt budget over the cap is lowered and said so', async () => {
 })
 
 test.for([
-  [{ endpoint: '/v1/embeddings' }, 'endpoint'],
+  [{ endpoint: '/v1/images/generations' }, 'endpoint'],
+  [{ endpoint: '/v1/embeddings', body: { model: 'm' } }, 'body.input'],
+  [{ endpoint: '/v1/embeddings', body: { model: 'm', input: 'x', stream: true } }, 'body.stream'],
   [{ endpoint: undefined }, 'endpoint'],
   [{ body: undefined }, 'body'],
   [{ body: { model: 'x' } }, 'body.messages'],
-  [{ body: ask({ stream: true }) }, 'body.stream'],
+  [{ body: ask({ stream: 1 }) }, 'body.stream'],
   [{ body: ask({ job: {} }) }, 'body.job'],
   [{ body: ask({ customer: 'x' }) }, 'body.customer'],
   [{ body: ask({ user_config: { model_list: [], redis_url: 'redis://x' } }) }, 'body.user_config.redis_url'],

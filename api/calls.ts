@@ -1,0 +1,143 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { endpointNamed, type Endpoint, type EndpointName } from '../shared/endpoints.ts'
+import { InvalidRequestError, SyncWaitExceededError } from '../shared/errors.ts'
+import type { JobInput, JobView } from '../shared/jobs.ts'
+import type { CompletionBody } from '../shared/schemas/completion.ts'
+import { acceptAndSend, acceptJob } from './acceptance.ts'
+import { missingJob, sendAccepted, sendCompletion } from './job-replies.ts'
+import { parsePrefer, type Preference } from './prefer.ts'
+import { followJob, sendStream, type StreamingDeps } from './streaming.ts'
+import { prepareJob, type SubmissionDeps } from './submission.ts'
+import { awaitOwnJob } from './waiting.ts'
+
+export type CallDeps = SubmissionDeps & StreamingDeps & { syncHoldMs: number }
+
+/** A call of an endpoint, checked by its schema. */
+export type Call = {
+  endpoint: EndpointName
+  body: CompletionBody
+  /** The job shall go on whoever leaves: it is asked for by its id later. */
+  isBackground?: boolean
+}
+
+/**
+ * Answers calls of completions: with the result as soon as it is there, its stream, or by `Prefer` with a 202 and the job.
+ */
+export function createCalls(deps: CallDeps) {
+  const { jobs, settled, holds } = deps
+
+  /** Answers one call. */
+  async function answer(request: FastifyRequest, reply: FastifyReply, call: Call): Promise<FastifyReply> {
+    const preference = parsePrefer(request.headers.prefer)
+    const isStream = call.body.stream === true
+    const isAsync = !isStream && (preference.respondAsync || preference.waitSeconds !== null)
+    const input = prepare(request, call, isAsync || call.isBackground ? 'async' : 'sync')
+    void reply.header('vary', 'Prefer')
+    // A 202 in place of a stream is swallowed by the SDKs: the preference does not count there.
+    if (isStream) return stream(reply, input, call)
+    if (!isAsync) {
+      const view = await createAndAwait(reply, input, deps.syncHoldMs)
+      if (!view.isTerminal) throw new SyncWaitExceededError(view.job.id)
+      return sendCompletion(reply, view)
+    }
+    return answerLater(reply, input, preference)
+  }
+
+  /** Checks a call and makes a job of it, which is not stored yet. */
+  function prepare(
+    request: FastifyRequest,
+    { endpoint: name, body: given }: Call,
+    mode: 'sync' | 'async',
+  ): JobInput {
+    const endpoint = endpointNamed(name)
+    const { job: options = {}, customer = null, ...body } = given
+    checkStream(endpoint, body, '')
+    const path = endpoint.path
+    return prepareJob(
+      { request, mode, endpoint, path, body, customer, options, bodyPath: '', optionsPath: 'job.' },
+      deps,
+    )
+  }
+
+  async function answerLater(
+    reply: FastifyReply,
+    input: JobInput,
+    preference: Preference,
+  ): Promise<FastifyReply> {
+    const waitMs = Math.min((preference.waitSeconds ?? 0) * 1000, deps.syncHoldMs)
+    void reply.header('preference-applied', formatPreference(preference, waitMs))
+    if (waitMs === 0) return acceptAndSend(reply, input, deps)
+    const view = await createAndAwait(reply, input, waitMs)
+    if (!view.isTerminal) return sendAccepted(reply, view.job)
+    void reply.header('preference-applied', formatPreference({ ...preference, respondAsync: false }, waitMs))
+    return sendCompletion(reply, view)
+  }
+
+  async function stream(reply: FastifyReply, input: JobInput, call: Call): Promise<FastifyReply> {
+    const { tenant } = input
+    let following = followJob(deps, tenant, input.id)
+    let accepted: Awaited<ReturnType<typeof acceptJob>>
+    try {
+      accepted = await acceptJob(jobs, input)
+    } catch (error) {
+      following.close()
+      throw error
+    }
+    const { kind, id } = accepted
+    if (kind === 'replayed') {
+      void reply.header('idempotent-replayed', 'true')
+      following.close()
+      following = followJob(deps, tenant, id)
+    }
+    const isOwn = kind === 'created' && !call.isBackground
+    return sendStream(reply, deps, { tenant, id, endpoint: call.endpoint, isOwn }, following)
+  }
+
+  async function createAndAwait(reply: FastifyReply, input: JobInput, waitMs: number): Promise<JobView> {
+    const { tenant } = input
+    // The watch stands before the job exists: a fast one could end before anybody listened.
+    let watch = settled.watch(input.id)
+    const hold = holds.hold(reply)
+    try {
+      const { kind, id } = await acceptJob(jobs, input)
+      void reply.header('x-job-id', id)
+      if (kind === 'replayed') {
+        void reply.header('idempotent-replayed', 'true')
+        watch.close()
+        watch = settled.watch(id)
+      }
+      const isFresh = kind === 'created'
+      const wait = { tenant, id, watch, waitMs, signal: hold.signal, isFresh }
+      const view = await awaitOwnJob(jobs, wait)
+      if (!view) throw missingJob(deps.ids, tenant, id)
+      return view
+    } finally {
+      watch.close()
+      hold.release()
+    }
+  }
+
+  return { answer, prepare }
+}
+
+export type Calls = ReturnType<typeof createCalls>
+
+/** @throws {InvalidRequestError} for a stream of what can't be streamed. */
+export function checkStream(endpoint: Endpoint, body: Record<string, unknown>, bodyPath: string): void {
+  if (
+    endpoint.canStream ||
+    body['stream'] === undefined ||
+    body['stream'] === null ||
+    body['stream'] === false
+  )
+    return
+  const message = `${endpoint.path} has no streams: leave \`stream\` out, or set it to false.`
+  throw new InvalidRequestError(message, `${bodyPath}stream`, 'unsupported_stream')
+}
+
+/** What was applied, for `Preference-Applied`. */
+function formatPreference({ respondAsync, waitSeconds }: Preference, waitMs: number): string {
+  const asynchronous = respondAsync ? ['respond-async'] : []
+  const wait = waitSeconds === null ? [] : [`wait=${Math.floor(waitMs / 1000)}`]
+  return [...asynchronous, ...wait].join(', ')
+}

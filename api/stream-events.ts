@@ -1,0 +1,21 @@
+import type { EndpointName } from '../shared/endpoints.ts'
+import type { JobError } from '../shared/schemas/job.ts'
+import { formatSse } from '../shared/sse.ts'
+
+/** A line that says nothing and keeps proxies from taking the connection for dead. No SDK stumbles over it. */
+export const HEARTBEAT = ': the job is under way\n\n'
+
+/**
+ * The event that ends a stream that can't go on, as the SDKs of each endpoint read it: they throw with its message and code.
+ */
+export function errorEvent(endpoint: EndpointName, error: JobError): string {
+  if (endpoint === 'messages') {
+    const type = error.type === 'rate_limit_error' ? error.type : 'api_error'
+    return formatSse({ event: 'error', data: JSON.stringify({ type: 'error', error: { ...error, type } }) })
+  }
+  if (endpoint === 'responses') {
+    const { message, param, code } = error
+    return formatSse({ event: 'error', data: JSON.stringify({ type: 'error', code, message, param }) })
+  }
+  return formatSse({ data: JSON.stringify({ error }) })
+}
