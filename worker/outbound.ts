@@ -30,10 +30,10 @@ const FORBIDDEN_HEADERS = new Set([
 ])
 
 /**
- * The only door out: every request to a provider or a webhook receiver leaves here, and nothing else imports undici.
- * The guard has no switch: it is left out only for a request with `trustedOrigin`, whose base is the operator's own,
- * and those have sockets of their own, so that no guarded request ever travels on an unchecked one. Redirects are
- * answers, never followed. Sockets are pooled by origin, never by credentials; HTTP/1.1 only.
+ * The only door out: every request to a provider, to a webhook receiver, or for a file that a prompt names leaves here, and
+ * nothing else imports undici. The guard has no switch: it is left out only for a request with `trustedOrigin`, whose base is
+ * the operator's own, and those have sockets of their own, so that no guarded request ever travels on an unchecked one.
+ * Redirects are answers, never followed. Sockets are pooled by origin, never by credentials; HTTP/1.1 only.
  */
 export function createOutbound(options: {
   policy: EgressPolicy
@@ -65,27 +65,27 @@ export function createOutbound(options: {
   const guarded = createAgent(policy)
   const trusted = createAgent(null)
 
-  /**
-   * Sends one POST and gives back whatever answer comes, redirects and errors included.
-   * @throws {OutboundError} when no complete answer came; its message holds no URL, address or header.
-   */
-  async function post(request: OutboundRequest): Promise<OutboundResponse> {
+  async function dispatch(method: 'GET' | 'POST', request: OutboundRequest): Promise<OutboundResponse> {
     if (request.signal.aborted) throw new OutboundError('aborted', false, 'The call was given up.')
     const url = request.trustedOrigin ? parseTrusted(request.url) : checkUrl(policy, request.url)
     const headers = checkHeaders(request.headers)
     const agent = request.trustedOrigin ? trusted : guarded
+    const body = method === 'GET' ? null : request.body
     return new Promise((done, fail) => {
       const exchange = new Exchange(request, done, (error) => fail(toOutboundError(error)))
       const { origin, pathname, search } = url
-      agent.dispatch(
-        { origin, path: pathname + search, method: 'POST', headers, body: request.body },
-        exchange,
-      )
+      agent.dispatch({ origin, path: pathname + search, method, headers, body }, exchange)
     })
   }
 
   return {
-    post,
+    /**
+     * Sends one POST and gives back whatever answer comes, redirects and errors included.
+     * @throws {OutboundError} when no complete answer came; its message holds no URL, address or header.
+     */
+    post: (request: OutboundRequest) => dispatch('POST', request),
+    /** The same for a GET: of a file that a prompt names by its address. */
+    get: (request: Omit<OutboundRequest, 'body'>) => dispatch('GET', { ...request, body: '' }),
     /** Closes every socket; calls still open end as `aborted`. */
     async close(): Promise<void> {
       await Promise.all([guarded.destroy(), trusted.destroy()])
