@@ -4,6 +4,7 @@ import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import type { Outbound } from '../outbound.ts'
 import { responses } from '../translation/responses.ts'
 import { translated, type Translation } from '../translation/translation.ts'
+import { createAnthropic } from './anthropic.ts'
 import { createAzure } from './azure.ts'
 import { CALL_LIMITS, type CallLimits } from './openai-call.ts'
 import { ownFault, plainError } from './classify.ts'
@@ -24,7 +25,7 @@ export function createProviders(outbound: Outbound, limits: CallLimits = CALL_LI
   const families: Record<ProviderFamily, Provider> = {
     openai: createOpenai(outbound, limits),
     azure: createAzure(outbound, limits),
-    anthropic: unserved,
+    anthropic: createAnthropic(outbound, limits),
     gemini: unserved,
     vertex: unserved,
     bedrock: unserved,

@@ -1,0 +1,127 @@
+import type { LanguageModelV4FilePart } from '@ai-sdk/provider'
+import { OutboundError } from '../../outbound-error.ts'
+import { readHeader } from '../../header-time.ts'
+import type { Outbound } from '../../outbound.ts'
+import type { ProviderCall } from '../provider.ts'
+import { concreteMediaType, mediaTypeOfName, sniffMediaType } from './media-type.ts'
+import { RequestFault } from './request-fault.ts'
+
+/** As large as the largest file that a provider takes inline; all files of one request together. */
+const FILES_BYTES_MAX = 30 * 1024 * 1024
+const REDIRECTS_MAX = 3
+const CONNECT_MS = 10_000
+
+/** A file as a request names it. */
+export type MediaSource = {
+  /** A data URL, or the address that it is fetched from. */
+  url: string
+  /** What the request says of its type, which may be wrong or `image/*`. */
+  mediaType?: string | undefined
+  filename?: string | undefined
+  /** Where it stands, as `messages[0].content[1]`. */
+  place: string
+}
+
+type FileFields = Pick<LanguageModelV4FilePart, 'data' | 'mediaType' | 'filename'>
+
+/** Turns files of a request into what goes to the provider. */
+export type MediaLoader = (source: MediaSource) => Promise<FileFields>
+
+/**
+ * Makes the loader of one call. What the provider fetches by itself stays an address; all else is fetched here, through the
+ * guarded door whatever base the call has: the address is the client's.
+ * @param options.takesUrl Whether the provider can be given this address.
+ * @throws {RequestFault} by the loader, for a file that can't be had.
+ */
+export function createMediaLoader(
+  outbound: Outbound,
+  { timeoutMs, signal }: Pick<ProviderCall, 'timeoutMs' | 'signal'>,
+  options: { takesUrl: (url: URL, mediaType: string | null) => boolean; startedAt: number },
+): MediaLoader {
+  let restBytes = FILES_BYTES_MAX
+
+  async function get(url: string, place: string) {
+    const leftMs = Math.max(1, Math.round(timeoutMs - (performance.now() - options.startedAt)))
+    const timeouts = {
+      connectMs: Math.min(CONNECT_MS, leftMs),
+      firstByteMs: leftMs,
+      idleMs: leftMs,
+      totalMs: leftMs,
+    }
+    const headers = { accept: '*/*', 'user-agent': 'byok-gateway' }
+    try {
+      return await outbound.get({ url, headers, timeouts, maxResponseBytes: restBytes, signal })
+    } catch (error) {
+      if (!(error instanceof OutboundError) || error.kind === 'aborted') throw error
+      throw new RequestFault(
+        `${place}: the file could not be fetched: ${error.message}`,
+        place,
+        'invalid_image_url',
+      )
+    }
+  }
+
+  async function download({ url, place }: MediaSource) {
+    let at = url
+    for (let hop = 0; hop <= REDIRECTS_MAX; hop += 1) {
+      const { status, headers, body } = await get(at, place)
+      const location = readHeader(headers, 'location')
+      if (status >= 300 && status < 400 && location !== null) {
+        at = URL.parse(location, at)?.href ?? ''
+        continue
+      }
+      if (status !== 200) {
+        const message = `${place}: the file could not be fetched: its server answered ${status}.`
+        throw new RequestFault(message, place, 'invalid_image_url')
+      }
+      restBytes -= body.length
+      return { body, type: readHeader(headers, 'content-type') }
+    }
+    throw new RequestFault(`${place}: the file's address leads on and on.`, place, 'invalid_image_url')
+  }
+
+  return async (source) => {
+    const { url, place, filename } = source
+    const name = filename === undefined ? {} : { filename }
+    if (/^data:/i.test(url)) return { ...readDataUrl(source), ...name }
+    const parsed = URL.parse(url)
+    if (!parsed) throw new RequestFault(`${place} is neither a data URL nor an address.`, place)
+    const said = concreteMediaType(source.mediaType) ?? mediaTypeOfName(filename ?? parsed.pathname)
+    if (options.takesUrl(parsed, said)) {
+      return { data: { type: 'url', url: parsed }, mediaType: said ?? topLevelOf(source), ...name }
+    }
+    const { body, type } = await download(source)
+    const mediaType = sniffMediaType(body) ?? concreteMediaType(type) ?? said
+    if (mediaType === null) throw new RequestFault(`${place}: the type of the file can't be told.`, place)
+    return { data: { type: 'data', data: body.toString('base64') }, mediaType, ...name }
+  }
+}
+
+/** `image` of `image/*`, for providers that look themselves. */
+function topLevelOf({ mediaType }: MediaSource): string {
+  return mediaType?.split('/')[0] ?? 'image'
+}
+
+/** A data URL (RFC 2397). What its first bytes say wins: clients write `image/jpeg` before all there is. */
+function readDataUrl({ url, mediaType, filename, place }: MediaSource): FileFields {
+  const comma = url.indexOf(',')
+  const head = url.slice('data:'.length, Math.max(comma, 0))
+  if (comma === -1) throw new RequestFault(`${place} is no data URL: it has no comma.`, place)
+  const data = /;\s*base64$/i.test(head) ? url.slice(comma + 1) : encodeText(url.slice(comma + 1), place)
+  const start = Buffer.from(data.slice(0, 64), 'base64')
+  const type =
+    sniffMediaType(start) ??
+    concreteMediaType(head) ??
+    concreteMediaType(mediaType) ??
+    mediaTypeOfName(filename ?? '')
+  if (type === null) throw new RequestFault(`${place}: the type of the file can't be told.`, place)
+  return { data: { type: 'data', data }, mediaType: type }
+}
+
+function encodeText(text: string, place: string): string {
+  try {
+    return Buffer.from(decodeURIComponent(text)).toString('base64')
+  } catch {
+    throw new RequestFault(`${place} is no data URL: it is not percent-encoded.`, place)
+  }
+}
