@@ -33,6 +33,13 @@ export type Answer =
       delayMs?: number
       until?: Promise<void>
     }
+  /** Server-sent events, one after the other; a promise among them is waited for. `cut` breaks the connection after them. */
+  | {
+      kind: 'stream'
+      events: readonly (string | Promise<void>)[]
+      isCut?: boolean
+      headers?: Record<string, string>
+    }
   /** Never answers; the request stays open until the caller leaves. */
   | { kind: 'hang' }
   /** Sends the head and half a body, then breaks the connection. */
@@ -58,6 +65,28 @@ export function completion(
       choices: [{ index: 0, message: { role: 'assistant', content: text }, finish_reason: 'stop' }],
       usage,
     },
+  }
+}
+
+/** A chat completion's stream: a chunk for each text, a last one with the reason, and usage when it was asked for. */
+export function chunks(...texts: readonly (string | Promise<void>)[]) {
+  const chunk = (delta: object, finish: string | null) => ({
+    id: 'chatcmpl-test',
+    object: 'chat.completion.chunk',
+    created: 1_700_000_000,
+    model: 'test-model',
+    choices: [{ index: 0, delta, finish_reason: finish }],
+  })
+  const event = (data: object) => `data: ${JSON.stringify(data)}\n\n`
+  const events = texts.map((text) =>
+    typeof text === 'string' ? event(chunk({ content: text }, null)) : text,
+  )
+  const usage = { prompt_tokens: 7, completion_tokens: 5, total_tokens: 12 }
+  const last =
+    event(chunk({}, 'stop')) + event({ ...chunk({}, null), choices: [], usage }) + 'data: [DONE]\n\n'
+  return {
+    kind: 'stream' as const,
+    events: [event(chunk({ role: 'assistant', content: '' }, null)), ...events, last],
   }
 }
 
@@ -175,10 +204,33 @@ async function play(answer: Answer, entry: LedgerEntry, response: ServerResponse
     response.once('close', () => clearInterval(timer))
     return
   }
+  if (answer.kind === 'stream') {
+    await playEvents(answer, entry, response)
+    return
+  }
   if (answer.delayMs) await pause(answer.delayMs)
   if (answer.until) await answer.until
   if (response.destroyed) return
   const headers = { 'content-type': 'application/json', 'x-request-id': `up-${entry.number}` }
   response.writeHead(answer.status, { ...headers, ...answer.headers })
   response.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body))
+}
+
+async function playEvents(
+  { events, isCut, headers }: Extract<Answer, { kind: 'stream' }>,
+  entry: LedgerEntry,
+  response: ServerResponse,
+): Promise<void> {
+  response.writeHead(200, {
+    'content-type': 'text/event-stream',
+    'x-request-id': `up-${entry.number}`,
+    ...headers,
+  })
+  for (const event of events) {
+    if (typeof event !== 'string') await event
+    else if (!response.destroyed) await new Promise((sent) => response.write(event, sent))
+  }
+  if (!isCut) return void response.end()
+  entry.outcome = 'cut'
+  response.destroy()
 }
