@@ -1,6 +1,8 @@
-import type { Connection } from './connection.ts'
+import { withDefaults, type Connection } from './connection.ts'
 import { bundleFrom } from './deployments.ts'
 import { invalid, isObject } from './notes.ts'
+import { AUTH_FIELDS, isPlace, movedBase, namesOf, type Auth } from './provider-auth.ts'
+import { findProvider } from './provider-catalog.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
 import { UrlPatternError, compileUrlPattern } from './url-pattern.ts'
 
@@ -61,9 +63,17 @@ function isAllowed(optIns: readonly OptIn[], given: Connection, name: string): b
   if (BASES.includes(name)) {
     return bases.some(({ matches }) => matches === null || (given.apiBase !== null && matches(given.apiBase)))
   }
-  if (optIns.some((optIn) => optIn.name === name)) return true
+  if (optIns.some((optIn) => sameField(optIn.name, name))) return true
   // Leave to bring a base is leave to bring the key for it: the operator's key never goes there.
   return bases.length > 0 && (name === 'api_key' || name === 'azure_ad_token')
+}
+
+/** `vertex_ai_location` opens `vertex_location`, and the other way round. */
+function sameField(left: string, right: string): boolean {
+  return (
+    left === right ||
+    AUTH_FIELDS.some((field) => [left, right].every((name) => namesOf(field).includes(name)))
+  )
 }
 
 /**
@@ -72,12 +82,13 @@ function isAllowed(optIns: readonly OptIn[], given: Connection, name: string): b
  */
 export function withClientKey(listed: CredentialBundle, given: Connection): CredentialBundle {
   const isOwnBase = given.apiBase !== null
-  const connection: Connection = {
-    ...given,
-    apiBase: given.apiBase ?? listed.api_base,
-    apiVersion: given.apiVersion ?? listed.api_version,
-  }
-  const isOperatorBase = listed.trusted_base && !isOwnBase
+  const auth = isOwnBase ? given.auth : { ...regionsOf(listed), ...given.auth }
+  const base = baseFor(listed, { ...given, auth })
+  const apiVersion = given.apiVersion ?? listed.api_version
+  const merged: Connection = { ...given, auth, apiBase: base, apiVersion }
+  const provider = findProvider(listed.provider)
+  const connection = provider ? withDefaults(merged, provider, listed.model) : merged
+  const isOperatorBase = listed.trusted_base && !isOwnBase && base === listed.api_base
   const bundle = bundleFrom(connection, listed.provider, listed.model, isOperatorBase)
   if (isOwnBase) return bundle
   bundle.params = listed.params
@@ -88,6 +99,23 @@ export function withClientKey(listed: CredentialBundle, given: Connection): Cred
   return bundle
 }
 
+/** Where a listed deployment is called, a project left out: that belongs to whom the key belongs. */
+function regionsOf({ auth = {} }: CredentialBundle): Auth {
+  return Object.fromEntries(
+    Object.entries(auth).filter(([field]) => isPlace(field) && field !== 'vertex_project'),
+  )
+}
+
+/** The base of a listed deployment beside what a client gives. */
+export function baseFor(
+  listed: CredentialBundle,
+  given: Pick<Connection, 'apiBase' | 'auth'>,
+): string | null {
+  const provider = findProvider(listed.provider)
+  if (given.apiBase !== null || !provider) return given.apiBase ?? listed.api_base
+  return movedBase(provider, listed, { ...listed.auth, ...given.auth })
+}
+
 /** Nothing given: what goes with a job beside an operator's deployment that is called as it stands. */
 export const BARE: Connection = {
   apiKey: null,
@@ -95,6 +123,7 @@ export const BARE: Connection = {
   apiBase: null,
   apiVersion: null,
   organization: null,
+  auth: {},
 }
 
 /**
@@ -102,6 +131,7 @@ export const BARE: Connection = {
  * the operator is ever in Redis.
  */
 export function withOperatorKey(operator: CredentialBundle, given: Connection): CredentialBundle {
-  const overrides = { ...BARE, apiVersion: given.apiVersion, organization: given.organization }
+  const { apiVersion, organization, auth } = given
+  const overrides = { ...BARE, apiVersion, organization, auth }
   return bundleFrom(overrides, operator.provider, operator.model, true)
 }

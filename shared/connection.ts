@@ -1,9 +1,11 @@
+import { readSecret, readText } from './credential-text.ts'
 import type { EgressPolicy } from './egress.ts'
 import { invalid } from './notes.ts'
+import { completeAuth, missingOf, readAuth, usualBase, type Auth } from './provider-auth.ts'
 import type { ProviderEntry } from './provider-catalog.ts'
-import { AZURE_API_VERSION } from './provider-catalog.ts'
-import { isFilePath, isForbiddenHeader, refuseReferences } from './refused-keys.ts'
-import { PROVIDER_SECRETS } from './schemas/field-names.ts'
+import { AZURE_API_VERSION, unservedReason } from './provider-catalog.ts'
+import { isFilePath, isForbiddenHeader } from './refused-keys.ts'
+import type { CredentialBundle } from './schemas/plan.ts'
 
 /** Whose word an address is: a client's is checked, the operator's is taken as it stands in his file. */
 export type Trust =
@@ -18,54 +20,38 @@ export type Connection = {
   apiBase: string | null
   apiVersion: string | null
   organization: string | null
+  /** What else it has by LiteLLM's names, each in one form. */
+  auth: Auth
 }
 
-const SECRET = /^[\x21-\x7e]+$/
-const SECRET_CHARACTERS_MAX = 16_384
 const VERSION = /^[A-Za-z0-9._-]{1,64}$/
 const HEADER_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}$/
 const HEADER_VALUE = /^[\x20-\x7e\t]{0,4096}$/
 const HEADERS_MAX = 32
 
 /**
- * Reads key, base, version and organization from a set of fields and checks each. `prefix` is the JSON path of the
- * fields, with a dot at its end, or empty at the root.
+ * Reads key, base, version, organization and the named fields of `auth` from a set of fields and checks each. `prefix` is
+ * the JSON path of the fields, with a dot at its end, or empty at the root.
  * @throws {InvalidRequestError} with the field's path; a credential is never repeated.
  */
-export function readConnection(fields: Record<string, unknown>, prefix: string, trust: Trust): Connection {
-  const apiVersion = text(fields, 'api_version', prefix)
+export function readConnection(
+  fields: Record<string, unknown>,
+  prefix: string,
+  trust: Trust,
+  authFields: readonly string[],
+): Connection {
+  const apiVersion = readText(fields, 'api_version', prefix)
   if (apiVersion !== null && !VERSION.test(apiVersion)) {
     throw invalid(`${prefix}api_version`, 'must be a version such as "2024-10-21".')
   }
   return {
-    apiKey: secret(fields, 'api_key', prefix),
-    azureAdToken: secret(fields, 'azure_ad_token', prefix),
+    apiKey: readSecret(fields, 'api_key', prefix),
+    azureAdToken: readSecret(fields, 'azure_ad_token', prefix),
     apiBase: readBase(fields, prefix, trust),
     apiVersion,
-    organization: secret(fields, 'organization', prefix),
+    organization: readSecret(fields, 'organization', prefix),
+    auth: readAuth(fields, prefix, authFields),
   }
-}
-
-function text(fields: Record<string, unknown>, name: string, prefix: string): string | null {
-  const value = fields[name]
-  if (value === undefined || value === null) return null
-  const path = `${prefix}${name}`
-  if (typeof value !== 'string') throw invalid(path, 'must be a string.')
-  // Taken for absent, an empty variable would let the call go out with another key or to another base than meant.
-  if (value.trim() === '') throw invalid(path, 'is empty. Give a value or leave it out.')
-  refuseReferences(value, path)
-  return value
-}
-
-function secret(fields: Record<string, unknown>, name: string, prefix: string): string | null {
-  const value = text(fields, name, prefix)
-  if (value === null) return null
-  const path = `${prefix}${name}`
-  if (!SECRET.test(value)) {
-    throw invalid(path, 'must be printable ASCII without spaces or line breaks; check how it was copied.')
-  }
-  if (value.length > SECRET_CHARACTERS_MAX) throw invalid(path, 'is too long to be a credential.')
-  return value
 }
 
 function readBase(fields: Record<string, unknown>, prefix: string, trust: Trust): string | null {
@@ -78,7 +64,7 @@ function readBase(fields: Record<string, unknown>, prefix: string, trust: Trust)
 }
 
 function readUrl(fields: Record<string, unknown>, name: string, prefix: string, trust: Trust): string | null {
-  const value = text(fields, name, prefix)
+  const value = readText(fields, name, prefix)
   if (value === null) return null
   const path = `${prefix}${name}`
   if (trust.kind === 'client') {
@@ -112,33 +98,23 @@ export function refuseFilePaths(fields: Record<string, unknown>, prefix: string)
 }
 
 /**
- * Refuses secrets of other providers: they would be sent to one that has no use for them.
- * @throws {InvalidRequestError} with the field's path.
+ * The connection with what the provider adds to it: its default base, or the one that a region or account makes, the
+ * Azure version, a service account's project. Null where the provider has none.
  */
-export function refuseForeignSecrets(
-  fields: Record<string, unknown>,
-  provider: ProviderEntry,
-  prefix: string,
-): void {
-  for (const name of PROVIDER_SECRETS) {
-    if (fields[name] === undefined || fields[name] === null) continue
-    if (name === 'azure_ad_token' && provider.family === 'azure') continue
-    const advice =
-      provider.family === 'azure' ? 'Use `api_key` or `azure_ad_token`.' : 'Use `api_key`, or remove it.'
-    throw invalid(
-      `${prefix}${name}`,
-      `is no credential that provider "${provider.name}" takes here. ${advice}`,
-    )
+export function withDefaults(connection: Connection, provider: ProviderEntry, model: string): Connection {
+  const auth = completeAuth(connection.auth, provider, model)
+  return {
+    ...connection,
+    auth,
+    apiBase: completeBase(connection.apiBase, provider) ?? usualBase(provider, auth),
+    apiVersion: provider.family === 'azure' ? (connection.apiVersion ?? AZURE_API_VERSION) : null,
   }
 }
 
-/** The connection with the provider's defaults filled in; null where the provider has none. */
-export function withDefaults(connection: Connection, provider: ProviderEntry): Connection {
-  return {
-    ...connection,
-    apiBase: connection.apiBase ?? provider.defaultBase,
-    apiVersion: provider.family === 'azure' ? (connection.apiVersion ?? AZURE_API_VERSION) : null,
-  }
+/** LiteLLM's users give some servers by their origin alone. */
+function completeBase(base: string | null, { basePath }: ProviderEntry): string | null {
+  if (base === null || basePath === null) return base
+  return URL.parse(base)?.pathname === '/' && !base.includes('?') ? base + basePath : base
 }
 
 /**
@@ -146,20 +122,37 @@ export function withDefaults(connection: Connection, provider: ProviderEntry): C
  * @throws {InvalidRequestError} naming what is missing.
  */
 export function requireComplete(connection: Connection, provider: ProviderEntry, prefix: string): void {
-  if (provider.family === 'unserved') {
-    throw invalid(
-      `${prefix}model`,
-      `names provider "${provider.name}", which this gateway does not serve yet.`,
-    )
-  }
-  if (connection.apiBase === null) {
-    throw invalid(`${prefix}api_base`, `is needed: provider "${provider.name}" has no default base.`)
-  }
-  if (connection.apiKey === null && connection.azureAdToken === null && !provider.isKeyOptional) {
-    throw invalid(
-      `${prefix}api_key`,
-      `is needed: the gateway adds no key of its own to a client's deployment.`,
-    )
+  if (provider.family === 'unserved') throw invalid(`${prefix}model`, `names ${unservedReason(provider)}`)
+  const missing = missingOf(connection, provider)
+  if (missing) throw invalid(`${prefix}${missing.field}`, missing.what)
+}
+
+/**
+ * Checks a base that a client's region or account made, as one that he gave: before anything is stored.
+ * @throws {InvalidRequestError} with the place's path.
+ */
+export function checkMadeBase(
+  { apiBase, auth }: Pick<Connection, 'apiBase' | 'auth'>,
+  provider: ProviderEntry,
+  prefix: string,
+  trust: Trust,
+): void {
+  const { placeBase, isPlacePrivate } = provider
+  if (trust.kind !== 'client' || apiBase === null || !placeBase || apiBase !== usualBase(provider, auth))
+    return
+  const allowedHosts = isPlacePrivate ? trust.allowedHosts : null
+  trust.egress.checkUrl(apiBase, `${prefix}${placeBase.field}`, { allowedHosts })
+}
+
+/** What a bundle was made of. */
+export function connectionOf(bundle: CredentialBundle): Connection {
+  return {
+    apiKey: bundle.api_key,
+    azureAdToken: bundle.azure_ad_token,
+    apiBase: bundle.api_base,
+    apiVersion: bundle.api_version,
+    organization: bundle.organization,
+    auth: bundle.auth ?? {},
   }
 }
 

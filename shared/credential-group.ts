@@ -1,16 +1,17 @@
-import { firstRefused, withClientKey, withOperatorKey } from './clientside-auth.ts'
+import { baseFor, firstRefused, withClientKey, withOperatorKey } from './clientside-auth.ts'
 import type { Connection } from './connection.ts'
 import {
+  checkMadeBase,
+  connectionOf,
   readConnection,
   readHeaders,
   refuseFilePaths,
-  refuseForeignSecrets,
   requireComplete,
   withDefaults,
 } from './connection.ts'
 import type { Filter } from './deployment-filters.ts'
 import type { Deployment } from './deployments.ts'
-import { OPERATOR, bundleFrom, concreteBundle } from './deployments.ts'
+import { OPERATOR, bundleFrom, concreteBundle, regionOf } from './deployments.ts'
 import type { Mock } from './mock-switches.ts'
 import { isMocked, mockOf, refuseMocks } from './mock-switches.ts'
 import type { NameMatch } from './model-names.ts'
@@ -21,7 +22,8 @@ import type { PlanContext } from './plan-context.ts'
 import type { Group, Member, Planned } from './plan-groups.ts'
 import { createGroups } from './plan-groups.ts'
 import { refuseHeaders } from './plan-hops.ts'
-import type { ResolvedModel } from './provider-catalog.ts'
+import { AUTH_FIELDS, hasCredential, missingOf, refuseForeignSecrets } from './provider-auth.ts'
+import type { ProviderEntry, ResolvedModel } from './provider-catalog.ts'
 import { findProvider, resolveModel } from './provider-catalog.ts'
 import { readRouter } from './router-settings.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
@@ -63,19 +65,27 @@ export function credentialGroup(asked: PlanContext): CredentialGroup {
  * Reads the credentials of a request.
  * @throws {InvalidRequestError} with the field's path.
  */
-export function readGiven({ split: { credentials }, trust }: PlanContext): Connection {
-  const given = readConnection(credentials, '', trust)
+export function readGiven(asked: PlanContext): Connection {
+  const { credentials } = asked.split
   refuseFilePaths(credentials, '')
-  if (given.apiBase !== null && !hasKey(given)) {
+  const given = readConnection(credentials, '', asked.trust, AUTH_FIELDS)
+  if (given.apiBase !== null && !hasKey(given) && !isKeyless(asked, given)) {
     const field = credentials['api_base'] === undefined ? 'base_url' : 'api_base'
     throw invalid(field, 'needs its own `api_key`: no key that stands elsewhere goes to this address.')
   }
   return given
 }
 
-/** Whether a key of its own is among what was given. */
-export function hasKey({ apiKey, azureAdToken }: Connection): boolean {
-  return apiKey !== null || azureAdToken !== null
+/** Whether a key of its own is among what was given: a region or account is none. */
+export function hasKey(given: Connection): boolean {
+  return hasCredential(given)
+}
+
+/** A base of somebody's own server that takes no key, asked for by nobody's list. */
+function isKeyless(asked: PlanContext, given: Connection): boolean {
+  const match = asked.operator.names.find(asked.model)
+  const resolved = resolve(asked, given)
+  return (!match || isCatchAll(match)) && resolved.kind === 'resolved' && resolved.provider.isKeyOptional
 }
 
 /** Provider and model of a name, by what stands beside it. */
@@ -94,10 +104,10 @@ export function isCatchAll({ how, pattern }: NameMatch<Deployment>): boolean {
 
 /** Whether credentials are enough to call a model at its provider. */
 export function isComplete(resolved: ResolvedModel, given: Connection): boolean {
-  if (resolved.kind === 'unresolved') return false
-  const { provider } = resolved
-  if (provider.family === 'unserved' || (given.apiBase ?? provider.defaultBase) === null) return false
-  return given.apiKey !== null || (provider.family === 'azure' && given.azureAdToken !== null)
+  if (resolved.kind === 'unresolved' || resolved.provider.family === 'unserved') return false
+  const { provider, model } = resolved
+  const isOwn = hasKey(given) || (provider.isKeyOptional && given.apiBase !== null)
+  return isOwn && missingOf(withDefaults(given, provider, model), provider) === null
 }
 
 /**
@@ -109,10 +119,11 @@ export function aloneGroup(asked: PlanContext, given: Connection): CredentialGro
   const resolved = resolve(asked, given)
   if (resolved.kind === 'unresolved') throw invalid('model', resolved.reason)
   const { provider, model } = resolved
-  const connection = withDefaults(given, provider)
+  const connection = withDefaults(given, provider, model)
   const mock = mockOf(gateway)
+  if (provider.family !== 'unserved') refuseForeignSecrets(credentials, provider, '')
   if (mock === null) requireComplete(connection, provider, '')
-  refuseForeignSecrets(credentials, provider, '')
+  checkMadeBase(connection, provider, '', asked.trust)
   const alone = bundleFrom(connection, provider.name, model, false)
   for (const field of ['default_headers', 'headers', 'extra_headers']) {
     Object.assign(alone.headers, readHeaders(gateway[field], field, asked.trust))
@@ -120,15 +131,13 @@ export function aloneGroup(asked: PlanContext, given: Connection): CredentialGro
   Object.assign(alone, mock)
   const group = groupOfOne(asked, alone)
   const requireLeft = () => {
-    if (group.members().length === 0) throw filterOfOne(asked).refusal([])
+    if (group.members().length === 0) throw filterOfOne(asked).refusal([{ entry: entryOf(asked, alone) }])
   }
   return { group, alone, requireLeft }
 }
 
-/** A group of one deployment that no list has. */
-export function groupOfOne(asked: PlanContext, bundle: CredentialBundle): Group {
-  const { model, ownerId } = asked
-  const entry: Deployment = {
+function entryOf({ model }: PlanContext, bundle: CredentialBundle): Deployment {
+  return {
     group: model,
     writtenModel: model,
     customProvider: undefined,
@@ -136,11 +145,16 @@ export function groupOfOne(asked: PlanContext, bundle: CredentialBundle): Group 
     settings: NO_SETTINGS,
     own: { baseModel: null, maxInputTokens: null, prices: null },
     tags: [],
-    region: null,
+    region: regionOf(bundle),
     infoId: null,
   }
+}
+
+/** A group of one deployment that no list has. */
+export function groupOfOne(asked: PlanContext, bundle: CredentialBundle): Group {
+  const { model, ownerId } = asked
   const member: Member = {
-    entry,
+    entry: entryOf(asked, bundle),
     own: bundle,
     identity: bundle,
     isCompletedByOperator: false,
@@ -169,7 +183,7 @@ function operatorsGroup(
     ownerId: hasKey(given) ? asked.ownerId() : OPERATOR,
     names: asked.operator.names,
     filter: asked.filterOf(asked.operator.router),
-    bundleFor: (_entry, bundle) => planned(bundle, given, mock),
+    bundleFor: (_entry, bundle) => planned(bundle, given, mock, asked),
   })
   const group = groups.of(allowed, asked.model)
   // Made here, so that what is missing is said of the field that should have it.
@@ -211,7 +225,7 @@ export function ofOneAudience<Entry extends Deployment>(
     const bundle = concreteBundle(entry, writtenModel)
     const provider = bundle && findProvider(bundle.provider)
     if (!bundle || !provider) return false
-    const place = JSON.stringify([bundle.provider, given.apiBase ?? bundle.api_base])
+    const place = JSON.stringify([bundle.provider, baseFor(bundle, given)])
     audience ??= place
     if (place !== audience) return false
     refuseForeignSecrets(credentials, provider, '')
@@ -219,11 +233,17 @@ export function ofOneAudience<Entry extends Deployment>(
   })
 }
 
-function planned(bundle: CredentialBundle, given: Connection, mock: Mock | null): Planned | null {
+function planned(
+  bundle: CredentialBundle,
+  given: Connection,
+  mock: Mock | null,
+  { trust }: PlanContext,
+): Planned | null {
   const provider = findProvider(bundle.provider)
   if (!provider) return null
   if (!hasKey(given)) {
     if (!isCallable(bundle)) throw invalid('api_key', 'is needed: the operator has no key for this model.')
+    checkPlaces(bundle, given, provider, trust)
     // Called under the operator's own name: his key has one limit and one pause, whatever a client overrides beside it.
     return mockedByWorker(
       { own: withOperatorKey(bundle, given), identity: bundle, isCompletedByOperator: true },
@@ -231,11 +251,29 @@ function planned(bundle: CredentialBundle, given: Connection, mock: Mock | null)
     )
   }
   const own = { ...withClientKey(bundle, given), ...mock }
-  if (!isMocked(own)) {
-    const connection = { ...given, apiBase: own.api_base, apiVersion: own.api_version }
-    requireComplete(connection, provider, '')
-  }
+  if (!isMocked(own)) requireComplete(connectionOf(own), provider, '')
+  if (!own.trusted_base) checkMadeBase(connectionOf(own), provider, '', trust)
   return { own, identity: own, isCompletedByOperator: false }
+}
+
+/**
+ * Checks the places that a client chose beside the operator's key.
+ * @throws {InvalidRequestError} when they make no address, or that of another customer, to whom the key would be shown.
+ */
+function checkPlaces(
+  bundle: CredentialBundle,
+  given: Connection,
+  provider: ProviderEntry,
+  trust: PlanContext['trust'],
+): void {
+  const apiBase = baseFor(bundle, given)
+  const field = provider.placeBase?.field ?? 'api_base'
+  if (apiBase === null) throw invalid(field, `is no place of provider "${provider.name}".`)
+  if (apiBase === bundle.api_base) return
+  if (provider.isPlacePrivate) {
+    throw invalid(field, 'needs its own `api_key`: no key that stands elsewhere goes to this address.')
+  }
+  checkMadeBase({ apiBase, auth: { ...bundle.auth, ...given.auth } }, provider, '', trust)
 }
 
 /**

@@ -1,10 +1,13 @@
 import type { Deployment } from './deployments.ts'
+import { endpointNamed, type EndpointName } from './endpoints.ts'
 import { InvalidRequestError } from './errors.ts'
+import { isMocked } from './mock-switches.ts'
 import { invalid } from './notes.ts'
+import { findProvider } from './provider-catalog.ts'
 import type { RequestSettings } from './request-settings.ts'
 import type { ActiveRouter } from './router-settings.ts'
 
-/** What a request's tags and region let through. */
+/** What a request's endpoint, tags and region let through. */
 export type Filter = {
   /** Those of a group that may be called. */
   choose: <Member extends { entry: Deployment }>(members: readonly Member[]) => Member[]
@@ -13,19 +16,26 @@ export type Filter = {
 }
 
 /**
- * The filter of one request under one config. Regions always hold: where data may go is not a matter of settings. Tags do
- * where the config says so (`enable_tag_filtering`).
+ * The filter of one request under one config. Who can't answer at its endpoint is left out. Regions always hold: where data
+ * may go is not a matter of settings. Tags do where the config says so (`enable_tag_filtering`).
  */
-export function createFilter(router: ActiveRouter, { tags, region }: RequestSettings): Filter {
+export function createFilter(
+  router: ActiveRouter,
+  { tags, region }: RequestSettings,
+  endpoint: EndpointName = 'chat',
+): Filter {
+  const canServe = ({ entry }: { entry: Deployment }) => isServed(entry, endpoint)
   const inRegion = ({ entry }: { entry: Deployment }) => region === null || isWithin(entry.region, region)
 
   return {
     choose(members) {
-      const reachable = region === null ? [...members] : members.filter(inRegion)
+      const able = members.filter(canServe)
+      const reachable = region === null ? able : able.filter(inRegion)
       return router.filtersTags ? byTags(reachable, tags) : reachable
     },
     refusal(members) {
-      if (!members.some(inRegion)) {
+      if (!members.some(canServe)) return unservedEndpoint(members, endpoint)
+      if (!members.filter(canServe).some(inRegion)) {
         return invalid(
           'allowed_model_region',
           'leaves no deployment of this model: none is known to be there.',
@@ -35,6 +45,26 @@ export function createFilter(router: ActiveRouter, { tags, region }: RequestSett
       return new InvalidRequestError(text, 'tags', 'no_deployment_for_tags')
     },
   }
+}
+
+/** A canned answer needs no provider; what to say of one that is not served at all is said elsewhere. */
+function isServed({ bundle }: Deployment, endpoint: EndpointName): boolean {
+  const provider = findProvider(bundle.provider)
+  if (!provider || provider.family === 'unserved' || isMocked(bundle)) return true
+  return provider.endpoints.includes(endpoint)
+}
+
+function unservedEndpoint(
+  members: readonly { entry: Deployment }[],
+  endpoint: EndpointName,
+): InvalidRequestError {
+  const providers = new Set(members.map(({ entry }) => entry.bundle.provider))
+  const served = [...providers].map((name) => {
+    const paths = findProvider(name)?.endpoints.map((one) => endpointNamed(one).path) ?? []
+    return `provider "${name}" serves ${paths.join(', ')}`
+  })
+  const what = `can't be asked at ${endpointNamed(endpoint).path}: ${served.join('; ')}.`
+  return new InvalidRequestError(`\`model\` ${what}`, 'model', 'unsupported_endpoint')
 }
 
 /** `eu` holds `eu-west-1` and `europe-west1`; a region that is not known is nowhere. */

@@ -1,9 +1,9 @@
 import type { Connection, Trust } from './connection.ts'
 import {
+  checkMadeBase,
   readConnection,
   readHeaders,
   refuseFilePaths,
-  refuseForeignSecrets,
   requireComplete,
   withDefaults,
 } from './connection.ts'
@@ -16,6 +16,7 @@ import { nameFault } from './schemas/model-name.ts'
 import { nearMissOf } from './near-misses.ts'
 import type { Notes } from './notes.ts'
 import { invalid, isObject } from './notes.ts'
+import { moved, namesOf, refuseForeignSecrets } from './provider-auth.ts'
 import type { ProviderEntry } from './provider-catalog.ts'
 import { resolveModel } from './provider-catalog.ts'
 import { isInert, refusalOf } from './refused-keys.ts'
@@ -82,19 +83,25 @@ export function readDeployments(
   }
   const prefix = `${path}.litellm_params.`
   const { provider, model } = readModel(params.model, params, prefix)
+  const bundle = readBundle(params, defaults, { provider, model }, prefix, trust)
   return [
     {
       group: item.model_name,
       writtenModel: params.model,
       customProvider: params.custom_llm_provider,
-      bundle: readBundle(params, defaults, { provider, model }, prefix, trust),
+      bundle,
       settings: readSettings(item, defaults, path, notes),
       own: readOwnFacts(item),
       tags: params.tags ?? [],
-      region: params.region_name ?? null,
+      region: params.region_name ?? regionOf(bundle),
       infoId: item.model_info?.id ?? null,
     },
   ]
+}
+
+/** The region that a deployment is called in by its address. */
+export function regionOf({ auth = {} }: CredentialBundle): string | null {
+  return auth['aws_region_name'] ?? auth['vertex_location'] ?? null
 }
 
 function readModel(written: string, fields: Record<string, unknown>, prefix: string) {
@@ -115,15 +122,16 @@ function readBundle(
   prefix: string,
   trust: Trust,
 ): CredentialBundle {
-  const given = readConnection(params, prefix, trust)
+  const given = readConnection(params, prefix, trust, target.provider.authFields)
   if (trust.kind === 'client') refuseFilePaths(params, prefix)
   const isMocked =
     !isInert(params.mock_response) || params.mock_timeout === true || params.mock_delay !== undefined
-  const connection = withDefaults(given, target.provider)
-  // An operator's deployment may wait for a client's credential, or for its provider to be served.
-  if (!isMocked && trust.kind === 'client') requireComplete(connection, target.provider, prefix)
+  const connection = withDefaults(given, target.provider, target.model)
   if (!isMocked && target.provider.family !== 'unserved')
     refuseForeignSecrets(params, target.provider, prefix)
+  // An operator's deployment may wait for a client's credential, or for its provider to be served.
+  if (!isMocked && trust.kind === 'client') requireComplete(connection, target.provider, prefix)
+  checkMadeBase(connection, target.provider, prefix, trust)
   const bundle = bundleFrom(connection, target.provider.name, target.model, trust.kind === 'operator')
   bundle.headers = {
     ...readHeaders(defaults['extra_headers'], `${prefix}extra_headers`, trust),
@@ -134,7 +142,7 @@ function readBundle(
   bundle.params = {
     ...bodyFields(defaults),
     ...readExtraBody(defaults['extra_body'], `${prefix}extra_body`),
-    ...bodyFields(params),
+    ...bodyFields(params, target.provider.places.flatMap(namesOf)),
     ...readExtraBody(params.extra_body, `${prefix}extra_body`),
   }
   const drop = readDrop({ ...params, drop_params: params.drop_params ?? defaults['drop_params'] })
@@ -163,6 +171,7 @@ export function bundleFrom(
   model: string,
   isOperatorBase: boolean,
 ): CredentialBundle {
+  const { auth } = connection
   return {
     provider,
     model,
@@ -172,16 +181,21 @@ export function bundleFrom(
     api_version: connection.apiVersion,
     organization: connection.organization,
     azure_ad_token: connection.azureAdToken,
+    ...(Object.keys(auth).length > 0 && { auth }),
     headers: {},
     params: {},
   }
 }
 
-function bodyFields(fields: Record<string, unknown>): Record<string, unknown> {
+/** @param places Those that the provider is called with are no parameters of its bodies. */
+function bodyFields(
+  fields: Record<string, unknown>,
+  places: readonly string[] = [],
+): Record<string, unknown> {
   const body: Record<string, unknown> = {}
   for (const name of BODY_FIELDS) {
     const value = fields[name]
-    if (value !== undefined && value !== null) body[name] = value
+    if (value !== undefined && value !== null && !places.includes(name)) body[name] = value
   }
   return body
 }
@@ -235,15 +249,20 @@ export function deploymentIds(
     bundle.api_key,
     bundle.azure_ad_token,
     bundle.organization,
-    Object.entries(bundle.headers).toSorted(([left], [right]) => (left < right ? -1 : 1)),
+    sorted(bundle.headers),
     // Two canned answers are two deployments, as two servers would be.
     bundle.mock_response ?? null,
+    ...(bundle.auth ? [sorted(bundle.auth)] : []),
   ])
   const place = [owner, bundle.provider, bundle.api_base ?? '', bundle.api_version ?? ''] as const
   return {
     id: ids.fingerprint('deployment', ...place, bundle.model, credential),
     keyId: ids.fingerprint('key', ...place, credential),
   }
+}
+
+function sorted(fields: Record<string, string>): [string, string][] {
+  return Object.entries(fields).toSorted(([left], [right]) => (left < right ? -1 : 1))
 }
 
 /**
@@ -264,6 +283,7 @@ export function bundleOf(
     api_version: own?.api_version ?? found.api_version,
     organization: own?.organization ?? found.organization,
   }
+  if (own?.auth) Object.assign(bundle, moved(found, own.auth))
   if (own?.overrides) bundle.overrides = own.overrides
   if (own?.mock_response !== undefined) bundle.mock_response = own.mock_response
   if (own?.mock_timeout !== undefined) bundle.mock_timeout = own.mock_timeout

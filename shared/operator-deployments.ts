@@ -1,11 +1,14 @@
 import { z } from 'zod'
 import type { OptIn } from './clientside-auth.ts'
 import { readOptIns } from './clientside-auth.ts'
+import { connectionOf } from './connection.ts'
 import type { Deployment } from './deployments.ts'
 import { readDeployments } from './deployments.ts'
 import type { Notes } from './notes.ts'
 import { invalid, isObject, jsonPath } from './notes.ts'
-import { findProvider, resolveModel } from './provider-catalog.ts'
+import { missingOf, namesOf } from './provider-auth.ts'
+import type { CredentialSet, ProviderEntry } from './provider-catalog.ts'
+import { findProvider, resolveModel, unservedReason } from './provider-catalog.ts'
 import { isMocked } from './mock-switches.ts'
 import { warnOfMaxRetries } from './router-settings.ts'
 import { REQUEST_FIELDS } from './schemas/field-names.ts'
@@ -95,7 +98,10 @@ function parseItem(value: Record<string, unknown>, path: string): UserDeployment
   throw invalid(jsonPath(path, issue?.path ?? []), `can't be used: ${issue?.message ?? 'it is not valid'}.`)
 }
 
-/** A missing key or base from the environment variables that LiteLLM reads for this provider. */
+/**
+ * What is missing from the environment variables that LiteLLM reads for this provider: one whole credential where the file
+ * has none, its places, its base.
+ */
 function withVariables(params: UserDeployment['litellm_params'], variables: Variables) {
   const resolved = resolveModel(params.model, {
     customProvider: params.custom_llm_provider,
@@ -103,14 +109,28 @@ function withVariables(params: UserDeployment['litellm_params'], variables: Vari
   })
   if (resolved.kind === 'unresolved' || params.mock_response !== undefined) return params
   const { provider } = resolved
+  const { credentials, places, defaultBase, placeBase } = provider
+  const isGiven = (field: string) => namesOf(field).some((name) => params[name] !== undefined)
+  const found = (field: string) => firstOf(variablesOf(provider, field), variables)
   const hasBase = params.api_base !== undefined || params.base_url !== undefined
-  const hasKey = params.api_key !== undefined || params.azure_ad_token !== undefined
   const filled = { ...params }
   // A key of the environment belongs to the provider's usual base: another one in the file needs its own key.
-  if (!hasKey && (!hasBase || provider.defaultBase === null))
-    filled.api_key = firstOf(provider.keyVariables, variables)
+  const isUsual = !hasBase || (defaultBase === null && placeBase === null)
+  if (isUsual && !credentials.flatMap(fieldsOf).some(isGiven)) {
+    const set = credentials.find(({ fields }) => fields.every((field) => found(field) !== undefined))
+    for (const field of set ? fieldsOf(set) : []) filled[field] = found(field)
+  }
+  for (const place of places) if (!isGiven(place)) filled[place] = found(place)
   if (!hasBase) filled.api_base = firstOf(provider.baseVariables, variables)
   return filled
+}
+
+function fieldsOf(set: CredentialSet): string[] {
+  return [...set.fields, ...(set.with ?? [])]
+}
+
+function variablesOf({ keyVariables, authVariables }: ProviderEntry, field: string): readonly string[] {
+  return field === 'api_key' ? keyVariables : (authVariables[field] ?? [])
 }
 
 /** The first of some environment variables that is set. */
@@ -126,17 +146,21 @@ export function firstOf(names: readonly string[], variables: Variables): string 
 export function isCallable(bundle: CredentialBundle): boolean {
   if (isMocked(bundle)) return true
   const provider = findProvider(bundle.provider)
-  if (!provider || provider.family === 'unserved' || bundle.api_base === null) return false
-  return bundle.api_key !== null || bundle.azure_ad_token !== null || provider.isKeyOptional
+  if (!provider || provider.family === 'unserved') return false
+  return missingOf(connectionOf(bundle), provider) === null
 }
 
 function warnOfUnusable(bundle: CredentialBundle, optIns: OptIn[], path: string, notes: Notes): void {
-  if (isCallable(bundle)) return
-  if (findProvider(bundle.provider)?.family === 'unserved') {
-    notes.warnings.push(`${path}: provider "${bundle.provider}" is not served yet; requests to it get a 400.`)
-  } else if (bundle.api_base === null) {
-    throw invalid(`${path}.litellm_params.api_base`, `is needed: "${bundle.provider}" has no default base.`)
-  } else if (optIns.length === 0) {
-    notes.warnings.push(`${path} has no api_key, and clients may not bring one; requests to it get a 400.`)
+  const provider = findProvider(bundle.provider)
+  if (!provider || isCallable(bundle)) return
+  if (provider.family === 'unserved') {
+    notes.warnings.push(`${path} needs ${unservedReason(provider)} Requests to it get a 400.`)
+    return
   }
+  const missing = missingOf(connectionOf(bundle), provider)
+  if (missing?.field === 'api_base') throw invalid(`${path}.litellm_params.api_base`, missing.what)
+  if (optIns.length > 0 || !missing) return
+  notes.warnings.push(
+    `${path} has no ${missing.field}, and clients may not bring one; requests to it get a 400.`,
+  )
 }

@@ -81,9 +81,13 @@ export function createPlanCache({ entriesMax = 1000, charactersMax = CHARACTERS_
 export type PlanCache = ReturnType<typeof createPlanCache>
 
 /** Whether nothing but its key is secret: a list or object (`tools` of an MCP server, say) may carry anything. */
-function isPlain({ headers, params }: CredentialBundle): boolean {
+function isPlain({ headers, params, auth }: CredentialBundle): boolean {
   const values = Object.values(params)
-  return Object.keys(headers).length === 0 && values.every((value) => typeof value !== 'object')
+  return (
+    auth === undefined &&
+    Object.keys(headers).length === 0 &&
+    values.every((value) => typeof value !== 'object')
+  )
 }
 
 function withSecrets(bundle: CredentialBundle, item: unknown): CredentialBundle {

@@ -1,4 +1,5 @@
 import type { Trust } from './connection.ts'
+import type { EndpointName } from './endpoints.ts'
 import type { Ids } from './ids.ts'
 import type { Notes } from './notes.ts'
 import type { OperatorConfig } from './operator-config.ts'
@@ -11,6 +12,8 @@ import type { ActiveRouter } from './router-settings.ts'
 /** One request on its way to a plan; or one of its fallbacks, looked at as a request. */
 export type PlanContext = {
   model: string
+  /** What the body is a request of. */
+  endpoint: EndpointName
   split: SplitRequest
   settings: RequestSettings
   fallbacks: RequestFallbacks

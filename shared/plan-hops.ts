@@ -6,6 +6,7 @@ import type { PlanContext } from './plan-context.ts'
 import type { Group, Member } from './plan-groups.ts'
 import { isInert } from './refused-keys.ts'
 import type { GivenObject } from './request-fallbacks.ts'
+import { takePlaces } from './request-places.ts'
 import { splitRequest } from './request-settings.ts'
 import type { SplitRequest } from './request-settings.ts'
 import { Timeout } from './schemas/user-config.ts'
@@ -39,7 +40,9 @@ const HEADER_FIELDS = ['extra_headers', 'headers', 'default_headers', 'custom_ll
 export function createHops(context: PlanContext, finder: HopFinder): (object: GivenObject) => Group {
   return (object) => {
     const { name, model, path } = { ...object, name: `\u001f${object.path}` }
-    const split = within(path, () => splitHop(object.fields, context.split))
+    const split = within(path, () =>
+      takePlaces(splitHop(object.fields, context.split), model, context.operator),
+    )
     const { timeoutS, streamTimeoutS } = readTimeouts(split.gateway, path, context)
     const hasCredentials = Object.keys(split.credentials).length > 0
     const { model: _model, ...overrides } = split.body

@@ -49,7 +49,8 @@ export function planOfConfig(context: PlanContext): MadePlan {
   // Settings beside the config would have to be part of the key; they are rare, and such a plan is made anew.
   const cache = Object.keys(gateway).length === 1 ? context.cache : null
   if (!cache) return makePlan(context, parseUserConfig(config, text.length)).made
-  const key = context.ids.fingerprint('plan', context.tenant, context.customer ?? '', context.model, text)
+  const { tenant, customer, endpoint, model } = context
+  const key = context.ids.fingerprint('plan', tenant, customer ?? '', endpoint, model, text)
   const known = cache.recall(key, config)
   if (known) {
     context.notes.warnings.push(...known.notes.warnings)

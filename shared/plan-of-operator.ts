@@ -14,7 +14,7 @@ import { createGroups } from './plan-groups.ts'
 import { createHops, refuseHeaders } from './plan-hops.ts'
 import { namesGiven, planTables } from './plan-tables.ts'
 import { credentialGroup, mockedByWorker } from './credential-group.ts'
-import { findProvider } from './provider-catalog.ts'
+import { findProvider, unservedReason } from './provider-catalog.ts'
 import type { Mock } from './mock-switches.ts'
 import { mockOf, refuseMocks } from './mock-switches.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
@@ -84,10 +84,10 @@ function requireAnyCallable(start: NameMatch<OperatorDeployment>): void {
     ({ entry, writtenModel }) => concreteBundle(entry, writtenModel) ?? [],
   )
   if (bundles.length === 0 || bundles.some((bundle) => isCallable(bundle))) return
-  const unserved = bundles.find((bundle) => findProvider(bundle.provider)?.family === 'unserved')
-  if (unserved) {
-    throw invalid('model', `needs provider "${unserved.provider}", which this gateway does not serve yet.`)
-  }
+  const unserved = bundles
+    .map((bundle) => findProvider(bundle.provider))
+    .find((one) => one?.family === 'unserved')
+  if (unserved) throw invalid('model', `needs ${unservedReason(unserved)}`)
   throw invalid('api_key', 'is needed: the operator has no key for this model. Send your own.')
 }
 

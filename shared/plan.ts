@@ -1,5 +1,6 @@
 import { createFilter } from './deployment-filters.ts'
 import type { EgressPolicy } from './egress.ts'
+import type { EndpointName } from './endpoints.ts'
 import { InvalidRequestError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import type { Notes } from './notes.ts'
@@ -11,13 +12,20 @@ import { planOfConfig } from './plan-of-config.ts'
 import { planOfCredentials } from './plan-of-credentials.ts'
 import { modelNotFound, planOfOperator } from './plan-of-operator.ts'
 import { readRequestFallbacks } from './request-fallbacks.ts'
+import { takePlaces } from './request-places.ts'
 import { readRequestSettings, splitRequest } from './request-settings.ts'
 import { nameFault } from './schemas/model-name.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
 
 const MODEL_CHARACTERS_MAX = 512
 
-export type PlanRequest = { body: Record<string, unknown>; tenant: string; customer: string | null }
+export type PlanRequest = {
+  body: Record<string, unknown>
+  tenant: string
+  customer: string | null
+  /** What the body is a request of; a chat completion unless it says otherwise. */
+  endpoint?: EndpointName
+}
 export type PlanDependencies = {
   operator: OperatorConfig
   ids: Ids
@@ -43,17 +51,22 @@ export type ResolvedPlan = {
  */
 export function resolvePlan(request: PlanRequest, dependencies: PlanDependencies): ResolvedPlan {
   const { operator, ids, egress, cache = null } = dependencies
-  const { tenant, customer } = request
+  const { tenant, customer, endpoint = 'chat' } = request
   const { allowedClientHosts } = operator.generalSettings
   const notes: Notes = { warnings: [] }
-  const split = splitRequest(request.body)
+  const written = splitRequest(request.body)
+  const model = readModel(request.body['model'])
+  // Deployments of a config have their own places.
+  const isConfigGiven = written.gateway['user_config'] !== undefined
+  const split = isConfigGiven ? written : takePlaces(written, model, operator)
   const settings = readRequestSettings(split.gateway, notes)
   const context: PlanContext = {
-    model: readModel(request.body['model']),
+    model,
+    endpoint,
     split,
     settings,
     fallbacks: readRequestFallbacks(split.gateway),
-    filterOf: (router) => createFilter(router, settings),
+    filterOf: (router) => createFilter(router, settings, endpoint),
     notes,
     tenant,
     customer,

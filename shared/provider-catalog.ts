@@ -1,181 +1,91 @@
-import { ENDPOINTS, type EndpointName } from './endpoints.ts'
+import type { EndpointName } from './endpoints.ts'
+import { PROVIDER_ROWS, type ProviderRow } from './provider-rows.ts'
 
-/** What the gateway knows of one provider. */
+/** Whose wire form a provider speaks; `unserved` is none that this version knows. */
+export type ProviderFamily = 'openai' | 'azure' | 'anthropic' | 'gemini' | 'vertex' | 'bedrock' | 'unserved'
+
+/** Fields that make one credential together; those of `with` may stand beside them, and nowhere else. */
+export type CredentialSet = { fields: readonly string[]; with?: readonly string[] }
+
+/** What the gateway knows of one provider. Names of fields are LiteLLM's. */
 export type ProviderEntry = {
   name: string
-  /** Whose wire form it speaks; `unserved` is none that this version knows. */
   family: ProviderFamily
   /** What it can be asked for, by itself or by translation. */
   endpoints: readonly EndpointName[]
   /** Those that its API has itself: requests and answers of these pass as they are. */
   native: readonly EndpointName[]
-  /** Credentials and places besides `api_key`, by LiteLLM's names, that it is called with. */
+  /** What it can be called with, the usual way first: each is a whole credential. */
+  credentials: readonly CredentialSet[]
+  /** Regions, projects and accounts it is called with; no credential by themselves. */
+  places: readonly string[]
+  /** Those of them that no call can go without. */
+  needs: readonly string[]
+  /** Credentials and places besides `api_key` and `azure_ad_token`: what a bundle's `auth` may hold. */
   authFields: readonly string[]
-  /** Absolute base without trailing slash; null when every deployment must name its own. */
+  /** Absolute base without trailing slash; null when it has none that is the same for everybody. */
   defaultBase: string | null
+  /** The base that one of its places makes; null from `make` when the text is no such place. */
+  placeBase: { field: string; make: (place: string) => string | null } | null
+  /** The place is a customer's own host: a key never goes to another customer's. */
+  isPlacePrivate: boolean
+  /** What a base that is only an origin is completed with: `/v1` where LiteLLM's users give none. */
+  basePath: string | null
   /** Servers that run without a key, which only an explicit base can reach. */
   isKeyOptional: boolean
   /** Environment variables that hold an operator's key or base, first one set wins. Never read for clients. */
-  keyVariables: string[]
-  baseVariables: string[]
+  keyVariables: readonly string[]
+  baseVariables: readonly string[]
+  /** The same of the fields of `auth` and of `azure_ad_token`. */
+  authVariables: Readonly<Record<string, readonly string[]>>
+  /** Of one that is not served: what can be done. */
+  advice: string | null
 }
-
-export type ProviderFamily = 'openai' | 'azure' | 'anthropic' | 'gemini' | 'vertex' | 'bedrock' | 'unserved'
 
 /** Used for Azure when no `api_version` is given, as LiteLLM does. */
 export const AZURE_API_VERSION = '2025-02-01-preview'
 
-/** By an OpenAI-shaped API all can be had; `responses` and `messages` by way of a chat completion where it lacks them. */
-const OPENAI_SHAPED: readonly EndpointName[] = ENDPOINTS.map(({ name }) => name)
-const OPENAI_NATIVE: readonly EndpointName[] = ['chat', 'completions', 'embeddings', 'moderations']
-const WITH_RESPONSES: readonly EndpointName[] = [...OPENAI_NATIVE, 'responses']
-
-const DEFAULT_BASES: [name: string, defaultBase: string, ...keyVariables: string[]][] = [
-  ['openai', 'https://api.openai.com/v1', 'OPENAI_API_KEY'],
-  ['mistral', 'https://api.mistral.ai/v1', 'MISTRAL_API_KEY'],
-  ['codestral', 'https://codestral.mistral.ai/v1', 'CODESTRAL_API_KEY'],
-  ['groq', 'https://api.groq.com/openai/v1', 'GROQ_API_KEY'],
-  ['deepseek', 'https://api.deepseek.com/beta', 'DEEPSEEK_API_KEY'],
-  ['xai', 'https://api.x.ai/v1', 'XAI_API_KEY'],
-  ['perplexity', 'https://api.perplexity.ai', 'PERPLEXITYAI_API_KEY'],
-  [
-    'together_ai',
-    'https://api.together.xyz/v1',
-    'TOGETHER_API_KEY',
-    'TOGETHER_AI_API_KEY',
-    'TOGETHERAI_API_KEY',
-    'TOGETHER_AI_TOKEN',
-  ],
-  [
-    'fireworks_ai',
-    'https://api.fireworks.ai/inference/v1',
-    'FIREWORKS_API_KEY',
-    'FIREWORKS_AI_API_KEY',
-    'FIREWORKSAI_API_KEY',
-    'FIREWORKS_AI_TOKEN',
-  ],
-  ['openrouter', 'https://openrouter.ai/api/v1', 'OPENROUTER_API_KEY'],
-  ['deepinfra', 'https://api.deepinfra.com/v1/openai', 'DEEPINFRA_API_KEY'],
-  ['anyscale', 'https://api.endpoints.anyscale.com/v1', 'ANYSCALE_API_KEY'],
-  ['nvidia_nim', 'https://integrate.api.nvidia.com/v1', 'NVIDIA_NIM_API_KEY'],
-  ['cerebras', 'https://api.cerebras.ai/v1', 'CEREBRAS_API_KEY'],
-  ['sambanova', 'https://api.sambanova.ai/v1', 'SAMBANOVA_API_KEY'],
-  ['meta_llama', 'https://api.llama.com/compat/v1', 'LLAMA_API_KEY'],
-  ['nebius', 'https://api.studio.nebius.ai/v1', 'NEBIUS_API_KEY'],
-  ['ai21_chat', 'https://api.ai21.com/studio/v1', 'AI21_API_KEY'],
-  ['ai21', 'https://api.ai21.com/studio/v1', 'AI21_API_KEY'],
-  ['volcengine', 'https://ark.cn-beijing.volces.com/api/v3', 'VOLCENGINE_API_KEY'],
-  ['dashscope', 'https://dashscope-intl.aliyuncs.com/compatible-mode/v1', 'DASHSCOPE_API_KEY'],
-  ['moonshot', 'https://api.moonshot.ai/v1', 'MOONSHOT_API_KEY'],
-  ['novita', 'https://api.novita.ai/v3/openai', 'NOVITA_API_KEY'],
-  ['hyperbolic', 'https://api.hyperbolic.xyz/v1', 'HYPERBOLIC_API_KEY'],
-  ['lambda_ai', 'https://api.lambda.ai/v1', 'LAMBDA_API_KEY'],
-  ['featherless_ai', 'https://api.featherless.ai/v1', 'FEATHERLESS_AI_API_KEY'],
-  ['nscale', 'https://inference.api.nscale.com/v1', 'NSCALE_API_KEY'],
-  ['friendliai', 'https://api.friendli.ai/serverless/v1', 'FRIENDLIAI_API_KEY', 'FRIENDLI_TOKEN'],
-  ['galadriel', 'https://api.galadriel.com/v1', 'GALADRIEL_API_KEY'],
-  ['empower', 'https://app.empower.dev/api/v1', 'EMPOWER_API_KEY'],
-  ['v0', 'https://api.v0.dev/v1', 'V0_API_KEY'],
-  ['morph', 'https://api.morphllm.com/v1', 'MORPH_API_KEY'],
-  ['github', 'https://models.inference.ai.azure.com', 'GITHUB_API_KEY'],
-  ['github_copilot', 'https://api.githubcopilot.com', 'GITHUB_COPILOT_TOKEN'],
-]
-
-/** Those of the list above that have OpenAI's Responses API themselves. */
-const HAS_RESPONSES: ReadonlySet<string> = new Set(['openai'])
-
-const UNSERVED = [
-  'anthropic',
-  'anthropic_text',
-  'azure_text',
-  'baseten',
-  'bedrock',
-  'bytez',
-  'clarifai',
-  'cloudflare',
-  'cohere',
-  'cohere_chat',
-  'cometapi',
-  'databricks',
-  'datarobot',
-  'gemini',
-  'gradient_ai',
-  'huggingface',
-  'jina_ai',
-  'oci',
-  'ollama',
-  'ollama_chat',
-  'palm',
-  'predibase',
-  'replicate',
-  'sagemaker',
-  'sagemaker_chat',
-  'sap',
-  'snowflake',
-  'text-completion-openai',
-  'triton',
-  'vertex_ai',
-  'vertex_ai_beta',
-  'voyage',
-  'watsonx',
-  'watsonx_text',
-  'xinference',
-]
+/** Asked of a provider without them by way of a chat completion. */
+const BY_CHAT: readonly EndpointName[] = ['responses', 'messages']
+const BEARER: ProviderEntry['credentials'] = [{ fields: ['api_key'] }]
+/** Fields of a bundle itself; all others stand in its `auth`. */
+const OF_BUNDLE: ReadonlySet<string> = new Set(['api_key', 'azure_ad_token'])
 
 const CATALOG: ReadonlyMap<string, ProviderEntry> = new Map(
-  [
-    ...DEFAULT_BASES.map(([name, defaultBase, ...keyVariables]) =>
-      entry(name, {
-        defaultBase,
-        keyVariables,
-        ...(HAS_RESPONSES.has(name) ? { native: WITH_RESPONSES } : {}),
-      }),
-    ),
-    entry('azure', {
-      family: 'azure',
-      native: WITH_RESPONSES,
-      keyVariables: ['AZURE_API_KEY', 'AZURE_OPENAI_API_KEY'],
-      baseVariables: ['AZURE_API_BASE'],
-    }),
-    entry('azure_ai', { keyVariables: ['AZURE_AI_API_KEY'], baseVariables: ['AZURE_AI_API_BASE'] }),
-    entry('custom_openai', {}),
-    entry('litellm_proxy', {
-      keyVariables: ['LITELLM_PROXY_API_KEY'],
-      baseVariables: ['LITELLM_PROXY_API_BASE'],
-    }),
-    entry('hosted_vllm', {
-      isKeyOptional: true,
-      keyVariables: ['HOSTED_VLLM_API_KEY'],
-      baseVariables: ['HOSTED_VLLM_API_BASE'],
-    }),
-    // Their usual bases are on loopback, which a shared gateway must not offer to clients.
-    entry('lm_studio', {
-      isKeyOptional: true,
-      keyVariables: ['LM_STUDIO_API_KEY'],
-      baseVariables: ['LM_STUDIO_API_BASE'],
-    }),
-    entry('llamafile', {
-      isKeyOptional: true,
-      keyVariables: ['LLAMAFILE_API_KEY'],
-      baseVariables: ['LLAMAFILE_API_BASE'],
-    }),
-    ...UNSERVED.map((name) => entry(name, { family: 'unserved' })),
-  ].map((row) => [row.name, row]),
+  PROVIDER_ROWS.map((row) => [row.name, entryOf(row)]),
 )
 
-function entry(name: string, known: Partial<ProviderEntry>): ProviderEntry {
+function entryOf(row: ProviderRow): ProviderEntry {
+  const { native, credentials = BEARER, places = [] } = row
+  const fields = credentials.flatMap((set) => [...set.fields, ...(set.with ?? [])])
   return {
-    name,
     family: 'openai',
-    endpoints: OPENAI_SHAPED,
-    native: OPENAI_NATIVE,
-    authFields: [],
+    needs: [],
     defaultBase: null,
+    placeBase: null,
+    isPlacePrivate: false,
+    basePath: null,
     isKeyOptional: false,
     keyVariables: [],
     baseVariables: [],
-    ...known,
+    authVariables: {},
+    advice: null,
+    ...row,
+    endpoints: native.includes('chat') ? [...new Set([...native, ...BY_CHAT])] : native,
+    credentials,
+    places,
+    authFields: [...fields.filter((name) => !OF_BUNDLE.has(name)), ...places],
   }
+}
+
+/** Every provider that is known, in the order of the docs. */
+export function allProviders(): ProviderEntry[] {
+  return [...CATALOG.values()]
+}
+
+/** Why a provider can't be called, after its name. */
+export function unservedReason({ name, advice }: ProviderEntry): string {
+  return `provider "${name}", which this gateway does not serve.${advice === null ? '' : ` ${advice}`}`
 }
 
 /** A provider by its LiteLLM name. */
@@ -223,8 +133,17 @@ function named(provider: ProviderEntry, model: string): ResolvedModel {
   return { kind: 'resolved', provider, model: upstreamModel(provider, model) }
 }
 
-/** Fireworks takes short names in LiteLLM's form, its API only full ones. */
-function upstreamModel(provider: ProviderEntry, model: string): string {
-  if (provider.name !== 'fireworks_ai' || model.startsWith('accounts/') || model.includes('#')) return model
-  return `accounts/fireworks/models/${model}`
+/** What a provider itself calls a model that is written in LiteLLM's way. */
+function upstreamModel({ name, family }: ProviderEntry, model: string): string {
+  if (name === 'fireworks_ai') {
+    return model.startsWith('accounts/') || model.includes('#') ? model : `accounts/fireworks/models/${model}`
+  }
+  // LiteLLM's routes: which of Bedrock's APIs, or which rules for parameters. Here there is one.
+  if (family === 'bedrock') return model.replace(/^(?:converse|invoke)\//, '')
+  if (family === 'azure') return model.replace(/^(?:o_series|gpt5_series)\//, '')
+  if (name === 'huggingface') {
+    const [, host, owner, rest] = /^([^/]+)\/([^/]+)\/([^/]+)$/.exec(model) ?? []
+    return host === undefined ? model : `${owner}/${rest}:${host}`
+  }
+  return model
 }

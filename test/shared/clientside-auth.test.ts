@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { firstRefused, readOptIns } from '../../shared/clientside-auth.ts'
+import { BARE, firstRefused, readOptIns } from '../../shared/clientside-auth.ts'
 import { compileUrlPattern } from '../../shared/url-pattern.ts'
 import { ids, operatorOf, planOf, refusalFor, refusalIn } from './plan-support.ts'
 import { OPERATOR, bundleOf } from '../../shared/deployments.ts'
@@ -285,7 +285,7 @@ describe("a client's parameters on an operator's model", () => {
   })
 
   test('an api_key opt-in does not let a base in, whatever its order', () => {
-    const given = { apiKey: 'k', azureAdToken: null, apiBase: base, apiVersion: null, organization: null }
+    const given = { ...BARE, apiKey: 'k', apiBase: base }
     expect(firstRefused(readOptIns(['api_key'], 'p'), given, ['api_key', 'api_base'])).toBe('api_base')
     expect(firstRefused(readOptIns(['api_key'], 'p'), given, ['api_base', 'api_key'])).toBe('api_base')
   })

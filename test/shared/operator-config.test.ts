@@ -141,9 +141,9 @@ unheard_of: 1
   })
 
   test('an unserved provider loads with a warning and is a clear 400', () => {
-    const config = load(oneModel('api_key: k').replace('gpt-4o', 'anthropic/claude'))
-    expect(config.warnings).toEqual([expect.stringContaining('anthropic')])
-    expect(refusalFor({ model: 'house' }, config).message).toContain('anthropic')
+    const config = load(oneModel('api_key: k').replace('gpt-4o', 'replicate/llama'))
+    expect(config.warnings).toEqual([expect.stringContaining('replicate')])
+    expect(refusalFor({ model: 'house' }, config).message).toContain('replicate')
   })
 })
 

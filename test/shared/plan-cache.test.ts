@@ -41,8 +41,21 @@ describe('remembered plans', () => {
     const config = seedConfig()
     const text = JSON.stringify(config)
     resolve(cache, { model: 'user-azure-instance', user_config: config })
-    const key = ids.fingerprint('plan', 'acme', 'c1', 'user-azure-instance', text)
+    const key = ids.fingerprint('plan', 'acme', 'c1', 'chat', 'user-azure-instance', text)
     expect(cache.recall(key, {})?.bundles.map(({ api_key }) => api_key)).toEqual([null, null])
+  })
+
+  test('are none where a deployment has more than a key', () => {
+    const { cache, counts } = countingCache()
+    const signed = {
+      model: 'bedrock/m',
+      aws_access_key_id: 'a',
+      aws_secret_access_key: 'b',
+      aws_region_name: 'us-east-1',
+    }
+    const body = { model: 'mine', user_config: configWith({ api_key: null, ...signed }) }
+    expect(resolve(cache, body)).toEqual(resolve(cache, body))
+    expect(counts.hits).toBe(0)
   })
 
   test("are never another tenant's, customer's, model's or config's", () => {

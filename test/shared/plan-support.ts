@@ -1,4 +1,5 @@
 import { createEgressPolicy } from '../../shared/egress.ts'
+import type { EndpointName } from '../../shared/endpoints.ts'
 import { InvalidRequestError } from '../../shared/errors.ts'
 import { createIds } from '../../shared/ids.ts'
 import type { OperatorConfig } from '../../shared/operator-config.ts'
@@ -18,14 +19,19 @@ export function planOf(
   body: Record<string, unknown>,
   operator: OperatorConfig = operatorOf(),
   tenant = 'acme',
+  endpoint: EndpointName = 'chat',
 ) {
   const full = { messages: [{ role: 'user', content: 'hi' }], ...body }
-  return resolvePlan({ body: full, tenant, customer: null }, { operator, ids, egress })
+  return resolvePlan({ body: full, tenant, customer: null, endpoint }, { operator, ids, egress })
 }
 
 /** The refusal of a body: what a client would be told. */
-export function refusalFor(body: Record<string, unknown>, operator?: OperatorConfig): InvalidRequestError {
-  return refusalIn(() => planOf(body, operator))
+export function refusalFor(
+  body: Record<string, unknown>,
+  operator?: OperatorConfig,
+  endpoint: EndpointName = 'chat',
+): InvalidRequestError {
+  return refusalIn(() => planOf(body, operator, 'acme', endpoint))
 }
 
 /** The InvalidRequestError that a call throws; anything else fails the test. */

@@ -92,7 +92,7 @@ describe('where credentials may come from', () => {
       [{ model: 'gpt-4o', organization: 'org-x' }, 'api_key'],
       [{ model: 'azure/gpt-4o', api_key: 'k' }, 'api_base'],
       [{ model: 'hosted_vllm/m', api_key: 'k' }, 'api_base'],
-      [{ model: 'anthropic/claude', api_key: 'k' }, 'model'],
+      [{ model: 'replicate/llama', api_key: 'k' }, 'model'],
       [{ model: 'meta-llama/m', api_key: 'k' }, 'model'],
       [{ model: 'gpt-4o', api_key: 'k', aws_secret_access_key: 'x' }, 'aws_secret_access_key'],
       [{ model: 'gpt-4o', api_key: 'k', azure_ad_token: 'x' }, 'azure_ad_token'],

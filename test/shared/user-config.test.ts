@@ -99,9 +99,9 @@ describe('a valid user_config', () => {
   })
 
   test('a mocked deployment needs neither key nor a provider we serve', () => {
-    const config = configWith({ model: 'anthropic/claude', api_key: null, mock_response: 'hello' })
+    const config = configWith({ model: 'replicate/llama', api_key: null, mock_response: 'hello' })
     const { bundles } = planOf({ model: 'mine', user_config: config })
-    expect(bundles).toMatchObject([{ provider: 'anthropic', api_key: null, mock_response: 'hello' }])
+    expect(bundles).toMatchObject([{ provider: 'replicate', api_key: null, mock_response: 'hello' }])
   })
 
   test('a list of organizations is one deployment each', () => {
@@ -291,7 +291,7 @@ describe('what is unknown or wrong is refused with its path', () => {
     [`${params}.weight`, configWith({ weight: -1 })],
     [`${params}.model`, configWith({ model: '' })],
     [`${params}.model`, configWith({ model: 'nobody/gpt' })],
-    [`${params}.model`, configWith({ model: 'anthropic/claude' })],
+    [`${params}.model`, configWith({ model: 'replicate/llama' })],
     [`${params}.api_key`, configWith({ api_key: null })],
     [`${params}.api_base`, configWith({ model: 'azure/gpt' })],
     [`${params}.api_base`, configWith({ model: 'hosted_vllm/llama' })],

@@ -214,7 +214,7 @@ test('an address that is not open is refused without a call', async () => {
 })
 
 test('a provider that this version does not speak is sent nothing', async () => {
-  for (const provider of ['anthropic', 'bedrock', 'no-such']) {
+  for (const provider of ['replicate', 'sagemaker', 'no-such']) {
     const outcome = await chat(callOf({ provider, api_base: base() }))
     expect(outcome).toMatchObject({ kind: 'error', error: { class: 'bad_request', isRetryable: false } })
   }

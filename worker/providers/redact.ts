@@ -1,4 +1,5 @@
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
+import { serviceAccountOf } from '../../shared/service-account.ts'
 
 /** Shorter values are placeholders (`none`, `x`), and taking them out would eat ordinary words. */
 const SECRET_CHARACTERS_MIN = 5
@@ -15,9 +16,14 @@ export type Redact = (text: string) => string
  * key (providers echo keys half masked), and user names, passwords and queries of URLs.
  */
 export function createRedact(bundle: CredentialBundle): Redact {
-  const values = [bundle.api_key, bundle.azure_ad_token, ...Object.values(bundle.headers)]
+  const values = [
+    bundle.api_key,
+    bundle.azure_ad_token,
+    ...Object.values(bundle.headers),
+    ...secretsOf(bundle.auth ?? {}),
+  ]
   const secrets = values
-    .filter((value) => value !== null && value.length >= SECRET_CHARACTERS_MIN)
+    .filter((value) => value !== null && value !== undefined && value.length >= SECRET_CHARACTERS_MIN)
     .flatMap((value) => [String(value), encodeURIComponent(String(value))])
     // The longest first: one secret may be part of another.
     .toSorted((a, b) => b.length - a.length)
@@ -30,6 +36,24 @@ export function createRedact(bundle: CredentialBundle): Redact {
       .replaceAll(OTHER_SECRETS, '[redacted]')
       .replaceAll(/\p{Cc}+/gu, ' ')
   }
+}
+
+/** Regions are ordinary words; whose account or project it is concerns nobody else. */
+const REGIONS: ReadonlySet<string> = new Set(['aws_region_name', 'vertex_location', 'azure_scope'])
+
+function secretsOf(auth: Record<string, string>): string[] {
+  const plain = Object.entries(auth).flatMap(([field, value]) => (REGIONS.has(field) ? [] : [value]))
+  const account = serviceAccountOf(auth)
+  if (!account) return plain
+  // A text may quote the key whole, as it stands in JSON, or any line of it.
+  const {
+    private_key: key,
+    private_key_id: keyId = '',
+    client_email: email,
+    project_id: project = '',
+  } = account
+  const lines = key.split('\n').filter((line) => !line.startsWith('-----'))
+  return [...plain, key, JSON.stringify(key).slice(1, -1), ...lines, keyId, email, project]
 }
 
 function stripUrl(text: string): string {
