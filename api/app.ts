@@ -14,6 +14,7 @@ import { addJsonBody } from './plugins/json-body.ts'
 import { addSchemas } from './plugins/schemas.ts'
 import { addAzureRoutes, addCompletionRoutes } from './routes/completions.ts'
 import { addHealthRoutes } from './routes/health.ts'
+import { addJobEventRoutes } from './routes/job-events.ts'
 import { addJobRoutes } from './routes/jobs.ts'
 import { addModelRoutes } from './routes/models.ts'
 import { addPlanRoute, type PlanDeps } from './routes/plan.ts'
@@ -86,6 +87,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
         addAuth(scope, deps.keyCache, deps.masterKey)
         addCompletionRoutes(scope, calls)
         addJobRoutes(scope, deps)
+        addJobEventRoutes(scope, deps)
         addPlanRoute(scope, deps)
         addModelRoutes(scope, operatorModelNames(deps.operator))
         addWebhookSecretRoute(scope, deps.idSecret)

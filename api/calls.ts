@@ -4,9 +4,10 @@ import { InvalidRequestError, SyncWaitExceededError } from '../shared/errors.ts'
 import type { JobInput, JobView } from '../shared/jobs.ts'
 import type { CompletionBody } from '../shared/schemas/completion.ts'
 import { acceptAndSend, acceptJob } from './acceptance.ts'
+import { followJob } from './following.ts'
 import { missingJob, sendAccepted, sendCompletion } from './job-replies.ts'
 import { parsePrefer, type Preference } from './prefer.ts'
-import { followJob, sendStream, type StreamingDeps } from './streaming.ts'
+import { sendStream, type StreamingDeps } from './streaming.ts'
 import { prepareJob, type SubmissionDeps } from './submission.ts'
 import { awaitOwnJob } from './waiting.ts'
 
@@ -75,7 +76,7 @@ export function createCalls(deps: CallDeps) {
 
   async function stream(reply: FastifyReply, input: JobInput, call: Call): Promise<FastifyReply> {
     const { tenant } = input
-    let following = followJob(deps, tenant, input.id)
+    let following = followJob(deps, { tenant, id: input.id, isNew: true })
     let accepted: Awaited<ReturnType<typeof acceptJob>>
     try {
       accepted = await acceptJob(jobs, input)
@@ -87,7 +88,7 @@ export function createCalls(deps: CallDeps) {
     if (kind === 'replayed') {
       void reply.header('idempotent-replayed', 'true')
       following.close()
-      following = followJob(deps, tenant, id)
+      following = followJob(deps, { tenant, id, isNew: false })
     }
     const isOwn = kind === 'created' && !call.isBackground
     return sendStream(reply, deps, { tenant, id, endpoint: call.endpoint, isOwn }, following)

@@ -1,3 +1,4 @@
+import type { FastifyReply } from 'fastify'
 import type { EndpointName } from '../shared/endpoints.ts'
 import type { JobError } from '../shared/schemas/job.ts'
 import { formatSse } from '../shared/sse.ts'
@@ -18,4 +19,12 @@ export function errorEvent(endpoint: EndpointName, error: JobError): string {
     return formatSse({ event: 'error', data: JSON.stringify({ type: 'error', code, message, param }) })
   }
   return formatSse({ data: JSON.stringify({ error }) })
+}
+
+/** The headers of a stream that no proxy keeps, changes or waits for the end of. */
+export function startEventStream(reply: FastifyReply): void {
+  void reply
+    .type('text/event-stream; charset=utf-8')
+    .header('cache-control', 'no-cache, no-transform')
+    .header('x-accel-buffering', 'no')
 }

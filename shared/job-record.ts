@@ -143,11 +143,16 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     error: error && (JSON.parse(error.toString()) as JobError),
     metadata: meta.metadata,
     warnings: [...meta.warnings, ...warned],
-    urls: { self: `/v1/jobs/${id}`, result: `/v1/jobs/${id}/result`, cancel: `/v1/jobs/${id}/cancel` },
+    urls: urlsOf(id),
   }
   const answer = text('answer')
   const facts = answer === null ? null : (JSON.parse(answer) as AnswerFacts)
   return { job, tenant, mode: meta.mode, isTerminal, result, facts }
+}
+
+function urlsOf(id: string): Job['urls'] {
+  const self = `/v1/jobs/${id}`
+  return { self, result: `${self}/result`, events: `${self}/events`, cancel: `${self}/cancel` }
 }
 
 // A call that was in flight when its job ended by other hands: nobody knows how it went.

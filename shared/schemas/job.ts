@@ -104,7 +104,7 @@ export const Job = z.object({
   metadata: z.record(z.string(), z.string()),
   /** What was clamped, ignored or may surprise. */
   warnings: z.array(z.string()),
-  urls: z.object({ self: z.string(), result: z.string(), cancel: z.string() }),
+  urls: z.object({ self: z.string(), result: z.string(), events: z.string(), cancel: z.string() }),
 })
 export type Job = z.infer<typeof Job>
 

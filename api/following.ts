@@ -1,0 +1,80 @@
+import type { JobView, Jobs } from '../shared/jobs.ts'
+import { isRedisOutage } from '../shared/redis-check.ts'
+import type { SettledListener } from '../shared/settled.ts'
+import type { StreamListener } from '../shared/stream-listener.ts'
+
+// A message can be lost with its connection; whoever waits looks again by himself.
+const REREAD_MS = 2_000
+
+export type FollowDeps = { jobs: Jobs; settled: SettledListener; streams: StreamListener }
+
+/** What can come next of a job that is followed: pieces of its answer, its end, or nothing in time. `gone`: it is no more. */
+export type Next =
+  | { kind: 'pieces'; bytes: Buffer; number: number }
+  | { kind: 'ended'; view: JobView }
+  | { kind: 'quiet' | 'gone' }
+
+/**
+ * Follows a job and the stream of its answer from behind piece `after` on. The caller closes it.
+ * @param job `isNew`: it is made only now, so that its first piece is heard at once; else it is read first.
+ */
+export function followJob(
+  { jobs, settled, streams }: FollowDeps,
+  { tenant, id, isNew, after = 0 }: { tenant: string; id: string; isNew: boolean; after?: number },
+) {
+  const tail = streams.open(tenant, id, after)
+  let view: JobView | null = null
+  let isFirst = true
+  let mayHaveEnded = !isNew
+  let lookedAt = performance.now()
+  const stopListening = settled.onEnd(id, () => {
+    mayHaveEnded = true
+    tail.ring()
+  })
+
+  /** The next pieces, or the end behind them. Null: neither yet. */
+  async function look(): Promise<Next | null> {
+    // Before the pieces: all those of an ended job are there.
+    if (mayHaveEnded || performance.now() - lookedAt >= REREAD_MS) {
+      lookedAt = performance.now()
+      view = await jobs.read(tenant, id)
+      mayHaveEnded = view?.isTerminal === true
+      if (!view) return { kind: 'gone' }
+    }
+    const pieces = await tail.take()
+    const last = pieces.at(-1)
+    if (last) {
+      // Its end is still to be told.
+      if (mayHaveEnded) tail.ring()
+      return { kind: 'pieces', bytes: Buffer.concat(pieces.map(({ bytes }) => bytes)), number: last.number }
+    }
+    return mayHaveEnded && view?.isTerminal ? { kind: 'ended', view } : null
+  }
+
+  return {
+    /** What comes next, at the latest after `waitMs`. While Redis is away nothing comes; it is asked again. */
+    async next(waitMs: number, signal: AbortSignal): Promise<Next> {
+      const untilMs = performance.now() + waitMs
+      for (;;) {
+        const leftMs = untilMs - performance.now()
+        if (!isFirst) await tail.wait(Math.min(REREAD_MS, Math.max(0, leftMs)), signal)
+        isFirst = false
+        try {
+          const next = await look()
+          if (next) return next
+        } catch (error) {
+          if (!isRedisOutage(error)) throw error
+        }
+        if (signal.aborted || performance.now() >= untilMs) return { kind: 'quiet' }
+      }
+    },
+    /** The job as it was read last; null before it was. */
+    view: () => view,
+    close() {
+      stopListening()
+      tail.close()
+    },
+  }
+}
+
+export type Following = ReturnType<typeof followJob>

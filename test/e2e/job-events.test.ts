@@ -1,0 +1,132 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { eventually, gate } from '../support/eventually.ts'
+import { startGateway, type Gateway } from '../support/gateway.ts'
+import { chunks, completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { ask, ownConfig } from '../support/requests.ts'
+
+let provider: TestProvider
+let gateway: Gateway
+let keyNumber = 0
+
+beforeAll(async () => {
+  provider = await startProvider()
+  gateway = await startGateway()
+})
+afterAll(async () => {
+  await gateway?.stop()
+  await provider?.close()
+})
+beforeEach(() => {
+  provider.ledger.length = 0
+})
+
+const config = () => ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}` }, { num_retries: 0 })
+const streamed = () => gateway.submit({ ...ask(config()), stream: true })
+
+type Told = {
+  id: string
+  event: string
+  data: { job?: { status: string }; number?: number; chunks?: Chunk[] }
+}
+type Chunk = { choices: { delta: { content?: string } }[] }
+
+/** Reads a job's events until one of them is as asked, or all are read. */
+async function follow(id: string, query = '', headers: Record<string, string> = {}) {
+  const response = await fetch(`${gateway.url}/v1/jobs/${id}/events${query}`, {
+    headers: { authorization: `Bearer ${gateway.masterKey}`, ...headers },
+  })
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
+  let text = ''
+  const told = (): Told[] =>
+    [...text.matchAll(/id: (.*)\nevent: (.*)\ndata: (.*)\n\n/g)].map(
+      ([, at = '', event = '', data = '']) => ({
+        id: at,
+        event,
+        data: JSON.parse(data),
+      }),
+    )
+  return {
+    status: response.status,
+    async until(isIt: (one: Told) => boolean = () => false): Promise<Told[]> {
+      while (reader && !told().some(isIt)) {
+        const { done, value } = await reader.read()
+        if (done) break
+        text += value
+      }
+      return told()
+    },
+    leave: () => reader?.cancel(),
+  }
+}
+
+const contentOf = (told: readonly Told[]) =>
+  told
+    .flatMap(({ data }) => data.chunks ?? [])
+    .map(({ choices }) => choices[0]?.delta.content ?? '')
+    .join('')
+
+test('a job’s events are a snapshot, the pieces as they come, its end', async () => {
+  const held = gate()
+  provider.answer(() => chunks('Hel', held.opened, 'lo'))
+  const { id } = await streamed()
+  const events = await follow(id)
+  await events.until(
+    ({ event, data }) => event === 'job.delta' && contentOf([{ id: '', event, data }]).includes('Hel'),
+  )
+  held.open()
+  const told = await events.until()
+  expect(told[0]).toMatchObject({ event: 'job.snapshot', id: '0' })
+  expect(contentOf(told)).toBe('Hello')
+  expect(told.slice(-2).map(({ event }) => event)).toEqual(['job.completed', 'end'])
+  expect(told.at(-2)?.data.job?.status).toBe('completed')
+})
+
+test('after the death of its API process a reader goes on at another, where it was', async () => {
+  const held = gate()
+  provider.answer(() => chunks('Hel', held.opened, 'lo'))
+  const { id } = await streamed()
+  const first = await follow(id)
+  const before = await first.until(({ data }) => contentOf([{ id: '', event: '', data }]).includes('Hel'))
+  gateway.api.kill('SIGKILL')
+  await gateway.api.ended(5_000)
+  await gateway.replaceApi()
+  held.open()
+  const second = await follow(id, '', { 'last-event-id': before.at(-1)?.id ?? '' })
+  const after = await second.until()
+  expect(after[0]?.event).toBe('job.snapshot')
+  expect(contentOf(before) + contentOf(after)).toBe('Hello')
+})
+
+test('an ended job tells all of it again, or what comes after a number; past its end there is nothing', async () => {
+  provider.answer(() => chunks('a', 'b', 'c'))
+  const { id } = await streamed()
+  await gateway.ended(id)
+  const all = await (await follow(id)).until()
+  expect(contentOf(all)).toBe('abc')
+  const deltas = all.filter(({ event }) => event === 'job.delta')
+  const rest = await (await follow(id, `?starting_after=${deltas[0]?.data.number}`)).until()
+  expect(contentOf(rest)).toBe(contentOf(all.slice(2)))
+  expect((await follow(id, '', { 'last-event-id': all.at(-1)?.id ?? '' })).status).toBe(204)
+})
+
+test('a job without a stream has its states', async () => {
+  const held = gate()
+  provider.answer(() => ({ ...completion('whole'), until: held.opened }))
+  const { id } = await gateway.submit(ask(config()))
+  const events = await follow(id)
+  await eventually('it runs', async () => (await gateway.job(id)).status === 'in_progress')
+  await events.until(({ event, data }) => event === 'job.in_progress' || data.job?.status === 'in_progress')
+  held.open()
+  expect((await events.until()).map(({ event }) => event).slice(-2)).toEqual(['job.completed', 'end'])
+})
+
+test('a failed job ends with job.failed; another tenant’s is a 404; a wrong Last-Event-ID a 400', async () => {
+  provider.answer(() => failure(400, 'bad_thing'))
+  const { id } = await streamed()
+  expect((await (await follow(id)).until()).at(-2)).toMatchObject({ event: 'job.failed' })
+  const key = await gateway.tenantKey('other')
+  expect((await gateway.call('GET', `/v1/jobs/${id}/events`, { key })).status).toBe(404)
+  expect((await gateway.call('GET', '/v1/jobs/job_x/events')).status).toBe(404)
+  const wrong = await gateway.call('GET', `/v1/jobs/${id}/events`, { headers: { 'last-event-id': 'x' } })
+  expect(wrong).toMatchObject({ status: 400, json: { error: { param: 'Last-Event-ID' } } })
+})
