@@ -2,6 +2,7 @@ import type { EndpointName } from '../../shared/endpoints.ts'
 import { findProvider, type ProviderFamily } from '../../shared/provider-catalog.ts'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import type { Outbound } from '../outbound.ts'
+import { messages } from '../translation/messages.ts'
 import { responses } from '../translation/responses.ts'
 import { translated, type Translation } from '../translation/translation.ts'
 import { createAnthropic } from './anthropic.ts'
@@ -13,7 +14,7 @@ import { createOpenai } from './openai.ts'
 import type { Provider } from './provider.ts'
 
 /** Endpoints that a provider without them answers by way of a chat completion. */
-const TRANSLATIONS: Partial<Record<EndpointName, Translation>> = { responses }
+const TRANSLATIONS: Partial<Record<EndpointName, Translation>> = { responses, messages }
 /** A canned answer is a chat completion. */
 const MOCKED: readonly EndpointName[] = ['chat']
 

@@ -9,7 +9,8 @@ export type Part = JsonObject & { type: string }
 /** A message's content: a plain text where it is one, which every server takes. */
 export function contentOf(parts: readonly Part[]): unknown {
   const [first] = parts
-  return parts.length === 1 && first?.type === 'text' ? first['text'] : parts
+  const isPlain = parts.length === 1 && first?.type === 'text' && !('cache_control' in first)
+  return isPlain ? first['text'] : parts
 }
 
 /** Several texts as one, for the roles in which many servers take no list. */
