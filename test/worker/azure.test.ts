@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { EndpointName } from '../../shared/endpoints.ts'
 import type { Outbound } from '../../worker/outbound.ts'
-import { azureChatUrl } from '../../worker/providers/azure.ts'
+import { azureUrl } from '../../worker/providers/azure.ts'
 import { createProviders } from '../../worker/providers/registry.ts'
 import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
 import { callOf, createLocalOutbound } from './provider-calls.ts'
@@ -45,7 +46,26 @@ test.each<[string, string | null, string, string]>([
     'https://gateway.ai.cloudflare.com/v1/acc/gw/azure-openai/res/dep/chat/completions?api-version=1',
   ],
 ])('base %s with version %s and deployment %s', (api_base, api_version, model, url) => {
-  expect(azureChatUrl({ api_base, api_version, model })).toBe(url)
+  expect(azureUrl({ api_base, api_version, model }, 'chat')).toBe(url)
+})
+
+test.each<[string, string | null, EndpointName, string]>([
+  [HOST, '2024-06-01', 'completions', `${HOST}/openai/deployments/gpt-4o/completions?api-version=2024-06-01`],
+  [HOST, '2024-06-01', 'embeddings', `${HOST}/openai/deployments/gpt-4o/embeddings?api-version=2024-06-01`],
+  [HOST, '2024-06-01', 'responses', `${HOST}/openai/v1/responses`],
+  [HOST, 'preview', 'responses', `${HOST}/openai/v1/responses?api-version=preview`],
+  [`${HOST}/openai/v1`, null, 'embeddings', `${HOST}/openai/v1/embeddings`],
+  [`${HOST}/openai/v1`, null, 'responses', `${HOST}/openai/v1/responses`],
+  [
+    `${HOST}/openai/deployments/pinned`,
+    '1',
+    'embeddings',
+    `${HOST}/openai/deployments/pinned/embeddings?api-version=1`,
+  ],
+  [`${HOST}/openai/deployments/pinned`, '1', 'responses', `${HOST}/openai/v1/responses`],
+  [`${HOST}${BY_NAME}`, '1', 'embeddings', `${HOST}/openai/deployments/gpt-4o/embeddings?api-version=1`],
+])('base %s with version %s for %s', (api_base, api_version, endpoint, url) => {
+  expect(azureUrl({ api_base, api_version, model: 'gpt-4o' }, endpoint)).toBe(url)
 })
 
 test('a key goes into the api-key header and nowhere else', async () => {
