@@ -126,8 +126,11 @@ export const CLAUDE: ModelFamily = {
     'output_config',
   ],
   settings: claudeSettings,
-  takesUrl: ({ protocol }, mediaType) =>
-    protocol === 'https:' && (mediaType === null || /^image\/|^application\/pdf$/.test(mediaType)),
+  urlType: ({ protocol }, mediaType) => {
+    if (protocol !== 'https:') return null
+    if (mediaType === null) return 'image'
+    return /^image\/|^application\/pdf$/.test(mediaType) ? mediaType : null
+  },
 }
 
 /** What Claude can be told besides what all models can, in LiteLLM's words and Anthropic's own. */
@@ -182,7 +185,8 @@ const BUDGETS: Record<string, number> = {
   max: 16_384,
 }
 
-function thinkingOf(
+/** How much Claude is to think: as it is written, or a budget for an effort where a model knows none. */
+export function thinkingOf(
   body: Fields,
   { reasoning }: LanguageModelV4CallOptions,
   model: string,
@@ -193,7 +197,8 @@ function thinkingOf(
   return budgetTokens === undefined ? null : { type: 'enabled', budgetTokens }
 }
 
-function hasEfforts(model: string): boolean {
+/** Whether a Claude takes an effort itself. */
+export function hasEfforts(model: string): boolean {
   return getModelCapabilities(model).supportsAdaptiveThinking
 }
 

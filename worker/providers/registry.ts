@@ -9,6 +9,7 @@ import { createAnthropic } from './anthropic.ts'
 import { createAzure } from './azure.ts'
 import { CALL_LIMITS, type CallLimits } from './openai-call.ts'
 import { ownFault, plainError } from './classify.ts'
+import { createGemini } from './gemini.ts'
 import { isMocked, mock, type MockSwitch } from './mock.ts'
 import { createOpenai } from './openai.ts'
 import type { Provider } from './provider.ts'
@@ -27,7 +28,7 @@ export function createProviders(outbound: Outbound, limits: CallLimits = CALL_LI
     openai: createOpenai(outbound, limits),
     azure: createAzure(outbound, limits),
     anthropic: createAnthropic(outbound, limits),
-    gemini: unserved,
+    gemini: createGemini(outbound, limits),
     vertex: unserved,
     bedrock: unserved,
     unserved,

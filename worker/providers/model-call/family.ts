@@ -19,8 +19,8 @@ export type ModelFamily = {
    * @throws {RequestFault}
    */
   settings: (body: Fields, common: LanguageModelV4CallOptions, warnings: Warnings) => FamilySettings
-  /** Whether a file can be named by its address. `mediaType` is null when nothing tells it. */
-  takesUrl: (url: URL, mediaType: string | null) => boolean
+  /** As what type a file is named by its address; null: it must be fetched. `mediaType` is null when nothing tells it. */
+  urlType: (url: URL, mediaType: string | null) => string | null
 }
 
 /** One model at one place with one bundle's credential. */

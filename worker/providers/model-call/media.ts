@@ -30,13 +30,13 @@ export type MediaLoader = (source: MediaSource) => Promise<FileFields>
 /**
  * Makes the loader of one call. What the provider fetches by itself stays an address; all else is fetched here, through the
  * guarded door whatever base the call has: the address is the client's.
- * @param options.takesUrl Whether the provider can be given this address.
+ * @param options.urlType As what type the provider can be given this address; null: it can't.
  * @throws {RequestFault} by the loader, for a file that can't be had.
  */
 export function createMediaLoader(
   outbound: Outbound,
   { timeoutMs, signal }: Pick<ProviderCall, 'timeoutMs' | 'signal'>,
-  options: { takesUrl: (url: URL, mediaType: string | null) => boolean; startedAt: number },
+  options: { urlType: (url: URL, mediaType: string | null) => string | null; startedAt: number },
 ): MediaLoader {
   let restBytes = FILES_BYTES_MAX
 
@@ -87,19 +87,13 @@ export function createMediaLoader(
     const parsed = URL.parse(url)
     if (!parsed) throw new RequestFault(`${place} is neither a data URL nor an address.`, place)
     const said = concreteMediaType(source.mediaType) ?? mediaTypeOfName(filename ?? parsed.pathname)
-    if (options.takesUrl(parsed, said)) {
-      return { data: { type: 'url', url: parsed }, mediaType: said ?? topLevelOf(source), ...name }
-    }
+    const named = options.urlType(parsed, said)
+    if (named !== null) return { data: { type: 'url', url: parsed }, mediaType: named, ...name }
     const { body, type } = await download(source)
     const mediaType = sniffMediaType(body) ?? concreteMediaType(type) ?? said
     if (mediaType === null) throw new RequestFault(`${place}: the type of the file can't be told.`, place)
     return { data: { type: 'data', data: body.toString('base64') }, mediaType, ...name }
   }
-}
-
-/** `image` of `image/*`, for providers that look themselves. */
-function topLevelOf({ mediaType }: MediaSource): string {
-  return mediaType?.split('/')[0] ?? 'image'
 }
 
 /** A data URL (RFC 2397). What its first bytes say wins: clients write `image/jpeg` before all there is. */

@@ -67,7 +67,7 @@ export async function callModel(
     warnings: createWarnings(family.title, isSilent),
   }
   try {
-    const load = createMediaLoader(outbound, call, { takesUrl: family.takesUrl, startedAt })
+    const load = createMediaLoader(outbound, call, { urlType: family.urlType, startedAt })
     const prompt = await toPrompt(body, { load, warnings: run.warnings })
     const options = {
       ...toCallOptions(body, prompt, { family, warnings: run.warnings }),

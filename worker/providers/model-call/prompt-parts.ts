@@ -91,7 +91,7 @@ function fileSource(file: Fields, place: string): MediaSource {
   // Some clients send the Base64 alone.
   return {
     url: isPlaced ? url : `data:;base64,${url}`,
-    mediaType: mediaType ?? 'application/pdf',
+    mediaType: mediaType ?? (data === undefined ? undefined : 'application/pdf'),
     filename,
     place,
   }
