@@ -1,3 +1,4 @@
+import { connectionOf } from '../shared/connection.ts'
 import { OPERATOR, deploymentIds } from '../shared/deployments.ts'
 import { createEgressPolicy } from '../shared/egress.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
@@ -7,6 +8,7 @@ import { isCallable, type OperatorDeployment } from '../shared/operator-deployme
 import { ATTEMPTS_MAX_DEFAULT } from '../shared/plan-assembly.ts'
 import { deploymentFacts, fallbackOrder, groupFacts } from '../shared/plan-view.ts'
 import { resolvePlan } from '../shared/plan.ts'
+import { hasCredential } from '../shared/provider-auth.ts'
 import type { Plan, PlanDeployment } from '../shared/schemas/plan.ts'
 import { formatConfig } from './format-config.ts'
 import type { Environment } from './settings.ts'
@@ -112,7 +114,7 @@ function deploymentOf(plan: Plan, entry: OperatorDeployment, variables: KeyVaria
   )
   // Ids are of no use outside of the installation that they are made for.
   const { id: _id, ...facts } = deploymentFacts(plan, planned ?? bare, bundle, false)
-  const hasKey = bundle.api_key !== null || bundle.azure_ad_token !== null
+  const hasKey = hasCredential(connectionOf(bundle))
   const variable = variables.get(entry) ?? null
   return {
     ...facts,

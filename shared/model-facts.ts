@@ -1,5 +1,6 @@
 import type { Deployment } from './deployments.ts'
 import { modelData } from './prices.ts'
+import { usualBase } from './provider-auth.ts'
 import { findProvider, resolveModel } from './provider-catalog.ts'
 import type { CredentialBundle, PlanDeployment, Prices } from './schemas/plan.ts'
 import type { UserDeployment } from './schemas/user-config.ts'
@@ -57,13 +58,14 @@ export function modelFacts(
   return facts
 }
 
-function lookUp(baseModel: string | null, { provider, model, api_base: base }: CredentialBundle) {
+function lookUp(baseModel: string | null, { provider, model, api_base: base, auth }: CredentialBundle) {
   if (baseModel !== null) {
     const resolved = resolveModel(baseModel, { customProvider: undefined, apiVersion: undefined })
     const isNamed = baseModel.includes('/') && resolved.kind !== 'unresolved'
     if (isNamed) return modelData(resolved.provider.name, resolved.model)
     return modelData(provider, baseModel) ?? modelData('openai', baseModel)
   }
-  const isOwnAddress = base === null || base === findProvider(provider)?.defaultBase
+  const entry = findProvider(provider)
+  const isOwnAddress = base === null || (entry !== null && base === usualBase(entry, auth))
   return isOwnAddress || provider === 'azure' ? modelData(provider, model) : null
 }

@@ -230,6 +230,18 @@ describe('what is missing or wrong is a 400 that names the field', () => {
 })
 
 describe('who a deployment is', () => {
+  test("prices and window are known at the provider's own host, wherever its region is, and at no other", () => {
+    const model = 'bedrock/anthropic.claude-3-5-haiku-20241022-v1:0'
+    const factsAt = (params: Record<string, unknown>) =>
+      planOf({
+        model: 'mine',
+        user_config: configWith({ model, api_key: 'k', aws_region_name: 'us-east-1', ...params }),
+      }).plan.deployments[0]
+    expect(factsAt({})?.prices?.input).toBeGreaterThan(0)
+    expect(factsAt({ aws_region_name: 'eu-west-1' })?.max_input_tokens).toBeGreaterThan(0)
+    expect(factsAt({ api_base: 'https://proxy.example' })?.prices).toBeUndefined()
+  })
+
   test('every part of the credential makes another deployment and another key', () => {
     const variants = [
       { ...bedrock, ...AWS },

@@ -78,6 +78,7 @@ test.each([
   ['groq', 'llama', ['logit_bias', 'logprobs', 'n']],
   ['mistral', 'mistral-small', ['logit_bias', 'logprobs', 'seed', 'user']],
   ['perplexity', 'sonar', ['stop', 'logit_bias', 'logprobs', 'seed', 'user', 'n', 'tools']],
+  ['cohere', 'command-a', ['logit_bias', 'user', 'n']],
   ['xai', 'grok-2', []],
   ['xai', 'grok-4', ['stop']],
   ['fireworks_ai', 'x', ['logit_bias', 'seed']],

@@ -18,6 +18,7 @@ const OPENAI_ONLY = ['audio', 'modalities', 'service_tier', 'store', 'web_search
  * without them would cost what they were to save.
  * @see https://console.groq.com/docs/openai (Groq)
  * @see https://docs.mistral.ai/api (Mistral: takes nothing that it does not list; `seed` is `random_seed` there)
+ * @see https://docs.cohere.com/docs/compatibility-api (Cohere)
  * @see https://docs.perplexity.ai/api-reference/chat-completions-post (Perplexity)
  */
 const RULES: readonly Rule[] = [
@@ -60,6 +61,20 @@ const RULES: readonly Rule[] = [
       'n',
       'seed',
       'stop',
+      'top_logprobs',
+      'user',
+    ],
+  },
+  {
+    providers: ['cohere', 'cohere_chat'],
+    names: [
+      ...FUNCTIONS,
+      ...OPENAI_ONLY,
+      'logit_bias',
+      'metadata',
+      'n',
+      'parallel_tool_calls',
+      'prediction',
       'top_logprobs',
       'user',
     ],
