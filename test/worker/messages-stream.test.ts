@@ -106,7 +106,7 @@ test('however a stream is cut and its calls mixed, its answer is that of one pie
       const told = JSON.parse(JSON.stringify(answer)) as object // our own
       expect(await stream.finalMessage()).toMatchObject(told)
     }),
-    { numRuns: 200 },
+    { numRuns: 100 },
   )
 })
 

@@ -135,7 +135,7 @@ test('reasoning is found by each of its names', () => {
     { reasoning_content: 'T', content: 'Hi' },
     { reasoning: 'T', content: 'Hi' },
     {
-      thinking_blocks: [signed, { type: 'redacted_thinking', data: 'x' }],
+      thinking_blocks: [signed],
       reasoning_content: 'T',
       content: 'Hi',
     },

@@ -190,7 +190,7 @@ test('all that a chat completion has no place for is left out and named', () => 
     tools: [{ type: 'web_search' }, { type: 'mcp', server_label: 's' }, { type: 'function', name: 'f' }],
     tool_choice: { type: 'web_search_preview' },
     reasoning: { effort: 'high', summary: 'auto' },
-    include: ['reasoning.encrypted_content'],
+    include: ['reasoning.encrypted_content', 'web_search_call.results'],
     truncation: 'auto',
     previous_response_id: 'resp_1',
     conversation: 'conv_1',
@@ -218,7 +218,7 @@ test('all that a chat completion has no place for is left out and named', () => 
     'tool mcp',
     'tool_choice web_search_preview',
     'reasoning.summary',
-    'include reasoning.encrypted_content',
+    'include web_search_call.results',
   ])
 })
 

@@ -165,7 +165,7 @@ test('however a stream is cut and its calls mixed, its answer is that of one pie
       expect(built).toMatchObject({ output: answer['output'] })
       expect(await readBySdk(data)).toMatchObject(answer)
     }),
-    { numRuns: 200 },
+    { numRuns: 100 },
   )
 })
 

@@ -1,6 +1,7 @@
 import { isObject } from '../providers/error-body.ts'
 import { createBlocks, type Block, type BlockEvent } from './chat-blocks.ts'
-import { isText, listOf, readPieces, thoughtsOf } from './chat-pieces.ts'
+import { readPieces, thoughtsOf } from './chat-pieces.ts'
+import { isText, listOf } from './json-values.ts'
 
 type JsonObject = Record<string, unknown>
 

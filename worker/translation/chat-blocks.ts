@@ -9,7 +9,7 @@ export type Block = {
   kind: Piece['kind']
   /** All of it so far; of a call its arguments. */
   text: string
-  /** Of reasoning: its maker's signature, empty where there is none. */
+  /** Of reasoning or a call: its maker's signature, empty where there is none. */
   signature: string
   logprobs: unknown[]
   annotations: JsonObject[]
@@ -113,7 +113,7 @@ export function createBlocks() {
   }
 }
 
-const NO_ARGUMENTS = { kind: 'call', index: null, id: '', name: '' } as const
+const NO_ARGUMENTS = { kind: 'call', index: null, id: '', name: '', signature: '' } as const
 
 function needsArguments({ kind, text }: Block, isCut: boolean): boolean {
   return kind === 'call' && !isCut && text.trim() === ''
@@ -158,6 +158,7 @@ function label({ block, state }: Entry, piece: Piece): void {
   if (piece.kind !== 'call' || state !== 'waiting') return
   block.id ||= piece.id
   block.name ||= piece.name
+  block.signature ||= piece.signature
 }
 
 function grow(block: Block, piece: Piece): GrowEvent | null {

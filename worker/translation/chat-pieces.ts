@@ -1,4 +1,6 @@
 import { isObject } from '../providers/error-body.ts'
+import { signatureOfCall } from './call-ids.ts'
+import { isText, listOf } from './json-values.ts'
 
 type JsonObject = Record<string, unknown>
 
@@ -10,7 +12,7 @@ export type Piece =
   | { kind: 'text'; text: string; logprobs: unknown[]; annotations: JsonObject[] }
   | { kind: 'refusal'; text: string }
   /** `index` tells which call is meant, null: not said. `text` belongs to its arguments. */
-  | { kind: 'call'; text: string; index: number | null; id: string; name: string }
+  | { kind: 'call'; text: string; index: number | null; id: string; name: string; signature: string }
 
 /**
  * Reads a choice, its `message` or its `delta`, in the order in which a whole message is told.
@@ -38,16 +40,6 @@ export function thoughtsOf(choice: JsonObject): string {
   const said = [message['reasoning_content'], message['reasoning']].find(isText)
   const parts = readContent(message['content']).filter(({ kind }) => kind === 'reasoning')
   return said ?? parts.map(({ text }) => text).join('')
-}
-
-/** The objects of a list; none of what is no list. */
-export function listOf(value: unknown): JsonObject[] {
-  return Array.isArray(value) ? value.filter(isObject) : []
-}
-
-/** Whether a value is a text that is not empty. */
-export function isText(value: unknown): value is string {
-  return typeof value === 'string' && value !== ''
 }
 
 /**
@@ -112,5 +104,6 @@ function readCall(call: JsonObject, at: number | null): Piece {
     index: typeof index === 'number' ? index : at,
     id: isText(id) ? id : '',
     name: isText(name) ? name : '',
+    signature: signatureOfCall(call),
   }
 }

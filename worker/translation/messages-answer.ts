@@ -1,4 +1,5 @@
 import { isObject } from '../providers/error-body.ts'
+import { signCallId } from './call-ids.ts'
 import { createChatAnswer, type ChatAnswer, type ChatUsage } from './chat-answer.ts'
 import type { Block } from './chat-blocks.ts'
 import { parseJsonLossless } from '../../shared/lossless-json.ts'
@@ -76,14 +77,18 @@ export function tellBlock(block: Block, idStem: string, at: number): JsonObject 
 }
 
 /** A block as it is when it begins. */
-export function tellNewBlock({ kind, text, id, name }: Block, idStem: string, at: number): JsonObject {
+export function tellNewBlock(
+  { kind, text, id, name, signature }: Block,
+  idStem: string,
+  at: number,
+): JsonObject {
   if (kind === 'reasoning') return { type: 'thinking', thinking: '', signature: '' }
   // It comes in one piece.
   if (kind === 'redacted') return { type: 'redacted_thinking', data: text }
   if (kind === 'call') {
     return {
       type: 'tool_use',
-      id: id || `toolu_${idStem}_${at}`,
+      id: signCallId(id || `toolu_${idStem}_${at}`, signature),
       name,
       input: {},
       caller: { type: 'direct' },

@@ -1,6 +1,6 @@
 import { isObject } from '../providers/error-body.ts'
 import { given, type Part } from './chat-messages.ts'
-import { isText, listOf } from './chat-pieces.ts'
+import { isText, listOf } from './json-values.ts'
 import type { ChatDialect } from './translation.ts'
 import type { Warnings } from './warnings.ts'
 

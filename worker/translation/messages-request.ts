@@ -1,6 +1,6 @@
 import { isObject } from '../providers/error-body.ts'
 import { functionTool, given } from './chat-messages.ts'
-import { isText, listOf } from './chat-pieces.ts'
+import { isText, listOf } from './json-values.ts'
 import { readMark, type Context } from './messages-content.ts'
 import { readTurns } from './messages-turns.ts'
 import type { ChatDialect } from './translation.ts'

@@ -37,8 +37,9 @@ export function streamMessage(request: JsonObject): StreamTranslation {
     if (event.kind === 'grow') {
       return deltasOf(event.block.kind, event.text).map((delta) => toDelta(index, delta))
     }
-    const { signature } = event.block
-    const signed = signature === '' ? [] : [toDelta(index, { type: 'signature_delta', signature })]
+    const { kind, signature } = event.block
+    const signed =
+      kind !== 'reasoning' || signature === '' ? [] : [toDelta(index, { type: 'signature_delta', signature })]
     return [...signed, { type: 'content_block_stop', index }]
   }
 

@@ -1,5 +1,6 @@
+import { chatCall, plainCallId } from './call-ids.ts'
 import { createChatMessages, given, joinTexts, type Part } from './chat-messages.ts'
-import { isText, listOf } from './chat-pieces.ts'
+import { isText, listOf } from './json-values.ts'
 import { readMark, readParts, type Context } from './messages-content.ts'
 
 type JsonObject = Record<string, unknown>
@@ -28,7 +29,7 @@ function pushUser(messages: ChatMessages, content: unknown, context: Context): v
   for (const block of blocks.filter(isResult)) {
     const parts = readParts(block['content'], context)
     const shown = block['is_error'] === true ? asError(parts) : parts
-    messages.pushToolResult(block['tool_use_id'], shown, readMark(block, context))
+    messages.pushToolResult(plainCallId(block['tool_use_id']), shown, readMark(block, context))
   }
   messages.pushUser(
     readParts(
@@ -76,7 +77,7 @@ function plainContent(parts: readonly Part[], between: string): unknown {
 function readCall(block: JsonObject, context: Context): JsonObject {
   const { id, name, input } = block
   const called = { name, arguments: JSON.stringify(input ?? {}) }
-  return { id, type: 'function', function: called, ...readMark(block, context) }
+  return { ...chatCall(id, called), ...readMark(block, context) }
 }
 
 /** What Claude has signed goes back to it as it came; others read the text only. */

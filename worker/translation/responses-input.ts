@@ -1,13 +1,22 @@
 import { isObject } from '../providers/error-body.ts'
+import { chatCall, plainCallId } from './call-ids.ts'
 import { createChatMessages, contentOf, given, joinTexts, type Part } from './chat-messages.ts'
-import { isText, listOf } from './chat-pieces.ts'
+import { isText, listOf } from './json-values.ts'
+import { openThoughts } from './sealed-thoughts.ts'
 import type { ChatDialect } from './translation.ts'
 import type { Warnings } from './warnings.ts'
 
 type JsonObject = Record<string, unknown>
 
 /** What a model said between two turns of others: one message of a chat, of several items. */
-type Turn = { thoughts: string[]; content: string | null; refusal: string | null; calls: JsonObject[] }
+type Turn = {
+  thoughts: string[]
+  /** Those that must go back to their maker as they came. */
+  sealed: JsonObject[]
+  content: string | null
+  refusal: string | null
+  calls: JsonObject[]
+}
 
 /**
  * `instructions` and `input` as the messages of a chat. A model's reasoning, message and calls in a row become one message;
@@ -23,9 +32,15 @@ export function readInput(
 
   function endTurn(): void {
     const { thoughts, content, refusal, calls } = turn
+    const thinking_blocks = dialect === 'rich' && turn.sealed.length > 0 ? turn.sealed : null
     const isSaid = content !== null || refusal !== null || calls.length > 0
     if (isSaid)
-      messages.push({ role: 'assistant', content, ...given({ refusal }), ...extras(thoughts, calls) })
+      messages.push({
+        role: 'assistant',
+        content,
+        ...given({ refusal, thinking_blocks }),
+        ...extras(thoughts, calls),
+      })
     else if (thoughts.length > 0) warnings.leftOut('reasoning', 'no message or call of the model follows it')
     turn = emptyTurn()
   }
@@ -35,7 +50,7 @@ export function readInput(
     const hasSpoken = turn.content !== null || turn.refusal !== null || turn.calls.length > 0
     if (kind === 'reasoning' && hasSpoken) endTurn()
     if (kind === 'message' && turn.content !== null && turn.calls.length === 0) endTurn()
-    if (kind === 'reasoning') turn.thoughts.push(...readThoughts(item, warnings))
+    if (kind === 'reasoning') addThoughts(turn, item, dialect, warnings)
     else if (kind === 'function_call') turn.calls.push(readCall(item))
     else addWords(turn, item, warnings)
   }
@@ -46,7 +61,7 @@ export function readInput(
     if (kind === 'message' && item['role'] === 'assistant') return addOwn(item, kind)
     if (kind === 'function_call_output') {
       endTurn()
-      messages.pushToolResult(item['call_id'], readParts(item['output'], warnings))
+      messages.pushToolResult(plainCallId(item['call_id']), readParts(item['output'], warnings))
     } else if (kind === 'message') {
       endTurn()
       addMessage(messages, item, warnings)
@@ -63,7 +78,7 @@ export function readInput(
 const WHY: Record<string, string> = { item_reference: 'the item that it names is kept elsewhere' }
 
 function emptyTurn(): Turn {
-  return { thoughts: [], content: null, refusal: null, calls: [] }
+  return { thoughts: [], sealed: [], content: null, refusal: null, calls: [] }
 }
 
 function extras(thoughts: readonly string[], calls: readonly JsonObject[]): JsonObject {
@@ -73,18 +88,22 @@ function extras(thoughts: readonly string[], calls: readonly JsonObject[]): Json
   }
 }
 
-function readThoughts(item: JsonObject, warnings: Warnings): string[] {
+function addThoughts(turn: Turn, item: JsonObject, dialect: ChatDialect, warnings: Warnings): void {
   const summary = listOf(item['summary']).map(({ text }) => text)
   const content = listOf(item['content']).map(({ text }) => text)
-  if (isText(item['encrypted_content'])) {
-    warnings.leftOut('reasoning.encrypted_content', 'only its maker can read it')
-  }
   // The whole reasoning where it is given, else its summary.
-  return (content.length > 0 ? content : summary).filter(isText)
+  const said = (content.length > 0 ? content : summary).filter(isText)
+  turn.thoughts.push(...said)
+  const encrypted = item['encrypted_content']
+  if (!isText(encrypted)) return
+  const block = openThoughts(encrypted, said.join(''))
+  if (block) turn.sealed.push(block)
+  const isLost = block === null || (dialect === 'plain' && said.length === 0)
+  if (isLost) warnings.leftOut('reasoning.encrypted_content', 'only its maker can read it')
 }
 
 function readCall({ call_id: id, name, arguments: text }: JsonObject): JsonObject {
-  return { id, type: 'function', function: { name, arguments: text } }
+  return chatCall(id, { name, arguments: text })
 }
 
 function addWords(turn: Turn, { content }: JsonObject, warnings: Warnings): void {

@@ -1,6 +1,8 @@
 import { isObject } from '../providers/error-body.ts'
+import { signCallId } from './call-ids.ts'
 import type { ChatAnswer } from './chat-answer.ts'
 import type { Block } from './chat-blocks.ts'
+import { sealThoughts } from './sealed-thoughts.ts'
 
 type JsonObject = Record<string, unknown>
 
@@ -30,7 +32,7 @@ export function itemsOf({ blocks, idStem }: Pick<ChatAnswer, 'blocks' | 'idStem'
   for (const block of blocks) {
     const last = items.at(-1)
     if (last && belongsTo(last, block)) last.blocks.push(block)
-    else if (isTold(block)) items.push(newItem(idStem, items.length, block))
+    else items.push(newItem(idStem, items.length, block))
   }
   return items
 }
@@ -40,15 +42,13 @@ export function newItem(idStem: string, place: number, block: Block): Item {
   return { id: `${PREFIXES[block.kind]}_${idStem}_${place}`, blocks: [block] }
 }
 
-/** What only its maker can read has no place in a response. */
-export function isTold({ kind }: Block): boolean {
-  return kind !== 'redacted'
-}
-
 /** An item as it stands in `output`. */
 export function tellItem({ id, blocks }: Item, status: ItemStatus): JsonObject {
   const [block] = blocks
-  if (block?.kind === 'reasoning') return { id, type: 'reasoning', summary: blocks.map(tellPart), status }
+  if (block?.kind === 'reasoning') {
+    return { id, type: 'reasoning', summary: blocks.map(tellPart), ...sealed(block), status }
+  }
+  if (block?.kind === 'redacted') return { id, type: 'reasoning', summary: [], ...sealed(block), status }
   if (block?.kind === 'call') {
     const { name, text } = block
     return { id, type: 'function_call', call_id: callIdOf(id, block), name, arguments: text, status }
@@ -59,7 +59,9 @@ export function tellItem({ id, blocks }: Item, status: ItemStatus): JsonObject {
 /** An item as it is when it begins. */
 export function tellNewItem({ id, blocks: [block] }: Item): JsonObject {
   const status = 'in_progress'
-  if (block?.kind === 'reasoning') return { id, type: 'reasoning', summary: [], status }
+  if (block?.kind === 'reasoning' || block?.kind === 'redacted') {
+    return { id, type: 'reasoning', summary: [], status }
+  }
   if (block?.kind === 'call') {
     const call_id = callIdOf(id, block)
     return { id, type: 'function_call', call_id, name: block.name, arguments: '', status }
@@ -91,6 +93,11 @@ function isOfMessage({ kind }: Block): boolean {
   return kind === 'text' || kind === 'refusal'
 }
 
-function callIdOf(itemId: string, { id }: Block): string {
-  return id || itemId.replace(/^fc_/, 'call_')
+function callIdOf(itemId: string, { id, signature }: Block): string {
+  return signCallId(id || itemId.replace(/^fc_/, 'call_'), signature)
+}
+
+function sealed({ kind, signature, text }: Block): JsonObject {
+  const encrypted_content = sealThoughts(kind === 'redacted' ? { data: text } : { signature })
+  return encrypted_content === null ? {} : { encrypted_content }
 }

@@ -1,6 +1,6 @@
 import { isObject } from '../providers/error-body.ts'
 import { functionTool, given } from './chat-messages.ts'
-import { listOf } from './chat-pieces.ts'
+import { listOf } from './json-values.ts'
 import { readInput } from './responses-input.ts'
 import type { ChatDialect } from './translation.ts'
 import { createWarnings, type Warnings } from './warnings.ts'
@@ -121,10 +121,13 @@ function readReasoning(reasoning: unknown, warnings: Warnings): JsonObject {
 }
 
 const LOGPROBS = 'message.output_text.logprobs'
+/** Comes unasked where there is any. */
+const ENCRYPTED = 'reasoning.encrypted_content'
 
 function readLogprobs({ include, top_logprobs }: JsonObject, warnings: Warnings): JsonObject {
   const wanted: unknown[] = Array.isArray(include) ? include : []
-  for (const name of wanted) if (name !== LOGPROBS) warnings.leftOut(`include ${String(name)}`)
+  for (const name of wanted)
+    if (name !== LOGPROBS && name !== ENCRYPTED) warnings.leftOut(`include ${String(name)}`)
   const hasTop = typeof top_logprobs === 'number' && top_logprobs > 0
   return wanted.includes(LOGPROBS) || hasTop ? { logprobs: true, ...given({ top_logprobs }) } : {}
 }

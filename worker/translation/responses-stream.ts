@@ -4,7 +4,6 @@ import type { Block, BlockEvent, GrowEvent } from './chat-blocks.ts'
 import { incompleteReason, tellResponse, type AnswerState } from './responses-answer.ts'
 import {
   belongsTo,
-  isTold,
   newItem,
   tellAnnotation,
   tellItem,
@@ -77,7 +76,6 @@ export function streamResponse(request: JsonObject): StreamTranslation {
 
   function tell(event: BlockEvent): JsonObject[] {
     const { kind, block } = event
-    if (!isTold(block)) return []
     const opened = kind === 'open' ? open(block) : []
     if (!item) return []
     const place = {
@@ -85,6 +83,8 @@ export function streamResponse(request: JsonObject): StreamTranslation {
       at: { item_id: item.id, output_index: items - 1 },
       part: item.blocks.indexOf(block),
     }
+    // What only its maker can read comes with its item.
+    if (block.kind === 'redacted') return opened
     if (kind === 'open') return [...opened, ...tellOpened(place, block)]
     return kind === 'grow' ? tellGrown(place, event) : tellClosed(place, block)
   }
