@@ -13,6 +13,7 @@ import { createGemini } from './gemini.ts'
 import { isMocked, mock, type MockSwitch } from './mock.ts'
 import { createOpenai } from './openai.ts'
 import type { Provider } from './provider.ts'
+import { createVertex } from './vertex.ts'
 
 /** Endpoints that a provider without them answers by way of a chat completion. */
 const TRANSLATIONS: Partial<Record<EndpointName, Translation>> = { responses, messages }
@@ -29,7 +30,7 @@ export function createProviders(outbound: Outbound, limits: CallLimits = CALL_LI
     azure: createAzure(outbound, limits),
     anthropic: createAnthropic(outbound, limits),
     gemini: createGemini(outbound, limits),
-    vertex: unserved,
+    vertex: createVertex(outbound, limits),
     bedrock: unserved,
     unserved,
   }
