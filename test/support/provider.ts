@@ -213,7 +213,8 @@ async function play(answer: Answer, entry: LedgerEntry, response: ServerResponse
   if (response.destroyed) return
   const headers = { 'content-type': 'application/json', 'x-request-id': `up-${entry.number}` }
   response.writeHead(answer.status, { ...headers, ...answer.headers })
-  response.end(typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body))
+  const isBytes = typeof answer.body === 'string' || Buffer.isBuffer(answer.body)
+  response.end(isBytes ? answer.body : JSON.stringify(answer.body))
 }
 
 async function playEvents(

@@ -7,6 +7,7 @@ import { responses } from '../translation/responses.ts'
 import { translated, type Translation } from '../translation/translation.ts'
 import { createAnthropic } from './anthropic.ts'
 import { createAzure } from './azure.ts'
+import { createBedrock } from './bedrock.ts'
 import { CALL_LIMITS, type CallLimits } from './openai-call.ts'
 import { ownFault, plainError } from './classify.ts'
 import { createGemini } from './gemini.ts'
@@ -31,7 +32,7 @@ export function createProviders(outbound: Outbound, limits: CallLimits = CALL_LI
     anthropic: createAnthropic(outbound, limits),
     gemini: createGemini(outbound, limits),
     vertex: createVertex(outbound, limits),
-    bedrock: unserved,
+    bedrock: createBedrock(outbound, limits),
     unserved,
   }
   return function providerOf(bundle: Pick<CredentialBundle, 'provider' | MockSwitch>): Provider {
