@@ -105,10 +105,16 @@ export function withDefaults(connection: Connection, provider: ProviderEntry, mo
   const auth = completeAuth(connection.auth, provider, model)
   return {
     ...connection,
+    apiKey: bareKey(connection.apiKey, provider),
     auth,
     apiBase: completeBase(connection.apiBase, provider) ?? usualBase(provider, auth),
     apiVersion: provider.family === 'azure' ? (connection.apiVersion ?? AZURE_API_VERSION) : null,
   }
+}
+
+/** LiteLLM marks a Snowflake access token as one; Snowflake sees that by itself. */
+function bareKey(key: string | null, { name }: ProviderEntry): string | null {
+  return name === 'snowflake' && key !== null ? key.replace(/^pat\//, '') : key
 }
 
 /** LiteLLM's users give some servers by their origin alone. */

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import type { OptIn } from './clientside-auth.ts'
 import { readOptIns } from './clientside-auth.ts'
@@ -10,6 +11,7 @@ import { missingOf, namesOf } from './provider-auth.ts'
 import type { CredentialSet, ProviderEntry } from './provider-catalog.ts'
 import { findProvider, resolveModel, unservedReason } from './provider-catalog.ts'
 import { isMocked } from './mock-switches.ts'
+import { isFilePath } from './refused-keys.ts'
 import { warnOfMaxRetries } from './router-settings.ts'
 import { REQUEST_FIELDS } from './schemas/field-names.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
@@ -39,7 +41,8 @@ export function readOperatorDeployments(value: unknown, context: Context): Opera
   const info = value['model_info'] ?? params['model_info']
   const given = { ...value, model_info: info, litellm_params: forProvider(withoutNulls(params), path, notes) }
   const item = parseItem(given, path)
-  const withKeys = { ...item, litellm_params: withVariables(item.litellm_params, context.variables) }
+  const filled = withVariables(item.litellm_params, context.variables)
+  const withKeys = { ...item, litellm_params: withFiles(filled, `${path}.litellm_params`) }
   const known = resolveModel(item.litellm_params.model, {
     customProvider: item.litellm_params.custom_llm_provider,
     apiVersion: item.litellm_params.api_version,
@@ -127,6 +130,25 @@ function withVariables(params: UserDeployment['litellm_params'], variables: Vari
 
 function fieldsOf(set: CredentialSet): string[] {
   return [...set.fields, ...(set.with ?? [])]
+}
+
+/** LiteLLM takes the path of a service account's key file; the operator's own file may name one, as every process reads it. */
+function withFiles(params: UserDeployment['litellm_params'], path: string) {
+  const files = namesOf('vertex_credentials').flatMap((name) => {
+    const value = params[name]
+    return typeof value === 'string' && isFilePath(value)
+      ? [[name, readKeyFile(value, `${path}.${name}`)]]
+      : []
+  })
+  return { ...params, ...Object.fromEntries(files) }
+}
+
+function readKeyFile(file: string, path: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    throw invalid(path, "names a file that can't be read.")
+  }
 }
 
 function variablesOf({ keyVariables, authVariables }: ProviderEntry, field: string): readonly string[] {

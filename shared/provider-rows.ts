@@ -144,7 +144,7 @@ const VERTEX: Partial<ProviderEntry> = {
   needs: ['vertex_project', 'vertex_location'],
   placeBase: { field: 'vertex_location', make: vertexBase },
   authVariables: {
-    vertex_credentials: ['VERTEXAI_CREDENTIALS'],
+    vertex_credentials: ['VERTEXAI_CREDENTIALS', 'GOOGLE_APPLICATION_CREDENTIALS'],
     vertex_project: ['VERTEXAI_PROJECT', 'GOOGLE_CLOUD_PROJECT'],
     vertex_location: ['VERTEXAI_LOCATION', 'GOOGLE_CLOUD_LOCATION'],
   },

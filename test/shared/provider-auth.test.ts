@@ -95,8 +95,8 @@ describe("a provider's own credentials, in a config and beside the model", () =>
     ],
     [
       'snowflake',
-      { model: 'snowflake/mistral-7b', api_key: 'jwt', account_id: 'ORG-ACC_1' },
-      { api_base: 'https://org-acc-1.snowflakecomputing.com/api/v2/cortex/v1' },
+      { model: 'snowflake/mistral-7b', api_key: 'pat/access-token', account_id: 'ORG-ACC_1' },
+      { api_key: 'access-token', api_base: 'https://org-acc-1.snowflakecomputing.com/api/v2/cortex/v1' },
     ],
     [
       'databricks, its base completed',

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { InvalidRequestError } from '../../shared/errors.ts'
 import { allProviders, type ProviderEntry } from '../../shared/provider-catalog.ts'
@@ -148,6 +151,28 @@ describe("the operator's own models take from it what their file leaves out", ()
       client_id: 'c',
       client_secret: 's',
     })
+  })
+
+  test("a service account's key file by its path, which no client can name", () => {
+    const folder = mkdtempSync(join(tmpdir(), 'key-file-'))
+    const file = join(folder, 'account.json')
+    writeFileSync(file, KEY_FILE)
+    const model = { model: 'vertex_ai/m', vertex_location: 'us-east1' }
+    for (const bundle of [
+      bundleOf({ ...model, vertex_credentials: file }, {}),
+      bundleOf(model, { GOOGLE_APPLICATION_CREDENTIALS: file }),
+    ]) {
+      expect(bundle?.auth).toMatchObject({ vertex_project: `${CANARY}-project`, vertex_location: 'us-east1' })
+    }
+    rmSync(folder, { recursive: true })
+    expect(() => bundleOf({ ...model, vertex_credentials: file }, {})).toThrow(/names a file/)
+    const config = configWith({ api_key: null, ...model, vertex_credentials: file })
+    for (const body of [
+      { model: 'mine', user_config: config },
+      { ...model, vertex_credentials: file },
+    ]) {
+      expect(() => planOf(body)).toThrow(/path of a file/)
+    }
   })
 
   test('none of it beside a credential of the file, and none for another base', () => {
