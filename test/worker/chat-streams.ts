@@ -1,6 +1,8 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
+import type { EndpointName } from '../../shared/endpoints.ts'
+import { createEventStream } from '../../worker/providers/event-stream.ts'
 import { formatSse, type SseEvent } from '../../shared/sse.ts'
 import type { Translation } from '../../worker/translation/translation.ts'
 
@@ -149,6 +151,14 @@ export function dataOf(events: readonly SseEvent[]): JsonObject[] {
     if (parsed['type'] !== event) throw new Error(`${event} is named otherwise in its data.`)
     return parsed
   })
+}
+
+/** What is put together of a stream that outlived its worker. */
+export function foldOf(endpoint: EndpointName, events: readonly SseEvent[]): unknown {
+  const stream = createEventStream(endpoint, { write: () => undefined })
+  for (const event of events) stream.take(Buffer.from(formatSse(event)))
+  const end = stream.end()
+  return end.kind === 'whole' ? end.whole : end.kind
 }
 
 /** Serves the events on 127.0.0.1 while `use` reads them. */

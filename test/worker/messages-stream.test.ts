@@ -10,6 +10,7 @@ import {
   chunksOf,
   completionOf,
   dataOf,
+  foldOf,
   served,
   streamOf,
   type Said,
@@ -105,6 +106,7 @@ test('however a stream is cut and its calls mixed, its answer is that of one pie
       // Numbers that no double holds are kept as text on our side.
       const told = JSON.parse(JSON.stringify(answer)) as object // our own
       expect(await stream.finalMessage()).toMatchObject(told)
+      expect(foldOf('messages', events)).toEqual(told)
     }),
     { numRuns: 100 },
   )

@@ -11,6 +11,7 @@ import {
   chunksOf,
   completionOf,
   dataOf,
+  foldOf,
   served,
   streamOf,
   type Said,
@@ -160,6 +161,7 @@ test('however a stream is cut and its calls mixed, its answer is that of one pie
       expect(answer).toEqual(responses.answer(completionOf(said), request))
       const data = dataOf(events)
       expect(data.at(-1)?.['response']).toEqual(answer)
+      expect(foldOf('responses', events)).toEqual(answer)
       // Without the last event the SDK has only the items to go by.
       const built = await readBySdk(data.slice(0, -1))
       expect(built).toMatchObject({ output: answer['output'] })
