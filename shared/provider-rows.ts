@@ -209,20 +209,20 @@ const OTHERS: ProviderRow[] = [
 ]
 
 const COMPATIBLE =
-  'A server that speaks OpenAI\'s API is called as "openai/<model>" with its `api_base` and `api_key`.'
+  "A server that speaks OpenAI's API is called as `openai/<model>` with its `api_base` and `api_key`."
+
+const WATSONX =
+  "Its own API is not OpenAI's. Its model gateway is: `openai/<model>` with the `api_base` `https://<region>.ml.cloud.ibm.com/ml/gateway/v1`."
 
 /** Those that LiteLLM knows and this gateway can't call, and what to do instead. */
 const UNSERVED: [name: string, advice: string][] = [
-  ['anthropic_text', 'Write "anthropic/<model>".'],
-  [
-    'watsonx',
-    'Its own API is not OpenAI\'s. Its model gateway is: "openai/<model>" with `api_base` https://<region>.ml.cloud.ibm.com/ml/gateway/v1.',
-  ],
-  ['watsonx_text', 'See "watsonx".'],
+  ['anthropic_text', 'Write `anthropic/<model>`.'],
+  ['watsonx', WATSONX],
+  ['watsonx_text', WATSONX],
   ['replicate', `Predictions are not served. ${COMPATIBLE}`],
-  ['sagemaker', `Endpoints signed with AWS keys are served for "bedrock" only. ${COMPATIBLE}`],
-  ['sagemaker_chat', `Endpoints signed with AWS keys are served for "bedrock" only. ${COMPATIBLE}`],
-  ['palm', 'Write "gemini/<model>".'],
+  ['sagemaker', `Endpoints signed with AWS keys are served for Bedrock only. ${COMPATIBLE}`],
+  ['sagemaker_chat', `Endpoints signed with AWS keys are served for Bedrock only. ${COMPATIBLE}`],
+  ['palm', 'Write `gemini/<model>`.'],
   ...['bytez', 'clarifai', 'datarobot', 'oci', 'predibase', 'sap', 'text-completion-codestral', 'triton'].map(
     (name) => [name, COMPATIBLE] as [string, string],
   ),
