@@ -66,13 +66,14 @@ export function createChunkWriter(
     if (part.type === 'text-delta' && part.delta !== '') writeDelta({ content: part.delta })
     else if (part.type === 'reasoning-delta' && part.delta !== '')
       writeDelta({ reasoning_content: part.delta })
-    else if (part.type === 'reasoning-end' || part.type === 'text-end') writeSigned(part.id)
+    else if (part.type === 'reasoning-end') writeSigned('reasoning', part.id)
+    else if (part.type === 'text-end') writeSigned('text', part.id)
     else if (part.type === 'file') writeDelta({ images: [toImage(part, images++)] })
     else writeCall(calls.deltaOf(part))
   }
 
-  function writeSigned(id: string): void {
-    const block = options.collected.block(id)
+  function writeSigned(kind: 'text' | 'reasoning', id: string): void {
+    const block = options.collected.block(kind, id)
     const signature = signatureOf(block?.providerMetadata)
     if (block?.type === 'reasoning') {
       const thinking = toThinkingBlock(block)

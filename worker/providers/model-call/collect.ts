@@ -20,25 +20,26 @@ export type Collector = {
   add: (part: LanguageModelV4StreamPart) => void
   content: () => LanguageModelV4Content[]
   /** A block of thinking or text by its id; null: there is none. */
-  block: (id: string) => Block | null
+  block: (kind: Block['type'], id: string) => Block | null
 }
 
 /** Makes an empty one. */
 export function createCollector(): Collector {
   const content: LanguageModelV4Content[] = []
+  // By kind and id: some servers begin a block as text and go on with thinking.
   const blocks = new Map<string, Block>()
   const open = new Map<string, OpenCall>()
 
   function start(kind: Block['type'], id: string, metadata: SharedV4ProviderMetadata | undefined): Block {
     const block: Block = { type: kind, text: '' }
     keep(block, metadata)
-    blocks.set(id, block)
+    blocks.set(kind + id, block)
     content.push(block)
     return block
   }
 
   function grow(kind: Block['type'], id: string, delta: string, metadata?: SharedV4ProviderMetadata): void {
-    const block = blocks.get(id) ?? start(kind, id, metadata)
+    const block = blocks.get(kind + id) ?? start(kind, id, metadata)
     block.text += delta
     keep(block, metadata)
   }
@@ -58,7 +59,7 @@ export function createCollector(): Collector {
           break
         case 'text-end':
         case 'reasoning-end':
-          keep(blocks.get(part.id), part.providerMetadata)
+          keep(blocks.get(part.type.replace('-end', '') + part.id), part.providerMetadata)
           break
         case 'tool-input-start':
           if (!part.providerExecuted) {
@@ -90,7 +91,7 @@ export function createCollector(): Collector {
       ...content,
       ...[...open.values()].map((call) => ({ type: 'tool-call' as const, ...call })),
     ],
-    block: (id) => blocks.get(id) ?? null,
+    block: (kind, id) => blocks.get(kind + id) ?? null,
   }
 }
 
