@@ -31,13 +31,15 @@ export type GrowEvent = {
   known: number
 }
 
-/** A block with what has not been told of it. `isWhole` takes the next arguments of a call: are they complete? */
+/** A block with what has not been told of it. */
 type Entry = {
   block: Block
   state: 'waiting' | 'open' | 'closed'
   untold: Piece[]
   isSigned: boolean
-  isWhole: (text: string) => boolean
+  /** Of a call: the arguments that were told are complete. `readEnd` is given the next of them and says so. */
+  isWhole: boolean
+  readEnd: (text: string) => boolean
 }
 
 /**
@@ -46,10 +48,63 @@ type Entry = {
  * else has begun, every other block's when something else has begun.
  */
 export function createBlocks() {
+  const { entries, take } = createEntries()
+  let turn = 0
+
+  function close(entry: Entry): BlockEvent {
+    turn += 1
+    entry.state = 'closed'
+    return { kind: 'close', block: entry.block }
+  }
+
+  return {
+    add(pieces: readonly Piece[]): BlockEvent[] {
+      for (const piece of pieces) take(piece)
+      const events: BlockEvent[] = []
+      for (let entry = entries[turn]; entry; entry = entries[turn]) {
+        // A call must be opened with its name.
+        if (entry.block.kind === 'call' && entry.block.name === '') break
+        for (const event of tell(entry)) events.push(event)
+        if (turn === entries.length - 1 || (entry.block.kind === 'call' && !entry.isWhole)) break
+        events.push(close(entry))
+      }
+      return events
+    },
+    /** @param isCut The answer stopped at a limit: a call without arguments is not whole then. */
+    end(isCut: boolean): BlockEvent[] {
+      const events: BlockEvent[] = []
+      for (let entry = entries[turn]; entry; entry = entries[turn]) {
+        // Some servers leave out the arguments of a call without any; clients parse what is there.
+        if (needsArguments(entry, isCut)) entry.untold.push(NO_ARGUMENTS)
+        for (const event of tell(entry)) events.push(event)
+        events.push(close(entry))
+      }
+      return events
+    },
+    /** The blocks that were opened, in their order. */
+    list: (): readonly Block[] =>
+      entries.filter(({ state }) => state !== 'waiting').map(({ block }) => block),
+  }
+}
+
+/** All that was not told of the block whose turn it is. */
+function tell(entry: Entry): BlockEvent[] {
+  const { block, untold } = entry
+  const events: BlockEvent[] = entry.state === 'open' ? [] : [{ kind: 'open', block }]
+  entry.state = 'open'
+  entry.untold = []
+  for (const piece of untold) {
+    if (piece.kind === 'call') entry.isWhole = entry.readEnd(piece.text)
+    const grown = grow(block, piece)
+    if (grown) events.push(grown)
+  }
+  return events
+}
+
+/** Puts each piece to the block that it belongs to. */
+function createEntries() {
   const entries: Entry[] = []
   const findCall = createCallFinder()
-  let turn = 0
-  let isCallWhole = false
 
   function take(piece: Piece): void {
     const known = piece.kind === 'call' ? findCall(piece) : findLike(entries.at(-1), piece)
@@ -62,66 +117,19 @@ export function createBlocks() {
     if (entry.state !== 'closed') entry.untold.push(piece)
   }
 
-  function tell(entry: Entry): BlockEvent[] {
-    const { block } = entry
-    const events: BlockEvent[] = entry.state === 'open' ? [] : [{ kind: 'open', block }]
-    entry.state = 'open'
-    for (const piece of entry.untold.splice(0)) {
-      if (piece.kind === 'call') isCallWhole = entry.isWhole(piece.text)
-      const grown = grow(block, piece)
-      if (grown) events.push(grown)
-    }
-    return events
-  }
-
-  function close(entry: Entry): BlockEvent {
-    turn += 1
-    isCallWhole = false
-    entry.state = 'closed'
-    return { kind: 'close', block: entry.block }
-  }
-
-  return {
-    add(pieces: readonly Piece[]): BlockEvent[] {
-      for (const piece of pieces) take(piece)
-      const events: BlockEvent[] = []
-      for (let entry = entries[turn]; entry; entry = entries[turn]) {
-        // A call must be opened with its name.
-        if (entry.block.kind === 'call' && entry.block.name === '') break
-        events.push(...tell(entry))
-        if (turn === entries.length - 1 || (entry.block.kind === 'call' && !isCallWhole)) break
-        events.push(close(entry))
-      }
-      return events
-    },
-    /** @param isCut The answer stopped at a limit: a call without arguments is not whole then. */
-    end(isCut: boolean): BlockEvent[] {
-      const events: BlockEvent[] = []
-      for (let entry = entries[turn]; entry; entry = entries[turn]) {
-        const { block } = entry
-        events.push(...tell(entry))
-        // Some servers leave out the arguments of a call without any; clients parse what is there.
-        const rest = grow(block, { ...NO_ARGUMENTS, text: needsArguments(block, isCut) ? '{}' : '' })
-        if (rest) events.push(rest)
-        events.push(close(entry))
-      }
-      return events
-    },
-    /** The blocks that were opened, in their order. */
-    list: (): readonly Block[] =>
-      entries.filter(({ state }) => state !== 'waiting').map(({ block }) => block),
-  }
+  return { entries, take }
 }
 
-const NO_ARGUMENTS = { kind: 'call', index: null, id: '', name: '', signature: '' } as const
+const NO_ARGUMENTS: Piece = { kind: 'call', text: '{}', index: null, id: '', name: '', signature: '' }
 
-function needsArguments({ kind, text }: Block, isCut: boolean): boolean {
-  return kind === 'call' && !isCut && text.trim() === ''
+function needsArguments({ block, untold }: Entry, isCut: boolean): boolean {
+  if (block.kind !== 'call' || isCut) return false
+  return block.text.trim() === '' && untold.every(({ text }) => text.trim() === '')
 }
 
 function newEntry(kind: Piece['kind']): Entry {
   const block = { kind, text: '', signature: '', logprobs: [], annotations: [], id: '', name: '' }
-  return { block, state: 'waiting', untold: [], isSigned: false, isWhole: createJsonEnd() }
+  return { block, state: 'waiting', untold: [], isSigned: false, isWhole: false, readEnd: createJsonEnd() }
 }
 
 function findLike(last: Entry | undefined, { kind }: Piece): Entry | undefined {

@@ -47,7 +47,7 @@ export function createChatMessages(warnings: Warnings, dialect: ChatDialect) {
       if (isWhole) return
       const others = parts.filter(({ type }) => type !== 'text')
       if (others.length > 0) warnings.say(MOVED)
-      fromTools.push(...others)
+      fromTools = [...fromTools, ...others]
     },
     /** The parts of a user's message, behind what its tools gave. */
     pushUser(parts: readonly Part[]): void {

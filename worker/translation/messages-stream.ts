@@ -1,6 +1,6 @@
 import type { SseEvent } from '../../shared/sse.ts'
 import { createChatAnswer } from './chat-answer.ts'
-import type { BlockEvent } from './chat-blocks.ts'
+import type { Block, BlockEvent } from './chat-blocks.ts'
 import { tellMessage, tellNewBlock, tellStop, tellUsage } from './messages-answer.ts'
 import type { StreamTranslation } from './translation.ts'
 
@@ -17,19 +17,21 @@ export function streamMessage(request: JsonObject): StreamTranslation {
   let hasBegun = false
   let isEnded = false
   let blocks = 0
+  let idStem = ''
 
   const whole = () => tellMessage(chat.read(), request, isEnded)
 
   function begin(): JsonObject[] {
     if (hasBegun) return []
     hasBegun = true
+    idStem = chat.read().idStem
     // What the first chunk brought is told by the events after this one.
     return [{ type: 'message_start', message: { ...whole(), content: [] } }]
   }
 
   function tell(event: BlockEvent): JsonObject[] {
     if (event.kind === 'open') {
-      const content_block = tellNewBlock(event.block, chat.read().idStem, blocks)
+      const content_block = tellNewBlock(event.block, idStem, blocks)
       blocks += 1
       return [{ type: 'content_block_start', index: blocks - 1, content_block }]
     }
@@ -37,10 +39,7 @@ export function streamMessage(request: JsonObject): StreamTranslation {
     if (event.kind === 'grow') {
       return deltasOf(event.block.kind, event.text).map((delta) => toDelta(index, delta))
     }
-    const { kind, signature } = event.block
-    const signed =
-      kind !== 'reasoning' || signature === '' ? [] : [toDelta(index, { type: 'signature_delta', signature })]
-    return [...signed, { type: 'content_block_stop', index }]
+    return stopOf(index, event.block)
   }
 
   return {
@@ -62,7 +61,13 @@ export function streamMessage(request: JsonObject): StreamTranslation {
   }
 }
 
-function deltasOf(kind: BlockEvent['block']['kind'], text: string): JsonObject[] {
+function stopOf(index: number, { kind, signature }: Block): JsonObject[] {
+  const isSigned = kind === 'reasoning' && signature !== ''
+  const signed = isSigned ? [toDelta(index, { type: 'signature_delta', signature })] : []
+  return [...signed, { type: 'content_block_stop', index }]
+}
+
+function deltasOf(kind: Block['kind'], text: string): JsonObject[] {
   if (text === '' || kind === 'redacted') return []
   if (kind === 'reasoning') return [{ type: 'thinking_delta', thinking: text }]
   if (kind === 'call') return [{ type: 'input_json_delta', partial_json: text }]

@@ -31,17 +31,9 @@ export function readInput(
   let turn = emptyTurn()
 
   function endTurn(): void {
-    const { thoughts, content, refusal, calls } = turn
-    const thinking_blocks = dialect === 'rich' && turn.sealed.length > 0 ? turn.sealed : null
-    const isSaid = content !== null || refusal !== null || calls.length > 0
-    if (isSaid)
-      messages.push({
-        role: 'assistant',
-        content,
-        ...given({ refusal, thinking_blocks }),
-        ...extras(thoughts, calls),
-      })
-    else if (thoughts.length > 0) warnings.leftOut('reasoning', 'no message or call of the model follows it')
+    const said = tellTurn(turn, dialect)
+    if (said) messages.push(said)
+    else if (turn.thoughts.length > 0) warnings.leftOut('reasoning', WHY['reasoning'])
     turn = emptyTurn()
   }
 
@@ -75,14 +67,26 @@ export function readInput(
   return messages.list()
 }
 
-const WHY: Record<string, string> = { item_reference: 'the item that it names is kept elsewhere' }
+const WHY: Record<string, string> = {
+  item_reference: 'the item that it names is kept elsewhere',
+  reasoning: 'no message or call of the model follows it',
+}
 
 function emptyTurn(): Turn {
   return { thoughts: [], sealed: [], content: null, refusal: null, calls: [] }
 }
 
-function extras(thoughts: readonly string[], calls: readonly JsonObject[]): JsonObject {
+/** A turn as one message; null when nothing was said to others in it. */
+function tellTurn(
+  { thoughts, sealed, content, refusal, calls }: Turn,
+  dialect: ChatDialect,
+): JsonObject | null {
+  if (content === null && refusal === null && calls.length === 0) return null
   return {
+    role: 'assistant',
+    content,
+    ...given({ refusal }),
+    ...(dialect === 'rich' && sealed.length > 0 ? { thinking_blocks: sealed } : {}),
     ...(thoughts.length > 0 ? { reasoning_content: thoughts.join('\n\n') } : {}),
     ...(calls.length > 0 ? { tool_calls: calls } : {}),
   }
@@ -93,7 +97,7 @@ function addThoughts(turn: Turn, item: JsonObject, dialect: ChatDialect, warning
   const content = listOf(item['content']).map(({ text }) => text)
   // The whole reasoning where it is given, else its summary.
   const said = (content.length > 0 ? content : summary).filter(isText)
-  turn.thoughts.push(...said)
+  turn.thoughts = [...turn.thoughts, ...said]
   const encrypted = item['encrypted_content']
   if (!isText(encrypted)) return
   const block = openThoughts(encrypted, said.join(''))
@@ -107,11 +111,15 @@ function readCall({ call_id: id, name, arguments: text }: JsonObject): JsonObjec
 }
 
 function addWords(turn: Turn, { content }: JsonObject, warnings: Warnings): void {
-  const refusals = listOf(content).filter(({ type }) => type === 'refusal')
-  const others = Array.isArray(content) ? content.filter((part) => !refusals.includes(part)) : content
+  const refusals = listOf(content).filter(isRefusal)
+  const others = Array.isArray(content) ? content.filter((part) => !isRefusal(part)) : content
   const text = joinTexts(readParts(others, warnings), '')
   if (refusals.length > 0) turn.refusal = refusals.map(({ refusal }) => String(refusal)).join('')
   if (text !== '' || refusals.length === 0) turn.content = (turn.content ?? '') + text
+}
+
+function isRefusal(part: unknown): boolean {
+  return isObject(part) && part['type'] === 'refusal'
 }
 
 function addMessage(

@@ -29,11 +29,10 @@ type Place = { at: { item_id: string; output_index: number }; part: number }
  */
 export function streamResponse(request: JsonObject): StreamTranslation {
   const chat = createChatAnswer()
+  const items = createItems()
   let state: AnswerState = 'running'
   let sequence = 0
   let hasBegun = false
-  let items = 0
-  let item: Item | undefined
 
   const whole = () => tellResponse(chat.read(), request, state)
   const number = (event: JsonObject): SseEvent => {
@@ -45,6 +44,7 @@ export function streamResponse(request: JsonObject): StreamTranslation {
   function begin(): JsonObject[] {
     if (hasBegun) return []
     hasBegun = true
+    items.begin(chat.read().idStem)
     // What the first chunk brought is told by the events after these.
     const response = { ...whole(), output: [] }
     return [
@@ -53,9 +53,34 @@ export function streamResponse(request: JsonObject): StreamTranslation {
     ]
   }
 
-  function closeItem(status: ItemStatus): JsonObject[] {
+  return {
+    chunk(chunk) {
+      const told = chat.add(chunk)
+      if (!chat.hasBegun()) return []
+      return [...begin(), ...told.flatMap(items.tell)].map(number)
+    },
+    end() {
+      const first = begin()
+      const told = chat.end().flatMap(items.tell)
+      state = 'ended'
+      const isCut = incompleteReason(chat.read()) !== null
+      const closed = items.close(isCut ? 'incomplete' : 'completed')
+      const type = isCut ? 'response.incomplete' : 'response.completed'
+      return [...first, ...told, ...closed, { type, response: whole() }].map(number)
+    },
+    answer: whole,
+  }
+}
+
+/** The events of the items, of which one is open at a time. */
+function createItems() {
+  let idStem = ''
+  let count = 0
+  let item: Item | undefined
+
+  function close(status: ItemStatus): JsonObject[] {
     if (!item) return []
-    const done = { output_index: items - 1, item: tellItem(item, status) }
+    const done = { output_index: count - 1, item: tellItem(item, status) }
     item = undefined
     return [{ type: 'response.output_item.done', ...done }]
   }
@@ -65,47 +90,25 @@ export function streamResponse(request: JsonObject): StreamTranslation {
       item.blocks.push(block)
       return []
     }
-    const closed = closeItem('completed')
-    item = newItem(chat.read().idStem, items, block)
-    items += 1
-    return [
-      ...closed,
-      { type: 'response.output_item.added', output_index: items - 1, item: tellNewItem(item) },
-    ]
+    const closed = close('completed')
+    item = newItem(idStem, count, block)
+    count += 1
+    const added = { output_index: count - 1, item: tellNewItem(item) }
+    return [...closed, { type: 'response.output_item.added', ...added }]
   }
 
   function tell(event: BlockEvent): JsonObject[] {
     const { kind, block } = event
     const opened = kind === 'open' ? open(block) : []
-    if (!item) return []
-    const place = {
-      item,
-      at: { item_id: item.id, output_index: items - 1 },
-      part: item.blocks.indexOf(block),
-    }
     // What only its maker can read comes with its item.
-    if (block.kind === 'redacted') return opened
+    if (!item || block.kind === 'redacted') return opened
+    const at = { item_id: item.id, output_index: count - 1 }
+    const place = { at, part: item.blocks.length - 1 }
     if (kind === 'open') return [...opened, ...tellOpened(place, block)]
     return kind === 'grow' ? tellGrown(place, event) : tellClosed(place, block)
   }
 
-  return {
-    chunk(chunk) {
-      const told = chat.add(chunk)
-      if (!chat.hasBegun()) return []
-      return [...begin(), ...told.flatMap(tell)].map(number)
-    },
-    end() {
-      const first = begin()
-      const told = chat.end().flatMap(tell)
-      state = 'ended'
-      const isCut = incompleteReason(chat.read()) !== null
-      const closed = closeItem(isCut ? 'incomplete' : 'completed')
-      const type = isCut ? 'response.incomplete' : 'response.completed'
-      return [...first, ...told, ...closed, { type, response: whole() }].map(number)
-    },
-    answer: whole,
-  }
+  return { begin: (stem: string) => void (idStem = stem), tell, close }
 }
 
 /** The events of a part, and of a call's arguments, which are no part. */
