@@ -22,6 +22,25 @@ const MEANT: ReadonlyMap<string, string> = new Map([
   ...['accesstoken', 'apitoken', 'authtoken', 'bearertoken', 'hftoken', 'secretkey', 'apisecret'].map(
     (name) => [name, 'api_key'] as [string, string],
   ),
+  // As environment variables and other libraries have them.
+  ...['awsaccesskey', 'awskeyid', 'awskey'].map((name) => [name, 'aws_access_key_id'] as [string, string]),
+  ...['awssecretkey', 'awssecret', 'secretaccesskey'].map(
+    (name) => [name, 'aws_secret_access_key'] as [string, string],
+  ),
+  ...['awstoken', 'awssecuritytoken', 'sessiontoken'].map(
+    (name) => [name, 'aws_session_token'] as [string, string],
+  ),
+  ['awsbearertokenbedrock', 'api_key'],
+  ['awsregion', 'aws_region_name'],
+  ['azuretenantid', 'tenant_id'],
+  ['azureclientid', 'client_id'],
+  ['azureclientsecret', 'client_secret'],
+  ...['vertexaicredential', 'vertexcredential', 'googlecredentials', 'googleapplicationcredentials'].map(
+    (name) => [name, 'vertex_credentials'] as [string, string],
+  ),
+  ...['serviceaccount', 'serviceaccountjson', 'serviceaccountkey', 'privatekey'].map(
+    (name) => [name, 'vertex_credentials'] as [string, string],
+  ),
   ...['apiendpoint', 'apiurl', 'azureendpoint'].map((name) => [name, 'api_base'] as [string, string]),
 ])
 

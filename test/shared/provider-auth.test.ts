@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { deploymentIds, OPERATOR } from '../../shared/deployments.ts'
+import { deploymentFacts } from '../../shared/plan-view.ts'
 import { PROVIDER_SECRETS } from '../../shared/schemas/field-names.ts'
-import { configWith, ids, planOf, refusalFor } from './plan-support.ts'
+import { configWith, ids, operatorOf, planOf, refusalFor } from './plan-support.ts'
 
 const KEY = '-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n'
 const ACCOUNT = {
@@ -224,8 +225,66 @@ describe('what is missing or wrong is a 400 that names the field', () => {
     },
   )
 
+  test.each([
+    ['aws_access_key', 'aws_access_key_id'],
+    ['AWS_SECRET_ACCESS_KEY', 'aws_secret_access_key'],
+    ['aws_secret_key', 'aws_secret_access_key'],
+    ['awsSessionToken', 'aws_session_token'],
+    ['aws_region', 'aws_region_name'],
+    ['AWS_BEARER_TOKEN_BEDROCK', 'api_key'],
+    ['azure_client_secret', 'client_secret'],
+    ['clientSecret', 'client_secret'],
+    ['AZURE_TENANT_ID', 'tenant_id'],
+    ['azure-ad-token', 'azure_ad_token'],
+    ['vertex_credential', 'vertex_credentials'],
+    ['google_application_credentials', 'vertex_credentials'],
+    ['service_account_json', 'vertex_credentials'],
+    ['private_key', 'vertex_credentials'],
+  ])('the near miss %s is no parameter of a model, but %s', (name, meant) => {
+    const config = configWith({ extra_body: { [name]: 'canary' } })
+    for (const error of [
+      refusalFor({ model: 'gpt-4o', api_key: 'k', [name]: 'canary' }),
+      refusalFor({ model: 'mine', user_config: config }),
+    ]) {
+      expect([error.status, error.message]).toEqual([400, expect.stringContaining(`"${meant}"`)])
+      expect(error.message).not.toContain('canary')
+    }
+    expect(inConfig({ model: 'openai/m', [name]: 'canary' }).param).toMatch(new RegExp(`\\.${name}$`))
+  })
+
   test('an account is a host of its own, and the list of allowed hosts is for it too', () => {
-    expect(bundleIn({ model: 'snowflake/m', api_key: 'k', account_id: 'acc' })?.api_base).toContain('//acc.')
+    const given = { model: 'snowflake/m', api_key: 'k', account_id: 'acc' }
+    const allowing = (host: string) => operatorOf({ general_settings: { allowed_client_hosts: [host] } })
+    expect(planOf(given, allowing('acc.snowflakecomputing.com')).bundles).toHaveLength(1)
+    expect(refusalFor(given, allowing('other.snowflakecomputing.com'))).toMatchObject({
+      param: 'account_id',
+      code: 'url_not_allowed',
+    })
+    // A region is the provider's own address, as his default base is.
+    const elsewhere = allowing('nowhere.example')
+    expect(planOf({ ...bedrock, ...AWS }, elsewhere).bundles).toHaveLength(1)
+  })
+
+  test('a fallback that is an object has its own, whole and for its own call alone', () => {
+    const hop = { model: 'vertex_ai/g', vertex_credentials: ACCOUNT, vertex_ai_location: 'us-east1' }
+    const { plan, bundles } = planOf({ model: 'gpt-4o', api_key: 'sk-mine', fallbacks: [hop] })
+    expect(bundles).toMatchObject([
+      { provider: 'openai', api_key: 'sk-mine' },
+      { provider: 'vertex_ai', api_key: null, auth: { vertex_location: 'us-east1' } },
+    ])
+    expect(bundles?.[0]).not.toHaveProperty('auth')
+    expect(bundles?.[1]).not.toHaveProperty('overrides')
+    const facts = plan.deployments.map((one, index) =>
+      deploymentFacts(plan, one, bundles?.[index] ?? null, false),
+    )
+    expect(facts.map(({ host }) => host)).toEqual(['api.openai.com', 'us-east1-aiplatform.googleapis.com'])
+    expect(JSON.stringify([plan, facts])).not.toMatch(/MIIE|robot|acme-prod|sk-mine/)
+    const error = refusalFor({
+      model: 'gpt-4o',
+      api_key: 'sk-mine',
+      fallbacks: [{ ...hop, vertex_ai_location: 'x.y' }],
+    })
+    expect(error.param).toBe('fallbacks[0].vertex_ai_location')
   })
 })
 
