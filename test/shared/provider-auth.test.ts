@@ -130,6 +130,7 @@ describe("a provider's own credentials, in a config and beside the model", () =>
   })
 })
 
+const allowing = (host: string) => operatorOf({ general_settings: { allowed_client_hosts: [host] } })
 const vertex = { model: 'vertex_ai/g', vertex_location: 'us-east1' }
 const bedrock = { model: 'bedrock/m', aws_region_name: 'us-east-1' }
 const azure = { model: 'azure/gpt', api_base: azureBase }
@@ -254,7 +255,6 @@ describe('what is missing or wrong is a 400 that names the field', () => {
 
   test('an account is a host of its own, and the list of allowed hosts is for it too', () => {
     const given = { model: 'snowflake/m', api_key: 'k', account_id: 'acc' }
-    const allowing = (host: string) => operatorOf({ general_settings: { allowed_client_hosts: [host] } })
     expect(planOf(given, allowing('acc.snowflakecomputing.com')).bundles).toHaveLength(1)
     expect(refusalFor(given, allowing('other.snowflakecomputing.com'))).toMatchObject({
       param: 'account_id',
