@@ -18,6 +18,7 @@ import { addJobEventRoutes } from './routes/job-events.ts'
 import { addJobRoutes } from './routes/jobs.ts'
 import { addModelRoutes } from './routes/models.ts'
 import { addPlanRoute, type PlanDeps } from './routes/plan.ts'
+import { addResponseRoutes } from './routes/responses.ts'
 import { addWebhookSecretRoute } from './routes/webhook-secret.ts'
 
 const IDLE_CHECK_MS = 20
@@ -86,6 +87,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
       async (scope) => {
         addAuth(scope, deps.keyCache, deps.masterKey)
         addCompletionRoutes(scope, calls)
+        addResponseRoutes(scope, calls, deps)
         addJobRoutes(scope, deps)
         addJobEventRoutes(scope, deps)
         addPlanRoute(scope, deps)

@@ -54,10 +54,12 @@ export function createCalls(deps: CallDeps) {
     const { job: options = {}, customer = null, ...body } = given
     checkStream(endpoint, body, '')
     const path = endpoint.path
-    return prepareJob(
+    const input = prepareJob(
       { request, mode, endpoint, path, body, customer, options, bodyPath: '', optionsPath: 'job.' },
       deps,
     )
+    // For input_items, and for whoever goes on from it.
+    return name === 'responses' && body['store'] !== false ? { ...input, keepsRequest: true } : input
   }
 
   async function answerLater(

@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import type { EndpointName } from '../shared/endpoints.ts'
 import type { JobError } from '../shared/schemas/job.ts'
-import { formatSse } from '../shared/sse.ts'
+import { createSseReader, formatSse } from '../shared/sse.ts'
 
 /** A line that says nothing and keeps proxies from taking the connection for dead. No SDK stumbles over it. */
 export const HEARTBEAT = ': the job is under way\n\n'
@@ -27,4 +27,14 @@ export function startEventStream(reply: FastifyReply): void {
     .type('text/event-stream; charset=utf-8')
     .header('cache-control', 'no-cache, no-transform')
     .header('x-accel-buffering', 'no')
+}
+
+/** Picks the events of a Response's stream that come after a `sequence_number`. */
+export function afterSequence(number: number): (events: Buffer) => string {
+  const read = createSseReader()
+  return (events) =>
+    read(events)
+      .filter(({ data }) => Number(/"sequence_number"\s*:\s*(\d+)/.exec(data)?.[1] ?? Infinity) > number)
+      .map(formatSse)
+      .join('')
 }

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import type { EndpointName } from '../shared/endpoints.ts'
+import { InvalidRequestError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { JobError } from '../shared/schemas/job.ts'
 import type { FollowDeps, Following, Next } from './following.ts'
@@ -19,11 +20,21 @@ export type StreamingDeps = FollowDeps & {
   cancelsWhenLeft: boolean
 }
 
+export type StreamedJob = {
+  tenant: string
+  id: string
+  endpoint: EndpointName
+  /** It was made for this very call, which it may end with. */
+  isOwn: boolean
+  /** What of its pieces is sent; all of them, byte for byte, unless given. */
+  pick?: (events: Buffer) => Buffer | string
+}
+
 /** Answers a call with its job's stream, byte for byte as the provider gave it. */
 export async function sendStream(
   reply: FastifyReply,
   deps: StreamingDeps,
-  job: { tenant: string; id: string; endpoint: EndpointName; isOwn: boolean },
+  job: StreamedJob,
   following: Following,
 ): Promise<FastifyReply> {
   const hold = deps.holds.hold(reply)
@@ -42,10 +53,15 @@ export async function sendStream(
   if (first.kind === 'ended') {
     close()
     if (first.view.job.status !== 'completed') return sendCompletion(reply, first.view)
+    throw new InvalidRequestError(
+      'This answer has no stream that is kept. Read it in one piece.',
+      'stream',
+      'stream_unavailable',
+    )
   }
   noteJob(reply, { id: job.id, attempts_made: 1 })
   startEventStream(reply)
-  const events = Readable.from(eventsOf(first, job.endpoint, following, hold), { objectMode: false })
+  const events = Readable.from(eventsOf(first, job, following, hold), { objectMode: false })
   events.once('close', () => {
     close()
     if (!events.readableEnded && deps.cancelsWhenLeft && job.isOwn) void leave(deps, job)
@@ -55,12 +71,12 @@ export async function sendStream(
 
 async function* eventsOf(
   first: Next,
-  endpoint: EndpointName,
+  { endpoint, pick }: StreamedJob,
   following: Following,
   hold: Hold,
 ): AsyncGenerator<Buffer | string> {
   for (let next = first; ; next = await following.next(HEARTBEAT_MS, hold.signal)) {
-    if (next.kind === 'pieces') yield next.bytes
+    if (next.kind === 'pieces') yield pick ? pick(next.bytes) : next.bytes
     else if (next.kind === 'quiet' && !hold.signal.aborted) yield HEARTBEAT
     else {
       const error = endOf(next)

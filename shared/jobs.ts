@@ -33,6 +33,8 @@ export type JobInput = {
   bundles: CredentialBundle[] | null
   /** Body for the provider, gateway fields taken out. */
   body: Record<string, unknown>
+  /** The body is kept as long as the result, for whoever asks what was asked. */
+  keepsRequest?: boolean
   webhook: JobWebhook | null
   metadata: Record<string, string>
   priority: 'high' | 'normal' | 'low'
@@ -142,6 +144,19 @@ export function createJobs(deps: {
     return view?.tenant === tenant ? view : null
   }
 
+  /** What was asked, of a job that keeps it; null when there is no such job of the tenant, or it does not. */
+  async function readRequest(tenant: string, id: string): Promise<Record<string, unknown> | null> {
+    const [owner, kept] = await redis.hmgetBuffer(keys.job(id), 'tenant', 'kept')
+    if (owner?.toString() !== tenant || !kept) return null
+    const text = sealer.open({ tenant, kind: 'job', id, field: 'kept' }, kept).toString()
+    return JSON.parse(text) as Record<string, unknown> // an object, as it was written
+  }
+
+  /** Forgets an ended job with all it holds, before its time. @returns false while it has not ended. */
+  async function forget(tenant: string, id: string): Promise<boolean> {
+    return window.forget(id, tenant, { isDue: true })
+  }
+
   /**
    * Reads a page of a tenant's jobs, newest first unless asked otherwise, without their results. It looks at no more than
    * 10,000 jobs, and at no further ones once `signal` aborts.
@@ -233,7 +248,7 @@ export function createJobs(deps: {
     return readRecord(tenant, id)
   }
 
-  return { create, describeCreated, read: readRecord, list, cancel }
+  return { create, describeCreated, read: readRecord, readRequest, list, cancel, forget }
 }
 
 export type Jobs = ReturnType<typeof createJobs>
@@ -262,6 +277,7 @@ function recordFields(input: JobInput, sealer: Sealer): (string | Buffer)[] {
     JSON.stringify(input.plan),
   ]
   fields.push('req', sealed.seal('req', JSON.stringify(input.body)))
+  if (input.keepsRequest) fields.push('kept', sealed.seal('kept', JSON.stringify(input.body)))
   if (input.bundles) fields.push('cred', sealed.seal('cred', JSON.stringify(input.bundles)))
   if (input.webhook) fields.push('hook', sealed.seal('hook', JSON.stringify(input.webhook)))
   if (input.idempotency) fields.push('idem', input.idempotency.fingerprint)

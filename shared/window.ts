@@ -90,10 +90,13 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
       })
     },
 
-    /** Forgets an ended job whose retention is over, with its place in its tenant's list. */
-    async forget(id: string, tenant: string | null): Promise<boolean> {
+    /**
+     * Forgets an ended job whose retention is over, with its place in its tenant's list.
+     * @param options.isDue Its owner wants it gone, whatever its retention.
+     */
+    async forget(id: string, tenant: string | null, { isDue = false } = {}): Promise<boolean> {
       const jobKeys = [keys.job(id), keys.index(tenant ?? ''), keys.due, keys.stream(id)]
-      return Number(await forgetJob(jobKeys, [now(), id])) === 1
+      return Number(await forgetJob(jobKeys, [now(), id, isDue ? '1' : '0'])) === 1
     },
   }
 

@@ -4,8 +4,10 @@ import { endpointAt } from '../shared/endpoints.ts'
 import type { Grant } from '../shared/deployment-state.ts'
 import type { Attempt } from '../shared/schemas/job.ts'
 import { costOf } from '../shared/prices.ts'
+import { responseIdOf } from '../shared/response-ids.ts'
 import type { CredentialBundle, Plan, PlanDeployment } from '../shared/schemas/plan.ts'
 import { plainError } from './providers/classify.ts'
+import { callForResponse } from './response-id.ts'
 import type { CallOutcome, Provider, ProviderError, StreamSink } from './providers/provider.ts'
 
 /** Finds the provider family that serves a bundle. */
@@ -95,9 +97,10 @@ export async function callDeployment(
   const endpoint = endpointAt(claim.meta.endpoint)
   if (!endpoint) return { kind: 'error', error: unknownEndpoint() }
   const { body, plan } = claim
-  return deps
-    .providers(bundle)
-    .call({ endpoint: endpoint.name, bundle, body, drop: plan.drop ?? null, ...limits })
+  const call = { endpoint: endpoint.name, bundle, body, drop: plan.drop ?? null, ...limits }
+  const provider = deps.providers(bundle)
+  if (endpoint.name !== 'responses') return provider.call(call)
+  return callForResponse(provider, call, responseIdOf(claim.id))
 }
 
 // A job made by a newer API than this worker.

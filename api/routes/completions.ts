@@ -1,23 +1,8 @@
 import type { FastifyContextConfig, FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import { z } from 'zod'
 import { ENDPOINTS, type EndpointName } from '../../shared/endpoints.ts'
-import { ChatCompletion, REQUESTS } from '../../shared/schemas/completion.ts'
-import { ErrorResponse } from '../../shared/schemas/error.ts'
-import { Job } from '../../shared/schemas/job.ts'
+import { callSchema } from '../call-schemas.ts'
 import type { Calls } from '../calls.ts'
-
-const SUMMARIES: Record<EndpointName, string> = {
-  chat: 'Create a chat completion',
-  responses: 'Create a response',
-  messages: "Create a message in Anthropic's form",
-  completions: 'Create a completion (legacy)',
-  embeddings: 'Create embeddings',
-  moderations: 'Classify text',
-}
-const WAITING =
-  'Waits for the result. With `Prefer: respond-async` the answer is a 202 and a job; with `Prefer: wait=N` the result if it is there within N seconds, else the 202.'
-const STREAMING = ' `stream: true` answers with server-sent events; `Prefer` does not count then.'
 
 /** What Azure's SDK calls by a deployment in the path. */
 const BY_DEPLOYMENT: readonly EndpointName[] = ['chat', 'completions', 'embeddings']
@@ -58,22 +43,5 @@ export function addAzureRoutes(app: FastifyInstance, calls: Calls): void {
       await calls.answer(request, reply, { endpoint: name, body: request.body })
       return reply
     })
-  }
-}
-
-/** What the docs say of a call, and what its body must be. */
-export function callSchema<Name extends EndpointName>(name: Name) {
-  const canStream = ENDPOINTS.some((endpoint) => endpoint.name === name && endpoint.canStream)
-  return {
-    summary: SUMMARIES[name],
-    description: canStream ? WAITING + STREAMING : WAITING,
-    tags: ['completions'],
-    body: REQUESTS[name],
-    response: {
-      200: name === 'chat' ? ChatCompletion : z.looseObject({}),
-      202: Job,
-      '4xx': ErrorResponse,
-      '5xx': ErrorResponse,
-    },
   }
 }

@@ -1,6 +1,6 @@
 -- Forgets an ended job whose retention is over: the record, the stream of its answer, and its place in its tenant's index.
 -- KEYS: job, index of its tenant, due, stream
--- ARGV: now_ms ('' = Redis TIME), id
+-- ARGV: now_ms ('' = Redis TIME), id, now whatever its retention ('1' | '0')
 -- Output: 1 when it was forgotten, 0 when it is not (or no longer) to be
 local job, index, due, id = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
 local now = tonumber(ARGV[1])
@@ -11,7 +11,7 @@ end
 local status = redis.call('HGET', job, 'status')
 if status == 'queued' or status == 'in_progress' or status == 'cancelling' then return 0 end
 local due_at = tonumber(redis.call('ZSCORE', due, id))
-if due_at and due_at > now then return 0 end
+if due_at and due_at > now and ARGV[3] ~= '1' then return 0 end
 redis.call('ZREM', index, id)
 redis.call('ZREM', due, id)
 redis.call('UNLINK', job, KEYS[4])

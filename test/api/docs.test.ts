@@ -24,6 +24,10 @@ test('the API description names every route once, with what it takes and gives',
     '/v1/models/{*}',
     '/v1/moderations',
     '/v1/plan',
+    '/v1/responses',
+    '/v1/responses/{id}',
+    '/v1/responses/{id}/cancel',
+    '/v1/responses/{id}/input_items',
     '/v1/webhook_secret',
   ])
   const submit = json.paths['/v1/jobs'].post
