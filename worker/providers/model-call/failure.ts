@@ -1,4 +1,4 @@
-import { AISDKError, APICallError } from '@ai-sdk/provider'
+import { AISDKError, APICallError, TypeValidationError } from '@ai-sdk/provider'
 import { isTold } from '../answers.ts'
 import { classifyAnswer, classifyFailure, invalidAnswer, ownFault, plainError } from '../classify.ts'
 import { isObject, parseJson } from '../error-body.ts'
@@ -52,6 +52,19 @@ export function classifyCut(sent: ModelFetch, redact: Redact): ProviderError {
   const answer = sent.answer()
   if (answer) return classifyWhole(answer, redact)
   return invalidAnswer(sent.head()?.status ?? 200, 'with a stream that ended too early')
+}
+
+/** Events of Anthropic's that its package knows, and so must be as it knows them. */
+const EVENTS = /^(?:message_(?:start|delta|stop)|content_block_(?:start|delta|stop)|ping|error)$/
+
+/**
+ * Whether what a package calls an error is only an event of a kind that it does not know, which is to be passed over.
+ * @see https://docs.anthropic.com/en/docs/build-with-claude/streaming#other-events
+ */
+export function isUnknownEvent(told: unknown): boolean {
+  if (!TypeValidationError.isInstance(told) || !isObject(told.value)) return false
+  const { type } = told.value
+  return typeof type === 'string' && !EVENTS.test(type)
 }
 
 function classifyWhole(answer: Parameters<typeof classifyAnswer>[0], redact: Redact): ProviderError {

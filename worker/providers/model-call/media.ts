@@ -52,7 +52,9 @@ export function createMediaLoader(
     try {
       return await outbound.get({ url, headers, timeouts, maxResponseBytes: restBytes, signal })
     } catch (error) {
-      if (!(error instanceof OutboundError) || error.kind === 'aborted') throw error
+      if (!(error instanceof OutboundError)) throw error
+      // Whatever its server has seen, no model was asked.
+      if (error.kind === 'aborted') throw new OutboundError('aborted', false, error.message)
       throw new RequestFault(
         `${place}: the file could not be fetched: ${error.message}`,
         place,

@@ -18,7 +18,7 @@ import { toCallOptions } from './call-options.ts'
 import { createChunkWriter } from './chunks.ts'
 import { createCollector } from './collect.ts'
 import { answerHead, clientCalls, finishReason, toCompletion, type AnswerHead } from './completion.ts'
-import { classifyCut, classifyThrown, classifyTold } from './failure.ts'
+import { classifyCut, classifyThrown, classifyTold, isUnknownEvent } from './failure.ts'
 import type { ModelTarget } from './family.ts'
 import { isObject } from '../error-body.ts'
 import { createMediaLoader } from './media.ts'
@@ -137,6 +137,7 @@ async function stream(
   }
   try {
     for await (const part of parts) {
+      if (part.type === 'error' && isUnknownEvent(part.error)) continue
       if (part.type === 'error') return failed(toldError(run, part.error))
       if (part.type === 'stream-start') run.warnings.addAll(part.warnings)
       else if (part.type === 'response-metadata') id ??= part.id

@@ -26,6 +26,7 @@ export async function toPrompt(body: Fields, context: Context): Promise<Language
   for (const [index, message] of messages.entries()) {
     const place = `messages[${index}]`
     const role = message['role']
+    if (message['name'] && role !== 'tool' && role !== 'function') context.warnings.leftOut('messages.name')
     if (role === 'system' || role === 'developer') {
       if (turns.length > 0) context.warnings.say(MOVED)
       for (const part of textsOf(message, place))
@@ -122,8 +123,8 @@ function toolCalls(message: Fields, place: string, calls: CallNames): Assistant 
 /** Gemini's signature of a call, where LiteLLM or Google's own compatible API puts it. */
 function signatureIn(call: Fields): unknown {
   const { provider_specific_fields: fields, extra_content: extra } = call
-  if (isObject(fields)) return fields['thought_signature']
-  return isObject(extra) && isObject(extra['google']) ? extra['google']['thought_signature'] : null
+  const [own, google] = [isObject(fields) ? fields : {}, isObject(extra) ? extra['google'] : null]
+  return own['thought_signature'] ?? (isObject(google) ? google['thought_signature'] : null)
 }
 
 function argumentsOf(called: Fields, place: string): Fields {
