@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
+import { formatSse } from '../../shared/sse.ts'
 import { countTokens } from '../../shared/tokens.ts'
 import { isFiltered } from './answers.ts'
 import { plainError } from './classify.ts'
@@ -72,11 +73,29 @@ function answer(call: ProviderCall): CallOutcome {
     ...(isObject(canned) ? canned : {}),
   }
   const body = Buffer.from(JSON.stringify(completion))
+  if (call.sink) call.sink.write(Buffer.from(streamOf(completion, call.body)))
   const rest = { isFiltered: isFiltered(completion), headers: {}, restMs: null }
   return {
     kind: 'reply',
     reply: { status: 200, body, requestId: null, usage: readUsage(completion), ...rest },
   }
+}
+
+/** A canned answer as the stream that a provider would have told it in, at once. */
+function streamOf(completion: Record<string, unknown>, request: Record<string, unknown>): string {
+  const { choices, usage, ...head } = completion
+  const list = Array.isArray(choices) ? choices.filter(isObject) : []
+  const chunk = (parts: object[]) =>
+    formatSse({ data: JSON.stringify({ ...head, object: 'chat.completion.chunk', choices: parts }) })
+  const told = list.flatMap(({ index = 0, message, finish_reason: reason = 'stop' }) => [
+    chunk([{ index, delta: message, finish_reason: null }]),
+    chunk([{ index, delta: {}, finish_reason: reason }]),
+  ])
+  const options = request['stream_options']
+  const wantsUsage = isObject(options) && options['include_usage'] === true
+  const last = { ...head, object: 'chat.completion.chunk', choices: [], usage }
+  const counted = wantsUsage ? formatSse({ data: JSON.stringify(last) }) : ''
+  return told.join('') + counted + formatSse({ data: '[DONE]' })
 }
 
 function buildCompletion({ bundle, body }: ProviderCall, text: string): Record<string, unknown> {

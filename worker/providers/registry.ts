@@ -4,7 +4,7 @@ import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import type { Outbound } from '../outbound.ts'
 import { messages } from '../translation/messages.ts'
 import { responses } from '../translation/responses.ts'
-import { translated, type Translation } from '../translation/translation.ts'
+import { translated, type ChatDialect, type Translation } from '../translation/translation.ts'
 import { createAnthropic } from './anthropic.ts'
 import { createAzure } from './azure.ts'
 import { createBedrock } from './bedrock.ts'
@@ -36,20 +36,24 @@ export function createProviders(outbound: Outbound, limits: CallLimits = CALL_LI
     unserved,
   }
   return function providerOf(bundle: Pick<CredentialBundle, 'provider' | MockSwitch>): Provider {
-    if (isMocked(bundle)) return served(mock, MOCKED)
-    const entry = findProvider(bundle.provider)
-    return served(families[entry?.family ?? 'unserved'], entry?.native ?? [])
+    if (isMocked(bundle)) return served(mock, MOCKED, 'plain')
+    const { family, native } = findProvider(bundle.provider) ?? { family: 'unserved', native: [] }
+    return served(families[family], native, RICH.has(family) ? 'rich' : 'plain')
   }
 }
 
+/** Families whose chat completions are made here, of all that they are told: signed thinking, marks of a cache, files. */
+const RICH: ReadonlySet<ProviderFamily> = new Set(['anthropic', 'gemini', 'vertex', 'bedrock'])
+
 /** Asked for what it has, a provider is called as it is; for something else by way of a chat completion. */
-function served(provider: Provider, native: readonly EndpointName[]): Provider {
+function served(provider: Provider, native: readonly EndpointName[], dialect: ChatDialect): Provider {
   return {
     async call(call) {
-      const translation = native.includes(call.endpoint) ? null : (TRANSLATIONS[call.endpoint] ?? null)
-      if (!translation && !native.includes(call.endpoint)) return unserved.call(call)
+      const isNative = native.includes(call.endpoint)
+      const translation = isNative ? null : (TRANSLATIONS[call.endpoint] ?? null)
+      if (!translation && !isNative) return unserved.call(call)
       try {
-        return await (translation ? translated(provider, translation) : provider).call(call)
+        return await (translation ? translated(provider, translation, dialect) : provider).call(call)
       } catch {
         // A call that could not even be built has an end like any other: a job must not hang on it.
         return { kind: 'error', error: ownFault() }
