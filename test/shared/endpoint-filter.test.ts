@@ -47,6 +47,19 @@ describe('deployments that have not the endpoint', () => {
     expect(planOf({ model: 'house' }, operator, 'acme', 'embeddings').plan.deployments).toHaveLength(1)
   })
 
+  test('the region that a deployment is called in is one that a request may be held to', () => {
+    const at = (aws_region_name: string) => ({
+      model_name: 'nova',
+      litellm_params: { model: 'bedrock/nova', api_key: aws_region_name, aws_region_name },
+    })
+    const user_config = { model_list: [at('us-east-1'), at('eu-west-1')] }
+    const { bundles } = planOf({ model: 'nova', user_config, allowed_model_region: 'eu' })
+    expect(bundles?.map(({ api_key }) => api_key)).toEqual(['eu-west-1'])
+    const alone = { model: 'bedrock/nova', api_key: 'k', aws_region_name: 'us-east-1' }
+    expect(planOf({ ...alone, allowed_model_region: 'us' }).bundles).toHaveLength(1)
+    expect(refusalFor({ ...alone, allowed_model_region: 'eu' }).param).toBe('allowed_model_region')
+  })
+
   test('a region is only said to leave nobody where the endpoint leaves somebody', () => {
     const body = { model: 'mixed', user_config: mixed, allowed_model_region: 'eu' }
     expect(refusalFor(body).param).toBe('allowed_model_region')
