@@ -9,6 +9,13 @@ const of = (model_name: string, model: string) => ({
   model_name,
   litellm_params: { model, api_key: `key-of-${model}` },
 })
+/** A deployment of a group, told by its region. */
+function nova(aws_region_name: string) {
+  return {
+    model_name: 'nova',
+    litellm_params: { model: 'bedrock/nova', api_key: aws_region_name, aws_region_name },
+  }
+}
 const mixed = {
   model_list: [
     of('mixed', 'openai/o'),
@@ -48,11 +55,7 @@ describe('deployments that have not the endpoint', () => {
   })
 
   test('the region that a deployment is called in is one that a request may be held to', () => {
-    const at = (aws_region_name: string) => ({
-      model_name: 'nova',
-      litellm_params: { model: 'bedrock/nova', api_key: aws_region_name, aws_region_name },
-    })
-    const user_config = { model_list: [at('us-east-1'), at('eu-west-1')] }
+    const user_config = { model_list: [nova('us-east-1'), nova('eu-west-1')] }
     const { bundles } = planOf({ model: 'nova', user_config, allowed_model_region: 'eu' })
     expect(bundles?.map(({ api_key }) => api_key)).toEqual(['eu-west-1'])
     const alone = { model: 'bedrock/nova', api_key: 'k', aws_region_name: 'us-east-1' }
