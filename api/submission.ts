@@ -58,7 +58,9 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
   const body = { ...submission.body, ...readRoutingHeaders(request.headers) }
   const { tenant } = request
   const customer = readCustomer(request) ?? submission.customer
-  const resolved = underPath(submission.bodyPath, () => resolvePlan({ body, tenant, customer }, deps))
+  const resolved = underPath(submission.bodyPath, () =>
+    resolvePlan({ body, tenant, customer, endpoint: submission.endpoint.name }, deps),
+  )
   const warnings = [...resolved.warnings]
   const attempts = options.max_attempts ?? ATTEMPTS_DEFAULT
   if (attempts > ATTEMPTS_MAX) {

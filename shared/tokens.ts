@@ -15,12 +15,15 @@ const CHOICES_MAX = 128
  * quadratic on repeated characters, which a client could send on purpose (decision record 0011).
  */
 export function estimateTokens(body: Record<string, unknown>): Tokens {
-  const asked = body['max_completion_tokens'] ?? body['max_tokens']
+  const asked = body['max_completion_tokens'] ?? body['max_output_tokens'] ?? body['max_tokens']
   const answer = typeof asked === 'number' && asked > 0 ? Math.ceil(asked) * countChoices(body['n']) : 0
-  const prompt = countTokens(body['messages']) + countTokens(body['tools'])
+  const prompt = PROMPT_FIELDS.reduce((sum, name) => sum + countTokens(body[name]), 0)
   const input = Math.min(Math.max(1, prompt), TOKENS_MAX)
   return { input, output: Math.min(answer, TOKENS_MAX - input) }
 }
+
+/** Where the requests of all endpoints have what a model reads. */
+const PROMPT_FIELDS = ['messages', 'input', 'prompt', 'system', 'instructions', 'tools']
 
 /** How many answers are asked for: each may be as long as the limit says. A number no provider takes counts as one. */
 function countChoices(asked: unknown): number {
@@ -28,7 +31,7 @@ function countChoices(asked: unknown): number {
   return isTaken ? asked : 1
 }
 
-/** Tokens in all the strings of a value; a data URL counts as a picture, not as its text. */
+/** Tokens in all the strings of a value; a data URL counts as a picture, not as its text. A list of numbers is tokens already. */
 export function countTokens(value: unknown): number {
   if (typeof value === 'string') {
     return value.startsWith('data:')
@@ -36,5 +39,6 @@ export function countTokens(value: unknown): number {
       : Math.ceil(Buffer.byteLength(value) / BYTES_PER_TOKEN)
   }
   if (typeof value !== 'object' || value === null) return 0
+  if (Array.isArray(value) && typeof value[0] === 'number') return value.length
   return Object.values(value).reduce((sum: number, item: unknown) => sum + countTokens(item), 0)
 }

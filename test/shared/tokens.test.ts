@@ -51,3 +51,27 @@ test.each([1e308, Number.MAX_SAFE_INTEGER, Infinity, 10_000_001, 0.5, -1, Number
     }
   },
 )
+
+test.each([
+  [{ messages: [{ role: 'user', content: 'x'.repeat(400) }] }, 101],
+  [{ input: 'x'.repeat(400) }, 100],
+  [{ input: ['x'.repeat(400), 'x'.repeat(400)] }, 200],
+  [
+    {
+      input: [
+        [1, 2, 3],
+        [4, 5],
+      ],
+    },
+    5,
+  ],
+  [{ prompt: [1, 2, 3] }, 3],
+  [{ messages: [], system: 'x'.repeat(400) }, 100],
+  [{ input: [], instructions: 'x'.repeat(400) }, 100],
+])('the prompt of any endpoint counts: %o', (body, input) => {
+  expect(estimateTokens(body).input).toBe(input)
+})
+
+test('a Response’s limit of output counts', () => {
+  expect(estimateTokens({ input: 'x', max_output_tokens: 70 }).output).toBe(70)
+})
