@@ -56,30 +56,12 @@ export function createChunkWriter(
     write({ choices: [choice(delta, reason)] })
   }
 
-  function writeCall(delta: JsonObject | null): void {
-    if (!delta) return
-    if (head().isLegacy) writeDelta({ function_call: delta['function'] })
-    else writeDelta({ tool_calls: [delta] })
-  }
-
   function add(part: LanguageModelV4StreamPart): void {
-    if (part.type === 'text-delta' && part.delta !== '') writeDelta({ content: part.delta })
-    else if (part.type === 'reasoning-delta' && part.delta !== '')
-      writeDelta({ reasoning_content: part.delta })
-    else if (part.type === 'reasoning-end') writeSigned('reasoning', part.id)
-    else if (part.type === 'text-end') writeSigned('text', part.id)
-    else if (part.type === 'file') writeDelta({ images: [toImage(part, images++)] })
-    else writeCall(calls.deltaOf(part))
-  }
-
-  function writeSigned(kind: 'text' | 'reasoning', id: string): void {
-    const block = options.collected.block(kind, id)
-    const signature = signatureOf(block?.providerMetadata)
-    if (block?.type === 'reasoning') {
-      const thinking = toThinkingBlock(block)
-      if (thinking) writeDelta({ thinking_blocks: [thinking] })
-    } else if (signature !== null)
-      writeDelta({ provider_specific_fields: { thought_signatures: [signature] } })
+    if (part.type === 'file') writeDelta({ images: [toImage(part, images++)] })
+    const call = calls.deltaOf(part)
+    if (call) writeDelta(head().isLegacy ? { function_call: call['function'] } : { tool_calls: [call] })
+    const delta = textDelta(part) ?? signedDelta(part, options.collected)
+    if (delta) writeDelta(delta)
   }
 
   return {
@@ -92,6 +74,24 @@ export function createChunkWriter(
     },
     hasBegun: () => known !== null,
   }
+}
+
+function textDelta(part: LanguageModelV4StreamPart): JsonObject | null {
+  if (part.type === 'text-delta') return part.delta === '' ? null : { content: part.delta }
+  if (part.type === 'reasoning-delta') return part.delta === '' ? null : { reasoning_content: part.delta }
+  return null
+}
+
+/** What a block that has ended is signed with: only the whole of it can go back to the model. */
+function signedDelta(part: LanguageModelV4StreamPart, collected: Collector): JsonObject | null {
+  if (part.type === 'reasoning-end') {
+    const block = collected.block('reasoning', part.id)
+    const thinking = block && toThinkingBlock(block)
+    return thinking && { thinking_blocks: [thinking] }
+  }
+  if (part.type !== 'text-end') return null
+  const signature = signatureOf(collected.block('text', part.id)?.providerMetadata)
+  return signature === null ? null : { provider_specific_fields: { thought_signatures: [signature] } }
 }
 
 function choice(delta: JsonObject, reason: string | null): JsonObject {

@@ -3,17 +3,12 @@ import type {
   LanguageModelV4StreamPart,
   LanguageModelV4Text,
   LanguageModelV4Reasoning,
+  LanguageModelV4ToolCall,
   SharedV4ProviderMetadata,
 } from '@ai-sdk/provider'
 import { signatureOf } from './part-options.ts'
 
 type Block = LanguageModelV4Text | LanguageModelV4Reasoning
-type OpenCall = {
-  toolCallId: string
-  toolName: string
-  input: string
-  providerMetadata?: SharedV4ProviderMetadata
-}
 
 /** Puts the parts of a stream together to the content that would have come in one piece. */
 export type Collector = {
@@ -26,78 +21,65 @@ export type Collector = {
 /** Makes an empty one. */
 export function createCollector(): Collector {
   const content: LanguageModelV4Content[] = []
-  // By kind and id: some servers begin a block as text and go on with thinking.
-  const blocks = new Map<string, Block>()
-  const open = new Map<string, OpenCall>()
+  const blocks = createBlocks(content)
+  const calls = createOpenCalls()
+  return {
+    add(part) {
+      blocks.add(part)
+      calls.add(part)
+      if (part.type === 'tool-call' || part.type === 'file') content.push(part)
+    },
+    // A call that was cut off in the middle is told as far as it came.
+    content: () => [...content, ...calls.left()],
+    block: blocks.find,
+  }
+}
 
-  function start(kind: Block['type'], id: string, metadata: SharedV4ProviderMetadata | undefined): Block {
+/** Blocks of text and of thinking, by kind and id: some servers begin a block as text and go on with thinking. */
+function createBlocks(content: LanguageModelV4Content[]) {
+  const blocks = new Map<string, Block>()
+
+  function blockOf(kind: Block['type'], id: string): Block {
+    const known = blocks.get(kind + id)
+    if (known) return known
     const block: Block = { type: kind, text: '' }
-    keep(block, metadata)
     blocks.set(kind + id, block)
     content.push(block)
     return block
   }
 
-  function grow(kind: Block['type'], id: string, delta: string, metadata?: SharedV4ProviderMetadata): void {
-    const block = blocks.get(kind + id) ?? start(kind, id, metadata)
-    block.text += delta
-    keep(block, metadata)
-  }
-
   return {
-    add(part) {
-      switch (part.type) {
-        case 'text-start':
-        case 'reasoning-start':
-          start(part.type === 'text-start' ? 'text' : 'reasoning', part.id, part.providerMetadata)
-          break
-        case 'text-delta':
-          grow('text', part.id, part.delta, part.providerMetadata)
-          break
-        case 'reasoning-delta':
-          grow('reasoning', part.id, part.delta, part.providerMetadata)
-          break
-        case 'text-end':
-        case 'reasoning-end':
-          keep(blocks.get(part.type.replace('-end', '') + part.id), part.providerMetadata)
-          break
-        case 'tool-input-start':
-          if (!part.providerExecuted) {
-            open.set(part.id, {
-              toolCallId: part.id,
-              toolName: part.toolName,
-              input: '',
-              providerMetadata: part.providerMetadata,
-            })
-          }
-          break
-        case 'tool-input-delta': {
-          const call = open.get(part.id)
-          if (call) call.input += part.delta
-          break
-        }
-        case 'tool-call':
-          open.delete(part.toolCallId)
-          content.push(part)
-          break
-        case 'file':
-          content.push(part)
-          break
-        default:
-      }
+    add(part: LanguageModelV4StreamPart): void {
+      const [, kind] = /^(text|reasoning)-(?:start|delta|end)$/.exec(part.type) ?? []
+      if ((kind !== 'text' && kind !== 'reasoning') || !('id' in part) || part.id === undefined) return
+      const block = blockOf(kind, part.id)
+      if ('delta' in part) block.text += part.delta
+      if ('providerMetadata' in part) keep(block, part.providerMetadata)
     },
-    // A call that was cut off in the middle is told as far as it came.
-    content: () => [
-      ...content,
-      ...[...open.values()].map((call) => ({ type: 'tool-call' as const, ...call })),
-    ],
-    block: (kind, id) => blocks.get(kind + id) ?? null,
+    find: (kind: Block['type'], id: string) => blocks.get(kind + id) ?? null,
+  }
+}
+
+/** Calls that have begun and are not whole yet. */
+function createOpenCalls() {
+  const open = new Map<string, LanguageModelV4ToolCall>()
+  return {
+    add(part: LanguageModelV4StreamPart): void {
+      if (part.type === 'tool-input-start' && !part.providerExecuted) {
+        const { id, toolName, providerMetadata } = part
+        open.set(id, { type: 'tool-call', toolCallId: id, toolName, input: '', providerMetadata })
+      } else if (part.type === 'tool-input-delta') {
+        const call = open.get(part.id)
+        if (call) call.input += part.delta
+      } else if (part.type === 'tool-call') open.delete(part.toolCallId)
+    },
+    left: () => open.values(),
   }
 }
 
 /** A signature may come with any piece of its block, most often the last; a later piece without one takes nothing away. */
-function keep(block: Block | undefined, metadata: SharedV4ProviderMetadata | undefined): void {
-  if (!block || !metadata) return
+function keep(block: Block, metadata: SharedV4ProviderMetadata | undefined): void {
+  if (!metadata) return
   if (
     block.providerMetadata &&
     signatureOf(metadata) === null &&

@@ -35,53 +35,10 @@ export type MediaLoader = (source: MediaSource) => Promise<FileFields>
  */
 export function createMediaLoader(
   outbound: Outbound,
-  { timeoutMs, signal }: Pick<ProviderCall, 'timeoutMs' | 'signal'>,
+  call: Pick<ProviderCall, 'timeoutMs' | 'signal'>,
   options: { urlType: (url: URL, mediaType: string | null) => string | null; startedAt: number },
 ): MediaLoader {
-  let restBytes = FILES_BYTES_MAX
-
-  async function get(url: string, place: string) {
-    const leftMs = Math.max(1, Math.round(timeoutMs - (performance.now() - options.startedAt)))
-    const timeouts = {
-      connectMs: Math.min(CONNECT_MS, leftMs),
-      firstByteMs: leftMs,
-      idleMs: leftMs,
-      totalMs: leftMs,
-    }
-    const headers = { accept: '*/*', 'user-agent': 'byok-gateway' }
-    try {
-      return await outbound.get({ url, headers, timeouts, maxResponseBytes: restBytes, signal })
-    } catch (error) {
-      if (!(error instanceof OutboundError)) throw error
-      // Whatever its server has seen, no model was asked.
-      if (error.kind === 'aborted') throw new OutboundError('aborted', false, error.message)
-      throw new RequestFault(
-        `${place}: the file could not be fetched: ${error.message}`,
-        place,
-        'invalid_image_url',
-      )
-    }
-  }
-
-  async function download({ url, place }: MediaSource) {
-    let at = url
-    for (let hop = 0; hop <= REDIRECTS_MAX; hop += 1) {
-      const { status, headers, body } = await get(at, place)
-      const location = readHeader(headers, 'location')
-      if (status >= 300 && status < 400 && location !== null) {
-        at = URL.parse(location, at)?.href ?? ''
-        continue
-      }
-      if (status !== 200) {
-        const message = `${place}: the file could not be fetched: its server answered ${status}.`
-        throw new RequestFault(message, place, 'invalid_image_url')
-      }
-      restBytes -= body.length
-      return { body, type: readHeader(headers, 'content-type') }
-    }
-    throw new RequestFault(`${place}: the file's address leads on and on.`, place, 'invalid_image_url')
-  }
-
+  const download = createDownload(outbound, call, options.startedAt)
   return async (source) => {
     const { url, place, filename } = source
     const name = filename === undefined ? {} : { filename }
@@ -91,11 +48,57 @@ export function createMediaLoader(
     const said = concreteMediaType(source.mediaType) ?? mediaTypeOfName(filename ?? parsed.pathname)
     const named = options.urlType(parsed, said)
     if (named !== null) return { data: { type: 'url', url: parsed }, mediaType: named, ...name }
-    const { body, type } = await download(source)
+    const { body, type } = await download(url, place)
     const mediaType = sniffMediaType(body) ?? concreteMediaType(type) ?? said
     if (mediaType === null) throw new RequestFault(`${place}: the type of the file can't be told.`, place)
     return { data: { type: 'data', data: body.toString('base64') }, mediaType, ...name }
   }
+}
+
+/** What fetches files for one call: all together within its time and one cap. */
+function createDownload(
+  outbound: Outbound,
+  { timeoutMs, signal }: Pick<ProviderCall, 'timeoutMs' | 'signal'>,
+  startedAt: number,
+) {
+  let restBytes = FILES_BYTES_MAX
+
+  async function get(url: string, place: string) {
+    const leftMs = Math.max(1, Math.round(timeoutMs - (performance.now() - startedAt)))
+    const connectMs = Math.min(CONNECT_MS, leftMs)
+    const timeouts = { connectMs, firstByteMs: leftMs, idleMs: leftMs, totalMs: leftMs }
+    const headers = { accept: '*/*', 'user-agent': 'byok-gateway' }
+    try {
+      return await outbound.get({ url, headers, timeouts, maxResponseBytes: restBytes, signal })
+    } catch (error) {
+      if (!(error instanceof OutboundError)) throw error
+      // Whatever its server has seen, no model was asked.
+      if (error.kind === 'aborted') throw new OutboundError('aborted', false, error.message)
+      throw unfetched(place, error.message)
+    }
+  }
+
+  return async (url: string, place: string) => {
+    let at = url
+    for (let hop = 0; hop <= REDIRECTS_MAX; hop += 1) {
+      const { status, headers, body } = await get(at, place)
+      const location = readHeader(headers, 'location')
+      if (status === 200) {
+        restBytes -= body.length
+        return { body, type: readHeader(headers, 'content-type') }
+      }
+      if (status < 300 || status >= 400 || location === null) {
+        throw unfetched(place, `Its server answered ${status}.`)
+      }
+      // Each hop is checked like the first, by the door.
+      at = URL.parse(location, at)?.href ?? ''
+    }
+    throw unfetched(place, 'Its address leads on and on.')
+  }
+}
+
+function unfetched(place: string, why: string): RequestFault {
+  return new RequestFault(`${place}: the file could not be fetched. ${why}`, place, 'invalid_image_url')
 }
 
 /** A data URL (RFC 2397). What its first bytes say wins: clients write `image/jpeg` before all there is. */

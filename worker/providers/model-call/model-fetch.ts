@@ -1,6 +1,6 @@
 import type { CallLimits } from '../openai-call.ts'
 import { timeoutsOf } from '../openai-call.ts'
-import type { OutboundHead, OutboundResponse } from '../../exchange.ts'
+import type { OutboundHead, OutboundRequest, OutboundResponse } from '../../exchange.ts'
 import { readHeader } from '../../header-time.ts'
 import { OutboundError } from '../../outbound-error.ts'
 import type { Outbound } from '../../outbound.ts'
@@ -26,22 +26,20 @@ export type ModelFetch = {
   answer: () => OutboundResponse | null
 }
 
+type FetchOptions = {
+  limits: CallLimits
+  /** The headers with the bundle's secret; null: the package has signed the request with it. */
+  credential: Record<string, string> | null
+  signal: AbortSignal
+  /** When the call's clock began to run, by `performance.now()`. */
+  startedAt: number
+}
+
 /**
  * Makes that function. A streamed answer of a good status passes through in pieces; any other is read whole, so that an
  * error can be told by its body.
- * @param options.credential The headers with the bundle's secret; null: the package has signed the request with it.
- * @param options.startedAt When the call's clock began to run, by `performance.now()`.
  */
-export function createModelFetch(
-  outbound: Outbound,
-  call: ProviderCall,
-  options: {
-    limits: CallLimits
-    credential: Record<string, string> | null
-    signal: AbortSignal
-    startedAt: number
-  },
-): ModelFetch {
+export function createModelFetch(outbound: Outbound, call: ProviderCall, options: FetchOptions): ModelFetch {
   let failure: unknown = null
   let head: OutboundHead | null = null
   let answer: OutboundResponse | null = null
@@ -51,8 +49,6 @@ export function createModelFetch(
     // One call is one request: a package that asks again by itself would bill twice and pass over the clocks.
     if (isUsed) throw new OutboundError('refused', true, 'The provider asked for a second request.')
     isUsed = true
-    const timeouts = timeoutsOf(call, options.limits)
-    const spentMs = Math.round(performance.now() - options.startedAt)
     const { promise, resolve, reject } = Promise.withResolvers<Response>()
     let body: PushedBody | null = null
     const onHead = (told: OutboundHead) => {
@@ -62,22 +58,9 @@ export function createModelFetch(
       resolve(new Response(body.stream, { status: told.status, headers: toHeaders(told.headers) }))
       return body.push
     }
-    const request = {
-      url: input instanceof Request ? input.url : String(input),
-      headers: headersOf(init?.headers, call, options.credential),
-      body: typeof init?.body === 'string' ? init.body : '',
-      timeouts: { ...timeouts, totalMs: Math.max(1, timeouts.totalMs - spentMs) },
-      maxResponseBytes: call.sink ? STREAM_BYTES_MAX : RESPONSE_BYTES_MAX,
-      signal: options.signal,
-      trustedOrigin: call.bundle.trusted_base,
-      onHead,
-    }
-    void settle()
-    return promise
-
-    async function settle(): Promise<void> {
+    const settle = async () => {
       try {
-        const response = await outbound.post(request)
+        const response = await outbound.post({ ...requestOf(call, options, input, init), onHead })
         if (body) return body.end()
         answer = response
         resolve(toResponse(response))
@@ -87,9 +70,31 @@ export function createModelFetch(
         reject(error)
       }
     }
+    void settle()
+    return promise
   }
 
   return { fetch: send, failure: () => failure, head: () => head, answer: () => answer }
+}
+
+function requestOf(
+  call: ProviderCall,
+  { limits, credential, signal, startedAt }: FetchOptions,
+  input: string | URL | Request,
+  init?: RequestInit,
+): OutboundRequest {
+  const timeouts = timeoutsOf(call, limits)
+  // What went by while files were fetched is a part of the whole.
+  const spentMs = Math.round(performance.now() - startedAt)
+  return {
+    url: input instanceof Request ? input.url : String(input),
+    headers: headersOf(init?.headers, call, credential),
+    body: typeof init?.body === 'string' ? init.body : '',
+    timeouts: { ...timeouts, totalMs: Math.max(1, timeouts.totalMs - spentMs) },
+    maxResponseBytes: call.sink ? STREAM_BYTES_MAX : RESPONSE_BYTES_MAX,
+    signal,
+    trustedOrigin: call.bundle.trusted_base,
+  }
 }
 
 type PushedBody = ReturnType<typeof createPushedBody>
