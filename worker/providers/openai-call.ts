@@ -9,6 +9,7 @@ import { createEventStream, isEventStream, type EventStream } from './event-stre
 import type { CallOutcome, ProviderCall } from './provider.ts'
 import { parseRestMs, pickHeaders } from './rate-headers.ts'
 import { createRedact, type Redact } from './redact.ts'
+import { renameParams } from './renamed-params.ts'
 import { readUsage } from './usage.ts'
 
 const RESPONSE_BYTES_MAX = 10 * 1024 * 1024
@@ -153,7 +154,7 @@ function reply(
  * when it was checked. Drops come last, the model after them.
  */
 export function buildBody({ bundle, body, drop }: ProviderCall): Record<string, unknown> {
-  const full = { ...bundle.params, ...body, ...bundle.overrides }
+  const full = renameParams({ ...bundle.params, ...body, ...bundle.overrides }, bundle.provider)
   const kept = dropParams(dropParams(full, bundle.drop, bundle), drop, bundle)
   return { ...kept, model: bundle.model }
 }
