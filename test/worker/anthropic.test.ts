@@ -213,7 +213,12 @@ test.each([
 
 test('what it has no word for is named, values and names of the client aside, unless it is to be dropped', async () => {
   const body = {
-    messages: [user('Hi'), { role: 'system', content: 'canary' }, { role: 'assistant', content: 'canary' }],
+    messages: [
+      { ...user('Hi'), name: 'canary' },
+      user([{ type: 'image_url', image_url: { url: 'https://example.com/a.png', detail: 'low' } }]),
+      { role: 'system', content: 'canary' },
+      { role: 'assistant', content: 'canary' },
+    ],
     n: 3,
     logprobs: true,
     logit_bias: { 50256: -100 },
@@ -233,6 +238,8 @@ test('what it has no word for is named, values and names of the client aside, un
       'logit_bias',
       'logprobs',
       'messages',
+      'messages.name',
+      'image_url.detail',
       'n',
       'presence_penalty',
       'response_format',

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import type { Outbound } from '../../worker/outbound.ts'
+import { createEgressPolicy } from '../../shared/egress.ts'
+import { createOutbound, type Outbound } from '../../worker/outbound.ts'
 import { createGemini } from '../../worker/providers/gemini.ts'
 import { startProvider, type Answer, type TestProvider } from '../support/provider.ts'
 import { PIXEL, poisonEnvironment } from './model-calls.ts'
@@ -236,4 +237,35 @@ test('only its own key is ever sent, and nothing without one or to a model whose
     expect(await ask({ messages: [user('Hi')] }, changes)).toMatchObject({ error: { class: 'bad_request' } })
   }
   expect(upstream.ledger).toHaveLength(1)
+})
+
+test('the base of an operator may lead anywhere, a file that a prompt names may not', async () => {
+  const closed = createOutbound({ policy: createEgressPolicy({ allowedCidrs: [] }) })
+  const send = (content: unknown) => {
+    const call = callOf(bundle({ trusted_base: true }), { model: 'group', messages: [user(content)] })
+    return createGemini(closed).call(call)
+  }
+  expect(await send('Hi')).toMatchObject({ kind: 'reply' })
+  const image = { type: 'image_url', image_url: { url: `${upstream.url}/secret.png` } }
+  expect(await send([image])).toMatchObject({ error: { class: 'bad_request', code: 'invalid_image_url' } })
+  expect(upstream.ledger).toHaveLength(1)
+  await closed.close()
+})
+
+test('a call is one request: neither a redirect nor a wish to go on leads to another', async () => {
+  const elsewhere = await startProvider()
+  upstream.answer(() => ({ kind: 'reply', status: 307, body: '', headers: { location: elsewhere.url } }))
+  expect(await ask({ messages: [user('Hi')] })).toMatchObject({
+    error: { class: 'api_error', code: 'redirect_refused' },
+  })
+  const content = { role: 'model', parts: [{ text: 'Hel' }] }
+  const candidates = [{ content, finishReason: 'CONTINUATION', continuationToken: 'more' }]
+  upstream.answer(() => ({ kind: 'reply', status: 200, body: { ...ANSWER, candidates } }))
+  expect(await ask({ messages: [user('Hi')] })).toMatchObject({
+    kind: 'error',
+    error: { class: 'response_invalid' },
+  })
+  expect(upstream.ledger).toHaveLength(2)
+  expect(elsewhere.ledger).toEqual([])
+  await elsewhere.close()
 })

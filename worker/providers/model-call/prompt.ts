@@ -26,7 +26,7 @@ export async function toPrompt(body: Fields, context: Context): Promise<Language
   for (const [index, message] of messages.entries()) {
     const place = `messages[${index}]`
     const role = message['role']
-    if (message['name'] && role !== 'tool' && role !== 'function') context.warnings.leftOut('messages.name')
+    noteUnsaid(message, context.warnings)
     if (role === 'system' || role === 'developer') {
       if (turns.length > 0) context.warnings.say(MOVED)
       for (const part of textsOf(message, place))
@@ -47,6 +47,16 @@ export async function toPrompt(body: Fields, context: Context): Promise<Language
   const last = turns.length === 0 ? system.pop() : undefined
   if (last?.role === 'system') turns.push({ role: 'user', content: [{ type: 'text', text: last.content }] })
   return [...system, ...turns]
+}
+
+function noteUnsaid({ role, name, content }: Fields, warnings: Warnings): void {
+  if (name && role !== 'tool' && role !== 'function') warnings.leftOut('messages.name')
+  const images = Array.isArray(content)
+    ? content.map((part) => (isObject(part) ? part['image_url'] : null))
+    : []
+  if (images.some((image) => isObject(image) && (image['detail'] === 'low' || image['detail'] === 'high'))) {
+    warnings.leftOut('image_url.detail')
+  }
 }
 
 const MOVED = 'messages: system messages between the turns were moved to the front.'
