@@ -226,7 +226,8 @@ test('what it has no word for is named, values and names of the client aside, un
     presence_penalty: 0.5,
     frequency_penalty: 0,
     temperature: 1.5,
-    service_tier: 'auto',
+    service_tier: 'flex',
+    metadata: { trace: 'canary' },
     response_format: { type: 'json_object' },
     audio: { voice: 'canary' },
   }
@@ -239,6 +240,8 @@ test('what it has no word for is named, values and names of the client aside, un
       'logprobs',
       'messages',
       'messages.name',
+      'metadata',
+      'service_tier',
       'image_url.detail',
       'n',
       'presence_penalty',

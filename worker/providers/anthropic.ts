@@ -8,6 +8,7 @@ import type { FamilySettings, ModelFamily } from './model-call/family.ts'
 import { objectIn, textIn, type Fields } from './model-call/fields.ts'
 import { callModel } from './model-call/model-call.ts'
 import { RequestFault } from './model-call/request-fault.ts'
+import type { Warnings } from './model-call/warnings.ts'
 import { appendPath, CALL_LIMITS, postOpenai, type CallLimits } from './openai-call.ts'
 import type { CallOutcome, Provider, ProviderCall, TokenUsage } from './provider.ts'
 
@@ -133,13 +134,23 @@ export const CLAUDE: ModelFamily = {
   },
 }
 
+/** Anthropic's own; OpenAI's `flex` and `priority` are none of them. */
+const TIERS = ['auto', 'standard_only'] as const
+
 /** What Claude can be told besides what all models can, in LiteLLM's words and Anthropic's own. */
-export function claudeSettings(body: Fields, common: LanguageModelV4CallOptions): FamilySettings {
+export function claudeSettings(
+  body: Fields,
+  common: LanguageModelV4CallOptions,
+  warnings: Warnings,
+): FamilySettings {
   const model = String(body['model'])
   const thinking = thinkingOf(body, common, model)
   const budget = thinking?.['type'] === 'enabled' ? Number(thinking['budgetTokens']) : 0
-  const user = textIn(objectIn(body, 'metadata') ?? {}, 'user_id') ?? textIn(body, 'user')
-  const tier = body['service_tier']
+  const metadata = objectIn(body, 'metadata')
+  const user = textIn(metadata ?? {}, 'user_id') ?? textIn(body, 'user')
+  if (metadata && Object.keys(metadata).some((name) => name !== 'user_id')) warnings.leftOut('metadata')
+  const tier = TIERS.find((each) => each === body['service_tier'])
+  if (body['service_tier'] && !tier) warnings.leftOut('service_tier')
   const effort = textIn(objectIn(body, 'output_config') ?? {}, 'effort')
   const control = objectIn(body, 'cache_control')
   const anthropic: JSONObject = {
@@ -149,7 +160,7 @@ export function claudeSettings(body: Fields, common: LanguageModelV4CallOptions)
     ...(effort === undefined ? {} : { effort }),
     ...(user === undefined ? {} : { metadata: { userId: user } }),
     ...(body['parallel_tool_calls'] === false ? { disableParallelToolUse: true } : {}),
-    ...(tier === 'auto' || tier === 'standard_only' ? { serviceTier: tier } : {}),
+    ...(tier ? { serviceTier: tier } : {}),
     ...(control
       ? { cacheControl: { type: 'ephemeral', ...(control['ttl'] === '1h' ? { ttl: '1h' } : {}) } }
       : {}),
