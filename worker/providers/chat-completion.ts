@@ -75,11 +75,17 @@ function readAnswer(response: OutboundResponse, redact: Redact): CallOutcome {
   const parsed = parseJson(body)
   if (!isObject(parsed))
     return { kind: 'error', error: invalidAnswer(status, 'with a body that is no JSON object') }
-  if (parsed['error'] !== undefined && parsed['error'] !== null) {
+  if (isTold(parsed['error'])) {
     return { kind: 'error', error: classifyAnswer(response, redact, Date.now()) }
   }
   if (!Array.isArray(parsed['choices'])) {
     return { kind: 'error', error: invalidAnswer(status, 'with a body that is no chat completion') }
+  }
+  const broken = breakOf(parsed)
+  if (broken !== null) {
+    const answer = { status, headers, body: Buffer.from(JSON.stringify({ error: broken })) }
+    const error = { ...classifyAnswer(answer, redact, Date.now()), isPossiblyBilled: true }
+    return { kind: 'error', error }
   }
   const reply = {
     status,
@@ -91,6 +97,24 @@ function readAnswer(response: OutboundResponse, redact: Redact): CallOutcome {
     restMs: parseRestMs(headers, Date.now()),
   }
   return { kind: 'reply', reply }
+}
+
+/** Some send an empty `error` beside every completion. */
+function isTold(error: unknown): boolean {
+  return isObject(error) ? Object.keys(error).length > 0 : Boolean(error)
+}
+
+/**
+ * Why the first choice of a completion broke off; null when it did not. OpenRouter says so in the choice of a 200, when the
+ * host of the model failed while it was answering.
+ * @see https://openrouter.ai/docs/api/reference/overview#completionsresponse-format
+ */
+function breakOf({ choices }: Record<string, unknown>): unknown {
+  const first: unknown = Array.isArray(choices) ? choices[0] : null
+  if (!isObject(first)) return null
+  if (isTold(first['error'])) return first['error']
+  if (first['finish_reason'] !== 'error') return null
+  return { code: 502, message: 'The provider broke off its answer (finish_reason: error).' }
 }
 
 /** Whether the provider's content filter ended the first choice of a completion. */
