@@ -28,6 +28,7 @@ import {
 } from './schemas/field-names.ts'
 import type { CredentialBundle, DroppedParams, PlanDeployment } from './schemas/plan.ts'
 import type { UserDeployment } from './schemas/user-config.ts'
+import { DropDefaults } from './schemas/user-config.ts'
 
 /** Owner of the operator's deployments in ids and Redis keys. */
 export const OPERATOR = 'operator'
@@ -137,7 +138,7 @@ function readBundle(
     ...bodyFields(params),
     ...readExtraBody(params.extra_body, `${prefix}extra_body`),
   }
-  const drop = readDrop({ ...params, drop_params: params.drop_params ?? defaults['drop_params'] })
+  const drop = readDrop(withDefaultDrops(params, defaults))
   if (drop) bundle.drop = drop
   if (!isInert(params.mock_response)) bundle.mock_response = params.mock_response
   if (params.mock_timeout === true) bundle.mock_timeout = true
@@ -145,12 +146,23 @@ function readBundle(
   return bundle
 }
 
-/** Which body parameters are taken out, by three checked fields; null: none. */
-export function readDrop(fields: {
+type DropFields = {
   drop_params?: unknown
   additional_drop_params?: string[] | undefined
   allowed_openai_params?: string[] | undefined
-}): DroppedParams | null {
+}
+
+function withDefaultDrops(params: DropFields, defaults: Record<string, unknown>): DropFields {
+  const { data: usual = {} } = DropDefaults.safeParse(defaults)
+  return {
+    drop_params: params.drop_params ?? usual.drop_params ?? undefined,
+    additional_drop_params: params.additional_drop_params ?? usual.additional_drop_params ?? undefined,
+    allowed_openai_params: params.allowed_openai_params ?? usual.allowed_openai_params ?? undefined,
+  }
+}
+
+/** Which body parameters are taken out, by three checked fields; null: none. */
+export function readDrop(fields: DropFields): DroppedParams | null {
   const unsupported = fields.drop_params === true
   const { additional_drop_params: names = [], allowed_openai_params: allowed = [] } = fields
   return unsupported || names.length > 0 ? { unsupported, names, allowed } : null

@@ -7,6 +7,8 @@ import type { Notes } from './notes.ts'
 import { invalid, isObject, jsonPath } from './notes.ts'
 import { findProvider, resolveModel } from './provider-catalog.ts'
 import { isMocked } from './mock-switches.ts'
+import { RESTRICTING_DEPLOYMENT } from './operator-settings.ts'
+import { refusalOf } from './refused-keys.ts'
 import { warnOfMaxRetries } from './router-settings.ts'
 import { REQUEST_FIELDS } from './schemas/field-names.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
@@ -78,7 +80,7 @@ function forProvider(params: Record<string, unknown>, path: string, notes: Notes
       known[key] = value
       continue
     }
-    const isOurs = WITHOUT_EFFECT.has(key) || /_cost_per_|^litellm_|_budget$|^budget_|^guardrails$/.test(key)
+    const isOurs = isLiteLLMs(key)
     if (!isOurs) extra[key] = value
     if (key === 'configurable_clientside_auth_params' || key === 'model_info') continue
     const what = isOurs ? 'has no effect' : 'is no setting and is sent to the provider'
@@ -86,6 +88,12 @@ function forProvider(params: Record<string, unknown>, path: string, notes: Notes
   }
   if (Object.keys(extra).length > 0) known['extra_body'] = extra
   return known
+}
+
+/** Whether a key steers LiteLLM itself, a restriction that was waived included: no provider reads it. */
+function isLiteLLMs(key: string): boolean {
+  if (WITHOUT_EFFECT.has(key) || RESTRICTING_DEPLOYMENT.has(key)) return true
+  return refusalOf(key) !== null || /_cost_per_|^litellm_|_budget$|^budget_/.test(key)
 }
 
 function parseItem(value: Record<string, unknown>, path: string): UserDeployment {

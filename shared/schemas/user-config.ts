@@ -115,10 +115,30 @@ const Alias = z.union(
   },
 )
 
+/** LiteLLM reads some switches from text. */
+const Flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')], {
+  error: 'must be true or false',
+})
+
+/** Which body parameters are taken out before a call; on a deployment or in a request. */
+export const dropShape = {
+  drop_params: Flag.optional(),
+  additional_drop_params: NameList.optional(),
+  allowed_openai_params: NameList.optional(),
+}
+/** The same as defaults of all deployments. */
+export const DropDefaults = z.object({
+  drop_params: dropShape.drop_params.nullable(),
+  additional_drop_params: dropShape.additional_drop_params.nullable(),
+  allowed_openai_params: dropShape.allowed_openai_params.nullable(),
+})
+
 /** Defaults of every deployment's `litellm_params`; which names may stand here is checked elsewhere. */
 const DefaultParams = z.looseObject({
   timeout: Timeout.nullish(),
   request_timeout: Timeout.nullish(),
+  stream_timeout: Timeout.nullish(),
+  ...DropDefaults.shape,
   extra_body: z.record(z.string(), z.unknown()).nullish(),
 })
 
@@ -165,18 +185,6 @@ export const routerShape = {
   client_ttl: z.number().optional(),
   polling_interval: z.number().optional(),
   ignore_invalid_deployments: z.boolean().optional(),
-}
-
-/** LiteLLM reads some switches from text. */
-const Flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')], {
-  error: 'must be true or false',
-})
-
-/** Which body parameters are taken out before a call; on a deployment or in a request. */
-export const dropShape = {
-  drop_params: Flag.optional(),
-  additional_drop_params: NameList.optional(),
-  allowed_openai_params: NameList.optional(),
 }
 
 const Price = z.number('must be a price in USD').min(0, 'must not be negative')

@@ -19,6 +19,26 @@ describe('defaults of all deployments', () => {
     }
   })
 
+  test("a stream's timeout and dropped parameters are those of each deployment that has none of its own", () => {
+    const defaults = { stream_timeout: '7', drop_params: 'true', additional_drop_params: ['user'] }
+    const router = { default_litellm_params: defaults }
+    for (const [own, streamS, drop] of [
+      [{}, 7, { unsupported: true, names: ['user'], allowed: [] }],
+      [
+        { stream_timeout: 3, drop_params: false, additional_drop_params: ['seed'] },
+        3,
+        { unsupported: false, names: ['seed'], allowed: [] },
+      ],
+    ] as const) {
+      const config = configWith(own, router)
+      const { plan, bundles } = planOf({ model: 'mine', user_config: config })
+      expect([plan.deployments[0]?.stream_timeout_s, bundles?.[0]?.drop]).toEqual([streamS, drop])
+      const { model_list: list } = config
+      const [house] = operatorOf({ model_list: list, router_settings: router }).deployments
+      expect([house?.settings.stream_timeout_s, house?.bundle.drop]).toEqual([streamS, drop])
+    }
+  })
+
   test('max_retries has no effect and says so, at both places', () => {
     const config = configWith({ max_retries: 2 }, { default_litellm_params: { max_retries: 2 } })
     const { warnings } = planOf({ model: 'mine', user_config: config })
