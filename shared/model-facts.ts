@@ -41,8 +41,9 @@ type PriceName =
   | 'output_cost_per_second'
 
 /**
- * Price and window of a deployment: the config's own, and the table's for what it leaves out. The table holds what providers ask at their own
- * address: with another base the same name may be somebody's vLLM, so that nothing is known unless a `base_model` says it.
+ * Price and window of a deployment: the config's own, and the table's for what it leaves out. The table holds what providers
+ * ask at their own address: with another base the same name may be somebody's vLLM, so that nothing is known unless a
+ * `base_model` says it.
  */
 export function modelFacts(
   { own }: Deployment,
