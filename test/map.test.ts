@@ -1,7 +1,9 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { REQUEST_FIELDS } from '../shared/schemas/field-names.ts'
+import { routerShape } from '../shared/schemas/user-config.ts'
 
 // docs/architecture.md names every file, so that whoever looks for a thing finds it there first.
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -62,3 +64,38 @@ test('the table of keys has each that is spelt', () => {
   expect(spelt.length).toBeGreaterThan(20)
   expect(spelt.filter((word) => !words.has(word))).toEqual([])
 })
+
+test('docs/routing.md speaks of each setting of a router and each field of a request that is read', () => {
+  const words = new Set(readFileSync(join(ROOT, 'docs/routing.md'), 'utf8').match(/\w+/g))
+  const read = ['model_list', ...Object.keys(routerShape), ...REQUEST_FIELDS]
+  const elsewhere = ['cache', 'customer']
+  expect(read.filter((name) => !words.has(name) && !elsewhere.includes(name))).toEqual([])
+})
+
+test('README.md and docs lead nowhere that is not there', () => {
+  const pages = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', ...filesOf('docs')]
+  const broken = pages.flatMap((page) => {
+    const links = [...readFileSync(join(ROOT, page), 'utf8').matchAll(/\]\(([^)\s]+)\)/g)].map(
+      ([, to]) => to ?? '',
+    )
+    return links.filter((to) => !to.startsWith('http') && !leads(page, to)).map((to) => `${page}: ${to}`)
+  })
+  expect(broken).toEqual([])
+})
+
+/** Whether a link of a page has a file, and a heading in it. */
+function leads(page: string, link: string): boolean {
+  const [path = '', heading] = link.split('#')
+  const target = path === '' ? page : join(dirname(page), path)
+  if (!existsSync(join(ROOT, target))) return false
+  if (heading === undefined) return true
+  const headings = readFileSync(join(ROOT, target), 'utf8').matchAll(/^#+ (.*)$/gm)
+  return [...headings].some(([, text = '']) => slugOf(text) === heading)
+}
+
+function slugOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replaceAll(/[^\w -]/g, '')
+    .replaceAll(' ', '-')
+}
