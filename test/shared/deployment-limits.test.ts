@@ -183,6 +183,15 @@ test('input and output tokens have limits of their own', async () => {
   expect((await reserve([outputs], { tokens: { input: 900, output: 20 } })).kind).toBe('go')
 })
 
+test('a limit that is used up holds for a call of unknown length too, and one token less lets it go', async () => {
+  for (const [at, used] of [100, 99].entries()) {
+    const one = testDeployment(`one${at}`, { otpm: 100 })
+    const grant = await granted([one])
+    await state.succeed(testPlan([one]), grant, success(7, used))
+    expect((await reserve([one])).kind).toBe(used === 100 ? 'wait' : 'go')
+  }
+})
+
 test('settling input tokens leaves output tokens alone, and tokens that are only in the total are output', async () => {
   const one = testDeployment('one', { itpm: 100, otpm: 100 })
   const grant = await granted([one], { input: 80, output: 80 })
