@@ -73,7 +73,8 @@ export function createReserve(
     }
     const why = String(fourth) as 'cooldown' | 'limit' | 'busy' // see the script
     const isNext = why === 'busy' && sixth === 1
-    if (mayWait && !isNext) leases.forget(holder)
+    // Whoever stands in line may be handed a place while it is on its way to be parked.
+    if (mayWait && why !== 'busy') leases.forget(holder)
     tellHanded(ownerId, named, last)
     return { kind: 'wait', deployment, at, why, isNext, now: fifth }
   }
