@@ -43,7 +43,7 @@ export function planOfCredentials(context: PlanContext): MadePlan {
   }
   const hopOf = createHops(context, {
     named: (asked) => namedHop(asked, look),
-    withCredentials: (asked) => credentialGroup(asked).group,
+    withCredentials: (asked) => keyedHop(asked, start.group),
   })
   return assemblePlan(
     {
@@ -92,6 +92,16 @@ function find(asked: PlanContext, { group, alone }: CredentialGroup, startName: 
   }
   const sibling = groupOfOne(asked, { ...alone, model: resolved.model })
   return { kind: 'group', group: { ...sibling, keys: [asked.model] } }
+}
+
+/** An object with credentials of its own: an organization alone, say, is no key, and would be called with the operator's. */
+function keyedHop(asked: PlanContext, start: Group): Group {
+  const { group } = credentialGroup(asked)
+  if (group.ownerId !== OPERATOR || start.ownerId === OPERATOR) return group
+  throw invalid(
+    'api_key',
+    "is needed: beside a key of the request's own nothing is called with the operator's.",
+  )
 }
 
 /** An object without credentials has those of the request, and what else it says is for the same deployments. */
