@@ -56,29 +56,30 @@ export const FallbackMaps = z
 /** The two list forms a request may give: names, or objects that rewrite the request for each hop. */
 export const FallbackList = z.union([NameList, z.array(z.looseObject({ model: Name })).max(NAMES_MAX)])
 
+// A policy that was dumped whole has null for the classes that it says nothing of.
 const RetryPolicy = z.strictObject({
-  BadRequestErrorRetries: Count.optional(),
-  AuthenticationErrorRetries: Count.optional(),
-  TimeoutErrorRetries: Count.optional(),
-  RateLimitErrorRetries: Count.optional(),
-  ContentPolicyViolationErrorRetries: Count.optional(),
-  InternalServerErrorRetries: Count.optional(),
-  ServiceUnavailableErrorRetries: Count.optional(),
-  NotFoundErrorRetries: Count.optional(),
-  DefaultRetries: Count.optional(),
+  BadRequestErrorRetries: Count.nullish(),
+  AuthenticationErrorRetries: Count.nullish(),
+  TimeoutErrorRetries: Count.nullish(),
+  RateLimitErrorRetries: Count.nullish(),
+  ContentPolicyViolationErrorRetries: Count.nullish(),
+  InternalServerErrorRetries: Count.nullish(),
+  ServiceUnavailableErrorRetries: Count.nullish(),
+  NotFoundErrorRetries: Count.nullish(),
+  DefaultRetries: Count.nullish(),
 })
 export type RetryPolicyInput = z.infer<typeof RetryPolicy>
 
 const AllowedFailsPolicy = z.strictObject({
-  BadRequestErrorAllowedFails: Count.optional(),
-  AuthenticationErrorAllowedFails: Count.optional(),
-  TimeoutErrorAllowedFails: Count.optional(),
-  RateLimitErrorAllowedFails: Count.optional(),
-  ContentPolicyViolationErrorAllowedFails: Count.optional(),
-  InternalServerErrorAllowedFails: Count.optional(),
-  ServiceUnavailableErrorAllowedFails: Count.optional(),
-  BadGatewayErrorAllowedFails: Count.optional(),
-  NotFoundErrorAllowedFails: Count.optional(),
+  BadRequestErrorAllowedFails: Count.nullish(),
+  AuthenticationErrorAllowedFails: Count.nullish(),
+  TimeoutErrorAllowedFails: Count.nullish(),
+  RateLimitErrorAllowedFails: Count.nullish(),
+  ContentPolicyViolationErrorAllowedFails: Count.nullish(),
+  InternalServerErrorAllowedFails: Count.nullish(),
+  ServiceUnavailableErrorAllowedFails: Count.nullish(),
+  BadGatewayErrorAllowedFails: Count.nullish(),
+  NotFoundErrorAllowedFails: Count.nullish(),
 })
 export type AllowedFailsPolicyInput = z.infer<typeof AllowedFailsPolicy>
 
@@ -98,12 +99,21 @@ function isShort(map: Record<string, unknown>): boolean {
   return Object.keys(map).length <= NAMES_MAX
 }
 
+function orAbsent<Value>(value: Value | null): Value | undefined {
+  return value ?? undefined
+}
+
 const RoutingGroup = z.strictObject({
   group_name: Name,
   models: NameList,
   routing_strategy: z.enum([...STRATEGIES, 'priority']),
-  routing_strategy_args: z.record(z.string(), z.unknown()).optional(),
-  model_priorities: z.record(Name, Limit).refine(isShort, TOO_MANY_KEYS).optional(),
+  routing_strategy_args: z.record(z.string(), z.unknown()).nullable().transform(orAbsent).optional(),
+  model_priorities: z
+    .record(Name, Limit)
+    .refine(isShort, TOO_MANY_KEYS)
+    .nullable()
+    .transform(orAbsent)
+    .optional(),
 })
 export type RoutingGroupInput = z.infer<typeof RoutingGroup>
 

@@ -84,6 +84,31 @@ describe('paths of files on the server', () => {
 })
 
 describe('what a dump of LiteLLM holds beside the settings', () => {
+  test('a policy or a routing group that says null says nothing, for a client and for the operator', () => {
+    const policy = { BadRequestErrorRetries: null, TimeoutErrorRetries: 4, DefaultRetries: null }
+    const allowed = { BadRequestErrorAllowedFails: null, TimeoutErrorAllowedFails: 0 }
+    const args = { routing_strategy_args: null, model_priorities: null }
+    const settings = {
+      retry_policy: policy,
+      model_group_retry_policy: { mine: policy },
+      allowed_fails_policy: allowed,
+      routing_groups: [{ group_name: 'all', models: ['mine'], routing_strategy: 'least-busy', ...args }],
+    }
+    const config = configWith({ model_info: { allowed_fails_policy: allowed } }, settings)
+    const { model_list: list } = config
+    for (const { plan } of [
+      planOf({ model: 'mine', user_config: config }),
+      planOf({ model: 'mine' }, operatorOf({ model_list: list, router_settings: settings })),
+    ]) {
+      expect(plan).toMatchObject({
+        retry_policies: { mine: { timeout: 4 } },
+        allowed_fails_policy: { timeout: 0 },
+        strategies: { mine: { name: 'least_busy' } },
+      })
+      expect(plan.deployments[0]?.allowed_fails_policy).toEqual({ timeout: 0 })
+    }
+  })
+
   test('switches that are off and an empty model_info are nothing', () => {
     const dumped = {
       merge_reasoning_content_in_choices: false,
