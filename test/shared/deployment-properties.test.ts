@@ -168,22 +168,22 @@ test('whoever asks, ends or is killed: no more calls are open than allowed, and 
   ) // oxfmt-ignore
 })
 
+const everything = {
+  tokens: { input: 10, output: 10 },
+  slot: { id: 'd4', at: START + 1_000 },
+  keepsPlace: true,
+  ranking: { by: 'latency' as const, buffer: 0.5, ttlMs: 60_000 },
+}
+
 test('limits, cooldowns, pauses, usage, places and ranking of ten deployments are one command to Redis', async () => {
   const ten = Array.from({ length: 10 }, (_, index) =>
     testDeployment(`d${index}`, { rpm: 10, tpm: 1_000, itpm: 900, otpm: 900, max_parallel: 2 }),
   )
   const candidates = ten.map((deployment, index) => ({ deployment, tier: index % 3 }))
-  const request = (holder: string) => ({
-    holder,
-    tokens: { input: 10, output: 10 },
-    slot: { id: 'd4', at: now + 1_000 },
-    keepsPlace: true,
-    ranking: { by: 'latency' as const, buffer: 0.5, ttlMs: 60_000 },
-  })
   const [worker] = workers
-  await worker?.reserve(testPlan(ten), candidates, request('first'))
+  await worker?.reserve(testPlan(ten), candidates, { ...everything, holder: 'first' })
   const sent = vi.spyOn(store.redis, 'sendCommand')
-  const got = await worker?.reserve(testPlan(ten), candidates, request('second'))
+  const got = await worker?.reserve(testPlan(ten), candidates, { ...everything, holder: 'second' })
   expect(got?.kind).toBe('go')
   expect(sent.mock.calls.map(([command]) => command.name)).toEqual(['EVALSHA'])
 })
