@@ -9,6 +9,7 @@ import { ConfigError, InvalidRequestError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import { createModelNames } from './model-names.ts'
 import type { Notes } from './notes.ts'
+import { IDLE_SETTINGS } from './ignored-keys.ts'
 import { isObject, jsonPath } from './notes.ts'
 import { checkSettings, isReadSetting } from './operator-settings.ts'
 import { fallbacksOf, findUnknownGroups } from './fallback-tables.ts'
@@ -98,6 +99,7 @@ export function readOperatorConfig(
   const router = readRouter(routerSettings, 'router_settings', notes)
   warnOfMaxRetries(routerSettings.default_litellm_params, 'router_settings.default_litellm_params', notes)
   warnOfDefaults(routerSettings.default_litellm_params, notes)
+  warnOfIdle(routerSettings, notes)
   const list = config['model_list'] ?? []
   if (!Array.isArray(list)) throw new ConfigError('model_list must be a list.')
   const dropsParams = section(config, 'litellm_settings', variables)['drop_params'] === true
@@ -160,6 +162,13 @@ function readRouterSection(config: Record<string, unknown>, variables: Record<st
 }
 
 /** Defaults that no deployment reads; a client's are refused. */
+function warnOfIdle(settings: Record<string, unknown>, notes: Notes): void {
+  for (const key of Object.keys(settings)) {
+    if (!IDLE_SETTINGS.has(key)) continue
+    notes.warnings.push(`router_settings.${key} has no effect: there is nothing here for it to act on.`)
+  }
+}
+
 function warnOfDefaults(defaults: Record<string, unknown> = {}, notes: Notes): void {
   for (const key of Object.keys(defaults)) {
     if (isDefaultParam(key) || LOCATION_FIELDS.some((name) => name === key)) continue

@@ -6,7 +6,7 @@ import type { Attempt } from '../shared/schemas/job.ts'
 import type { ScriptArgument } from '../shared/scripts.ts'
 import type { ReserveRequest } from '../shared/deployment-reserve.ts'
 import { openAttempt } from './attempt.ts'
-import { tokensOf } from './fit.ts'
+import { groupFits, tokensOf } from './fit.ts'
 import { persistUnlessStopped } from './persist.ts'
 import { nextGroup } from '../shared/router.ts'
 import type { Run } from './run.ts'
@@ -115,6 +115,10 @@ function isStale({ freshUntil = Number.POSITIVE_INFINITY, isProbe }: Grant): boo
   return !isProbe && performance.now() > freshUntil
 }
 
-function isOnlyGroup({ claim, progress, waits }: Run): boolean {
-  return waits.length === 0 && nextGroup(claim.plan, progress, 'failure') === null
+function isOnlyGroup(run: Run): boolean {
+  const { claim, progress, waits } = run
+  return (
+    waits.length === 0 &&
+    nextGroup(claim.plan, progress, 'failure', (group) => groupFits(run, group)) === null
+  )
 }

@@ -6,6 +6,7 @@ import { ask, ownConfig } from '../support/requests.ts'
 
 // A call that is given up costs its job and everybody behind it no more time than that.
 
+/** What else runs on this machine can hold up any one call: so each has three tries (`retry`). */
 const AT_ONCE_MS = 250
 
 let provider: TestProvider
@@ -45,11 +46,10 @@ const slowFirst = (settings: Record<string, unknown> = {}, params: Record<string
   ...settings,
 })
 
-/** How long the first call lasted, and how soon after its end the second came. */
-function twoCalls(): { lastedMs: number; gapMs: number } {
+/** How soon after the end of the first call the second came. */
+function twoCalls(): { gapMs: number } {
   const [first, second] = provider.ledger
-  const endedAt = first?.endedAt ?? Number.NaN
-  return { lastedMs: endedAt - (first?.startedAt ?? 0), gapMs: (second?.startedAt ?? Number.NaN) - endedAt }
+  return { gapMs: (second?.startedAt ?? Number.NaN) - (first?.endedAt ?? Number.NaN) }
 }
 
 test.for([
@@ -65,6 +65,7 @@ test.for([
   ],
 ] as const)(
   'a timeout set by %s cuts the call, and the next hop starts at once',
+  { retry: 2 },
   async ([, config, request, headers]) => {
     const body = { ...ask(config()), ...request }
     const answer = await gateway.call('POST', '/v1/chat/completions', { body, headers })
@@ -73,9 +74,7 @@ test.for([
       ['slow', 'left'],
       ['spare', 'replied'],
     ])
-    const { lastedMs, gapMs } = twoCalls()
-    expect(lastedMs).toBeGreaterThan(350)
-    expect(gapMs).toBeLessThan(AT_ONCE_MS)
+    expect(twoCalls().gapMs).toBeLessThan(AT_ONCE_MS)
     const job = await gateway.job(answer.headers.get('x-job-id') ?? '')
     expect(job.attempts[0]).toMatchObject({
       outcome: 'failed',
@@ -83,17 +82,19 @@ test.for([
       status_code: null,
       possibly_billed: true,
     })
+    const { started_at: startedAt = 0, ended_at: endedAt = 0 } = job.attempts[0] ?? {}
+    expect((endedAt ?? 0) - startedAt).toBeGreaterThan(390)
   },
 )
 
-test('a retry goes to the deployment that has not failed, at once', async () => {
+test('a retry goes to the deployment that has not failed, at once', { retry: 2 }, async () => {
   const model_list = [...entryOf('slow', 'mine', { order: 1 }), ...entryOf('spare', 'mine', { order: 2 })]
   const { id } = await gateway.submit(ask({ model_list, num_retries: 1, timeout: 0.4 }))
   expect(await gateway.ended(id)).toMatchObject({ status: 'completed', attempts_made: 2 })
   expect(twoCalls().gapMs).toBeLessThan(AT_ONCE_MS)
 })
 
-test('an answer that trickles in for ever is cut at the timeout of the call', async () => {
+test('an answer that trickles in for ever is cut at the timeout of the call', { retry: 2 }, async () => {
   provider.answer(({ model }) => (model === 'slow' ? { kind: 'tarpit', everyMs: 20 } : completion('ok')))
   const { id } = await gateway.submit(ask(slowFirst({ timeout: 0.4 })))
   expect(await gateway.ended(id)).toMatchObject({ status: 'completed', attempts_made: 2 })
@@ -105,6 +106,7 @@ test.for([
   ['its deadline', { expires_in: 1 }, null, 'expired'],
 ] as const)(
   'a call that %s gives up leaves its worker’s only slot to the next job at once',
+  { retry: 2 },
   async ([, options, act, status]) => {
     const stuck = await gateway.submit(ask({ model_list: entryOf('slow', 'mine') }), options)
     await eventually('the call is under way', () => provider.open() === 1)

@@ -20,7 +20,7 @@ const object = fc.record({
   isBased: fc.boolean(),
   isRewriting: fc.boolean(),
   /** Only where a property says so: most requests with it are refused. */
-  isOrganized: fc.constant(false as boolean),
+  isOrganized: fc.constant<boolean>(false),
 })
 const list = fc.oneof(
   fc.constant({ kind: 'none' as const }),
