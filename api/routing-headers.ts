@@ -1,26 +1,31 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { InvalidRequestError } from '../shared/errors.ts'
 
+type Rule = { field: string; isValid: (value: number) => boolean; kind: string }
+
+const SECONDS = { isValid: (value: number) => value > 0, kind: 'a number of seconds above 0' }
+const COUNT = { isValid: (value: number) => Number.isInteger(value), kind: 'a whole number, 0 or more' }
+
 /** LiteLLM's request headers that stand instead of a field of the body. */
-const NUMBERS: Readonly<Record<string, string>> = {
-  'x-litellm-timeout': 'timeout',
-  'x-litellm-stream-timeout': 'stream_timeout',
-  'x-litellm-num-retries': 'num_retries',
+const NUMBERS: Readonly<Record<string, Rule>> = {
+  'x-litellm-timeout': { field: 'timeout', ...SECONDS },
+  'x-litellm-stream-timeout': { field: 'stream_timeout', ...SECONDS },
+  'x-litellm-num-retries': { field: 'num_retries', ...COUNT },
 }
 const TAGS = 'x-litellm-tags'
 
 /**
  * The fields that a request's headers set; they win over the body's, as all headers do here.
- * @throws {InvalidRequestError} naming the header.
+ * @throws {InvalidRequestError} naming the header: the body has no field that the caller could look for.
  */
 export function readRoutingHeaders(headers: IncomingHttpHeaders): Record<string, unknown> {
   const fields: Record<string, unknown> = {}
-  for (const [header, field] of Object.entries(NUMBERS)) {
+  for (const [header, { field, isValid, kind }] of Object.entries(NUMBERS)) {
     const text = [headers[header] ?? []].flat().join(',').trim()
     if (text === '') continue
-    if (!/^\d{1,9}(\.\d{1,9})?$/.test(text))
-      throw new InvalidRequestError(`\`${header}\` must be a number.`, header)
-    fields[field] = Number(text)
+    const value = /^\d{1,9}(\.\d{1,9})?$/.test(text) ? Number(text) : Number.NaN
+    if (!isValid(value)) throw new InvalidRequestError(`\`${header}\` must be ${kind}.`, header)
+    fields[field] = value
   }
   const tags = [headers[TAGS] ?? []]
     .flat()

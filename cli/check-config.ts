@@ -1,9 +1,10 @@
 import { connectionOf } from '../shared/connection.ts'
-import { OPERATOR, deploymentIds } from '../shared/deployments.ts'
+import { OPERATOR } from '../shared/deployments.ts'
+import { deploymentIds } from '../shared/deployment-ids.ts'
 import { createEgressPolicy } from '../shared/egress.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
 import { createIds } from '../shared/ids.ts'
-import { loadOperatorConfig, operatorModelNames, type OperatorConfig } from '../shared/operator-config.ts'
+import { loadOperatorConfig, operatorGroupNames, type OperatorConfig } from '../shared/operator-config.ts'
 import { isCallable, type OperatorDeployment } from '../shared/operator-deployments.ts'
 import { ATTEMPTS_MAX_DEFAULT } from '../shared/plan-assembly.ts'
 import { deploymentFacts, fallbackOrder, groupFacts } from '../shared/plan-view.ts'
@@ -37,7 +38,7 @@ function reportOn(file: string, environment: Environment) {
   const { generalSettings, router, warnings } = config
   return {
     file,
-    groups: operatorModelNames(config).map((name) => groupOf(config, name, variables)),
+    groups: operatorGroupNames(config).map((name) => groupOf(config, name, variables)),
     aliases: Object.fromEntries(router.aliases),
     caps: {
       max_attempts: ATTEMPTS_MAX_DEFAULT,
@@ -59,7 +60,7 @@ export type ConfigReport = ReturnType<typeof reportOn>
 
 function groupOf(config: OperatorConfig, name: string, variables: KeyVariables) {
   const { plan, note } = planOf(config, name)
-  const members = config.deployments.filter(({ group }) => group === name)
+  const members = membersOf(config, name)
   return {
     name,
     ...groupFacts(plan, plan.group),
@@ -68,6 +69,12 @@ function groupOf(config: OperatorConfig, name: string, variables: KeyVariables) 
     /** Why requests without credentials of their own are refused. */
     note,
   }
+}
+
+/** The entries that a group's name stands for: a routing group has those of several others. */
+function membersOf({ deployments, names }: OperatorConfig, name: string): OperatorDeployment[] {
+  const own = deployments.filter(({ group }) => group === name)
+  return own.length > 0 ? own : (names.find(name)?.members.map(({ entry }) => entry) ?? [])
 }
 
 /** The plan of a request for this group; of the router's settings alone when it can't be called without a client's key. */

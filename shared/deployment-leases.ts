@@ -15,8 +15,8 @@ type Waiter = { since: number; isHanded: boolean; resolve: (() => void) | null }
 
 /**
  * Places in flight at deployments that allow so many calls at once. A place is a lease under the job's id: this process renews
- * those of its calls, those of a dead one run out. Who gives one back hands it to the first in line: a job that waits in this
- * process is woken here, all others through `wakeOthers`.
+ * those of its calls, those of a dead one run out. Who gives one back hands it to the first in line and calls up those who are
+ * next by that: a job that waits in this process is woken here, all others through `wakeOthers`.
  *
  * @param deps.wakeOthers Wakes jobs wherever they wait; answers the ids of those that have ended.
  */
@@ -75,8 +75,9 @@ export function createLeases(deps: {
   async function giveBack(ownerId: string, id: string, holders: string[]): Promise<void> {
     try {
       const flightKeys = [keys.flight(ownerId, id), keys.line(ownerId, id)]
-      const given = (await freePlaces(flightKeys, [now(), leaseMs, ...holders])) as Buffer[] // ids, see the script
-      if (given.length > 0) await tell(ownerId, id, given.map(String))
+      const reply = await freePlaces(flightKeys, [now(), leaseMs, keys.wakeChannel, ...holders])
+      const [given, ready] = (reply as [Buffer[], Buffer[]]).map((ids) => ids.map(String)) // see the script
+      if (given?.length) await Promise.all([tell(ownerId, id, given), callUp(ready ?? [])])
     } catch {
       // With Redis away the leases run out by themselves.
     }
@@ -88,6 +89,13 @@ export function createLeases(deps: {
     if (others.length === 0) return
     const ended = await deps.wakeOthers(others).catch(() => [])
     if (ended.length > 0) await giveBack(ownerId, id, ended)
+  }
+
+  /** Jobs that are next now come to wait in place, so that no place stands idle while its job is fetched. */
+  async function callUp(holders: readonly string[]): Promise<void> {
+    const others = holders.filter((holder) => !waiters.has(holder))
+    // Those that have ended leave the line when their turn comes.
+    if (others.length > 0) await deps.wakeOthers(others).catch(() => [])
   }
 
   /** The job was handed a place; heard of from another process. */

@@ -8,6 +8,8 @@ import { createScript, type ScriptArgument } from './scripts.ts'
 
 // A probe that is never heard of again (its worker died) stops counting as one after this long.
 const PROBE_MS = 60_000
+// The window of limits is one part in a hundred longer than the providers'; half of that is for a kept place's job that is late.
+const FRESH_PART = 0.005
 
 /** What is asked with a reservation. */
 export type ReserveRequest = {
@@ -45,6 +47,7 @@ export function createReserve(
     const ownerId = ownerOf(plan, sorted[0]?.deployment)
     const mayWait = request.keepsPlace && candidates.some(({ deployment }) => deployment.max_parallel)
     if (mayWait) leases.expect(holder)
+    const freshUntil = performance.now() + windowMs * FRESH_PART
     const reply = await reserveDeployment(
       sorted.flatMap(({ deployment }) => keysOf(ownerId, deployment)),
       [
@@ -69,11 +72,13 @@ export function createReserve(
       if (fifth === 1) leases.hold(ownerId, deployment.id, holder)
       const booked = at > 0 ? tokens : { input: 0, output: 0 }
       const grant = { deployment, bookedAt: at, isProbe: fourth === 1, tokens: booked }
-      return { kind: 'go', grant: { ...grant, holder: fifth === 1 ? holder : null } }
+      const known = at > 0 ? { freshUntil } : {}
+      return { kind: 'go', grant: { ...grant, ...known, holder: fifth === 1 ? holder : null } }
     }
     const why = String(fourth) as 'cooldown' | 'limit' | 'busy' // see the script
     const isNext = why === 'busy' && sixth === 1
-    if (mayWait && !isNext) leases.forget(holder)
+    // Whoever stands in line may be handed a place while it is on its way to be parked.
+    if (mayWait && why !== 'busy') leases.forget(holder)
     tellHanded(ownerId, named, last)
     return { kind: 'wait', deployment, at, why, isNext, now: fifth }
   }

@@ -50,7 +50,8 @@ export function readSettings(
     allowed_fails: params.allowed_fails ?? info?.allowed_fails ?? null,
   }
   const order = params.order ?? info?.order
-  const streamS = capped(secondsOf(params.stream_timeout), TIMEOUT_S_MAX, `${prefix}stream_timeout`, notes)
+  const stream = params.stream_timeout ?? defaults['stream_timeout']
+  const streamS = capped(secondsOf(stream), TIMEOUT_S_MAX, `${prefix}stream_timeout`, notes)
   const { itpm, otpm, max_parallel_requests: parallel } = params
   // The plan is written with every job: what is not set is not in it.
   if (itpm !== undefined) settings.itpm = itpm

@@ -37,6 +37,8 @@ export type Grant = {
   tokens: Tokens
   /** Under which name it holds a place in flight; null: it needs none. */
   holder: string | null
+  /** By `performance.now()`: a call begun later reaches its provider in another window than it is counted in. Absent: not counted. */
+  freshUntil?: number
 }
 
 export type Reservation =

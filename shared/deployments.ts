@@ -9,7 +9,6 @@ import {
 } from './connection.ts'
 import type { DeploymentSettings } from './deployment-settings.ts'
 import { readSettings } from './deployment-settings.ts'
-import type { Ids } from './ids.ts'
 import type { OwnFacts } from './model-facts.ts'
 import { readOwnFacts } from './model-facts.ts'
 import { nameFault } from './schemas/model-name.ts'
@@ -29,6 +28,7 @@ import {
 } from './schemas/field-names.ts'
 import type { CredentialBundle, DroppedParams, PlanDeployment } from './schemas/plan.ts'
 import type { UserDeployment } from './schemas/user-config.ts'
+import { DropDefaults } from './schemas/user-config.ts'
 
 /** Owner of the operator's deployments in ids and Redis keys. */
 export const OPERATOR = 'operator'
@@ -145,7 +145,7 @@ function readBundle(
     ...bodyFields(params, target.provider.places.flatMap(namesOf)),
     ...readExtraBody(params.extra_body, `${prefix}extra_body`),
   }
-  const drop = readDrop({ ...params, drop_params: params.drop_params ?? defaults['drop_params'] })
+  const drop = readDrop(withDefaultDrops(params, defaults))
   if (drop) bundle.drop = drop
   if (!isInert(params.mock_response)) bundle.mock_response = params.mock_response
   if (params.mock_timeout === true) bundle.mock_timeout = true
@@ -153,12 +153,23 @@ function readBundle(
   return bundle
 }
 
-/** Which body parameters are taken out, by three checked fields; null: none. */
-export function readDrop(fields: {
+type DropFields = {
   drop_params?: unknown
   additional_drop_params?: string[] | undefined
   allowed_openai_params?: string[] | undefined
-}): DroppedParams | null {
+}
+
+function withDefaultDrops(params: DropFields, defaults: Record<string, unknown>): DropFields {
+  const { data: usual = {} } = DropDefaults.safeParse(defaults)
+  return {
+    drop_params: params.drop_params ?? usual.drop_params ?? undefined,
+    additional_drop_params: params.additional_drop_params ?? usual.additional_drop_params ?? undefined,
+    allowed_openai_params: params.allowed_openai_params ?? usual.allowed_openai_params ?? undefined,
+  }
+}
+
+/** Which body parameters are taken out, by three checked fields; null: none. */
+export function readDrop(fields: DropFields): DroppedParams | null {
   const unsupported = fields.drop_params === true
   const { additional_drop_params: names = [], allowed_openai_params: allowed = [] } = fields
   return unsupported || names.length > 0 ? { unsupported, names, allowed } : null
@@ -234,35 +245,6 @@ export function concreteBundle(deployment: Deployment, writtenModel: string): Cr
   // What a wildcard caught may make a name out of harmless pieces.
   if (nameFault(resolved.model) !== null) return null
   return { ...deployment.bundle, model: resolved.model }
-}
-
-/**
- * Ids of a deployment and of its key for one owner: keyed HMACs, the same in every process and for every job, so
- * cooldowns and limits hold across them. Weights and timeouts are no part of who a deployment is.
- */
-export function deploymentIds(
-  bundle: CredentialBundle,
-  owner: string,
-  ids: Ids,
-): { id: string; keyId: string } {
-  const credential = JSON.stringify([
-    bundle.api_key,
-    bundle.azure_ad_token,
-    bundle.organization,
-    sorted(bundle.headers),
-    // Two canned answers are two deployments, as two servers would be.
-    bundle.mock_response ?? null,
-    ...(bundle.auth ? [sorted(bundle.auth)] : []),
-  ])
-  const place = [owner, bundle.provider, bundle.api_base ?? '', bundle.api_version ?? ''] as const
-  return {
-    id: ids.fingerprint('deployment', ...place, bundle.model, credential),
-    keyId: ids.fingerprint('key', ...place, credential),
-  }
-}
-
-function sorted(fields: Record<string, string>): [string, string][] {
-  return Object.entries(fields).toSorted(([left], [right]) => (left < right ? -1 : 1))
 }
 
 /**

@@ -2,7 +2,7 @@ import { isObject } from './notes.ts'
 import { isInert, refusalOf } from './refused-keys.ts'
 
 /** Router settings that are taken and have nothing to act on here. */
-const IDLE_SETTINGS: ReadonlySet<string> = new Set([
+export const IDLE_SETTINGS: ReadonlySet<string> = new Set([
   'client_ttl',
   'ignore_invalid_deployments',
   'polling_interval',
@@ -13,7 +13,7 @@ const IDLE_PARAMS: ReadonlySet<string> = new Set([
   'merge_reasoning_content_in_choices',
   'use_chat_completions_api',
 ])
-const IDLE_FIELDS: ReadonlySet<string> = new Set(['cache', 'max_retries'])
+const IDLE_FIELDS: ReadonlySet<string> = new Set(['cache', 'enable_tag_filtering', 'max_retries'])
 
 /**
  * JSON paths of what a completion's body was given and nothing goes by: refused keys with a value that asks for nothing
@@ -25,8 +25,10 @@ export function ignoredKeys(body: Record<string, unknown>): string[] {
   const inRequest = idleIn(body, '', isIdleField)
   if (!isObject(config)) return inRequest
   const list: unknown[] = Array.isArray(config['model_list']) ? config['model_list'] : []
+  const tags = Array.isArray(body['tags']) && config['enable_tag_filtering'] !== true ? ['tags'] : []
   return [
     ...inRequest,
+    ...tags,
     ...idleIn(config, 'user_config.', isIdleSetting),
     ...idleIn(config['default_litellm_params'], 'user_config.default_litellm_params.', isIdleParam),
     ...list.flatMap((item, index) => idleInDeployment(item, `user_config.model_list[${index}].`)),

@@ -42,8 +42,9 @@ type PriceName =
   | 'output_cost_per_second'
 
 /**
- * Price and window of a deployment: the config's own, else the table's. The table holds what providers ask at their own
- * address: with another base the same name may be somebody's vLLM, so that nothing is known unless a `base_model` says it.
+ * Price and window of a deployment: the config's own, and the table's for what it leaves out. The table holds what providers
+ * ask at their own address: with another base the same name may be somebody's vLLM, so that nothing is known unless a
+ * `base_model` says it.
  */
 export function modelFacts(
   { own }: Deployment,
@@ -52,10 +53,22 @@ export function modelFacts(
   const known = lookUp(own.baseModel, bundle)
   const facts: Pick<PlanDeployment, 'max_input_tokens' | 'prices'> = {}
   const window = own.maxInputTokens ?? known?.max_input_tokens
-  const prices = own.prices ?? known?.prices
+  const prices = mergePrices(own.prices, known?.prices)
   if (window !== undefined) facts.max_input_tokens = window
   if (prices !== undefined) facts.prices = prices
   return facts
+}
+
+/** The config's own prices win, each by itself: whoever sets that of input alone still pays the usual one for output. */
+function mergePrices(own: Prices | null, known: Prices | undefined): Prices | undefined {
+  if (own === null || known === undefined) return own ?? known
+  // Billed by time instead.
+  if (own.per_second !== undefined && own.input === undefined && own.output === undefined) return own
+  const merged: Prices = { ...known, ...own }
+  // The table's belong to its price of input: beside another one they would be wrong.
+  if (own.input !== undefined && own.cached_input === undefined) delete merged.cached_input
+  if (own.input !== undefined && own.output !== undefined) delete merged.input_tokens_max
+  return merged
 }
 
 function lookUp(baseModel: string | null, { provider, model, api_base: base, auth }: CredentialBundle) {

@@ -1,4 +1,5 @@
 import { invalid } from './notes.ts'
+import { modelData } from './prices.ts'
 import type { RoutingGroup } from './routing-groups.ts'
 
 /** An entry of a model list as far as names go. */
@@ -35,7 +36,7 @@ type Routing = readonly Pick<RoutingGroup, 'name' | 'models' | 'priorities' | 'p
 
 /**
  * Finds what a model name stands for: alias (one level), exact `model_name`, routing group, wildcard, a deployment's own
- * `litellm_params.model`, then its `model_info.id`. Wildcards are anchored at both ends; the one with most literal
+ * `litellm_params.model`, its `model_info.id`, then a wildcard that takes it as a model of OpenAI's. Wildcards are anchored at both ends; the one with most literal
  * characters wins, then the one with fewer `*`, then the first of the config.
  * @throws {InvalidRequestError} when a routing group has the name of a model group, or stands in another.
  */
@@ -59,7 +60,8 @@ export function createModelNames<Entry extends Named>(
 
   function find(asked: string): NameMatch<Entry> | null {
     const name = aliases.get(asked) ?? asked
-    return findGroup(name) ?? findRouting(name) ?? findWildcard(name) ?? findModel(name) ?? findId(name)
+    const named = findGroup(name) ?? findRouting(name) ?? findWildcard(name)
+    return named ?? findModel(name) ?? findId(name) ?? findBare(name)
   }
 
   function findGroup(name: string): NameMatch<Entry> | null {
@@ -107,6 +109,16 @@ export function createModelNames<Entry extends Named>(
       name,
       entries.filter((entry) => entry.writtenModel === name),
     )
+  }
+
+  /**
+   * A name without a provider is OpenAI's, and so one that an `openai/*` is for. Only that of a model that is known: a misspelt
+   * name stays nobody's.
+   */
+  function findBare(name: string): NameMatch<Entry> | null {
+    if (name.includes('/') || modelData('openai', name) === null) return null
+    const match = findWildcard(`openai/${name}`)
+    return match && { ...match, how: 'model' }
   }
 
   function findId(name: string): NameMatch<Entry> | null {

@@ -4,17 +4,21 @@ import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { firstOf, readOperatorDeployments } from './operator-deployments.ts'
 import type { OperatorDeployment } from './operator-deployments.ts'
-import { OPERATOR, deploymentIds } from './deployments.ts'
+import { OPERATOR } from './deployments.ts'
+import { deploymentIds } from './deployment-ids.ts'
 import { ConfigError, InvalidRequestError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import { createModelNames } from './model-names.ts'
 import type { Notes } from './notes.ts'
+import { IDLE_SETTINGS } from './ignored-keys.ts'
 import { isObject, jsonPath } from './notes.ts'
 import { checkSettings, isReadSetting } from './operator-settings.ts'
 import { fallbacksOf, findUnknownGroups } from './fallback-tables.ts'
-import { groupsNamed, readRouter, warnOfMaxRetries } from './router-settings.ts'
+import { aliasesOf, groupsNamed, readRouter, warnOfMaxRetries } from './router-settings.ts'
+import { LOCATION_FIELDS } from './schemas/field-names.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
 import { RouterSettings } from './schemas/user-config.ts'
+import { isDefaultParam } from './user-config.ts'
 
 const GeneralSettings = z.object({
   master_key: z.string().min(8, 'must have at least 8 characters').nullish(),
@@ -95,6 +99,8 @@ export function readOperatorConfig(
   const routerSettings = readRouterSection(config, variables)
   const router = readRouter(routerSettings, 'router_settings', notes)
   warnOfMaxRetries(routerSettings.default_litellm_params, 'router_settings.default_litellm_params', notes)
+  warnOfDefaults(routerSettings.default_litellm_params, notes)
+  warnOfIdle(routerSettings, notes)
   const list = config['model_list'] ?? []
   if (!Array.isArray(list)) throw new ConfigError('model_list must be a list.')
   const dropsParams = section(config, 'litellm_settings', variables)['drop_params'] === true
@@ -108,10 +114,12 @@ export function readOperatorConfig(
     }),
   )
   const names = createModelNames<OperatorDeployment>(deployments, router.aliases, router.routingGroups)
-  const unknown = findUnknownGroups(
-    [...fallbacksOf(router), ...groupsNamed(routerSettings, 'router_settings')],
-    names,
-  )
+  const named = [
+    ...fallbacksOf(router),
+    ...groupsNamed(routerSettings, 'router_settings'),
+    ...aliasesOf(router, 'router_settings'),
+  ]
+  const unknown = findUnknownGroups(named, names)
   notes.warnings.push(...unknown.map(({ path, what }) => `${path} ${what}`))
   return {
     deployments,
@@ -152,6 +160,21 @@ function readRouterSection(config: Record<string, unknown>, variables: Record<st
   }
   const present = Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== null))
   return parsed(RouterSettings, present, 'router_settings')
+}
+
+/** Defaults that no deployment reads; a client's are refused. */
+function warnOfIdle(settings: Record<string, unknown>, notes: Notes): void {
+  for (const key of Object.keys(settings)) {
+    if (!IDLE_SETTINGS.has(key)) continue
+    notes.warnings.push(`router_settings.${key} has no effect: there is nothing here for it to act on.`)
+  }
+}
+
+function warnOfDefaults(defaults: Record<string, unknown> = {}, notes: Notes): void {
+  for (const key of Object.keys(defaults)) {
+    if (isDefaultParam(key) || LOCATION_FIELDS.some((name) => name === key)) continue
+    notes.warnings.push(`router_settings.default_litellm_params.${key} has no effect.`)
+  }
 }
 
 function section(
@@ -201,9 +224,14 @@ export function operatorBundles(config: OperatorConfig, ids: Ids): Map<string, C
   )
 }
 
-/** The operator's model groups, routing groups and the aliases that are not hidden, for `GET /v1/models`; wildcards as they are written. */
-export function operatorModelNames({ names, router }: OperatorConfig): string[] {
-  const visible = [...router.aliases.keys()].filter((alias) => !router.hiddenAliases.has(alias))
-  const virtual = router.routingGroups.map(({ name }) => name)
-  return [...new Set([...names.groupNames, ...virtual, ...visible])]
+/** The operator's model groups and routing groups; wildcards as they are written. */
+export function operatorGroupNames({ names, router }: OperatorConfig): string[] {
+  return [...names.groupNames, ...router.routingGroups.map(({ name }) => name)]
+}
+
+/** The same and the aliases that are not hidden, for `GET /v1/models`. */
+export function operatorModelNames(config: OperatorConfig): string[] {
+  const { aliases, hiddenAliases } = config.router
+  const visible = [...aliases.keys()].filter((alias) => !hiddenAliases.has(alias))
+  return [...new Set([...operatorGroupNames(config), ...visible])]
 }

@@ -11,7 +11,8 @@ import { missingOf, namesOf } from './provider-auth.ts'
 import type { CredentialSet, ProviderEntry } from './provider-catalog.ts'
 import { findProvider, resolveModel, unservedReason } from './provider-catalog.ts'
 import { isMocked } from './mock-switches.ts'
-import { isFilePath } from './refused-keys.ts'
+import { RESTRICTING_DEPLOYMENT } from './operator-settings.ts'
+import { isFilePath, refusalOf } from './refused-keys.ts'
 import { warnOfMaxRetries } from './router-settings.ts'
 import { REQUEST_FIELDS } from './schemas/field-names.ts'
 import type { CredentialBundle } from './schemas/plan.ts'
@@ -84,7 +85,7 @@ function forProvider(params: Record<string, unknown>, path: string, notes: Notes
       known[key] = value
       continue
     }
-    const isOurs = WITHOUT_EFFECT.has(key) || /_cost_per_|^litellm_|_budget$|^budget_|^guardrails$/.test(key)
+    const isOurs = isLiteLLMs(key)
     if (!isOurs) extra[key] = value
     if (key === 'configurable_clientside_auth_params' || key === 'model_info') continue
     const what = isOurs ? 'has no effect' : 'is no setting and is sent to the provider'
@@ -92,6 +93,12 @@ function forProvider(params: Record<string, unknown>, path: string, notes: Notes
   }
   if (Object.keys(extra).length > 0) known['extra_body'] = extra
   return known
+}
+
+/** Whether a key steers LiteLLM itself, a restriction that was waived included: no provider reads it. */
+function isLiteLLMs(key: string): boolean {
+  if (WITHOUT_EFFECT.has(key) || RESTRICTING_DEPLOYMENT.has(key)) return true
+  return refusalOf(key) !== null || /_cost_per_|^litellm_|_budget$|^budget_/.test(key)
 }
 
 function parseItem(value: Record<string, unknown>, path: string): UserDeployment {

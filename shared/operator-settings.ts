@@ -120,11 +120,14 @@ function collectFromList(list: unknown): Setting[] {
   })
 }
 
-const RESTRICTING_DEPLOYMENT = new Set([
+/** Keys of a deployment that restrict it in a way that is not implemented: none of them is its provider's. */
+export const RESTRICTING_DEPLOYMENT: ReadonlySet<string> = new Set([
   'access_groups',
   'access_via_team_ids',
   'blocked',
   'budget_duration',
+  'default_api_key_rpm_limit',
+  'default_api_key_tpm_limit',
   'guardrails',
   'max_budget',
   'max_file_size_mb',

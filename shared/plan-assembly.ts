@@ -1,4 +1,5 @@
-import { OPERATOR, deploymentIds } from './deployments.ts'
+import { OPERATOR } from './deployments.ts'
+import { deploymentIds } from './deployment-ids.ts'
 import type { FallbackEntry } from './fallback-tables.ts'
 import { defaultFallbacks, exactFallbacks, ownFallbacks } from './fallback-tables.ts'
 import type { Ids } from './ids.ts'

@@ -10,7 +10,8 @@ import {
   resolve,
 } from './credential-group.ts'
 import type { Deployment } from './deployments.ts'
-import { deploymentIds, readDeployments } from './deployments.ts'
+import { readDeployments } from './deployments.ts'
+import { deploymentIds } from './deployment-ids.ts'
 import { suggestion } from './did-you-mean.ts'
 import { InvalidRequestError } from './errors.ts'
 import { defaultFallbacks, fallbacksOf, requireKnownGroups } from './fallback-tables.ts'

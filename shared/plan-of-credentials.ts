@@ -7,6 +7,7 @@ import {
   resolve,
   mockedByWorker,
 } from './credential-group.ts'
+import { OPERATOR } from './deployments.ts'
 import { DEPLOYMENTS_MAX } from './schemas/user-config.ts'
 import { invalid } from './notes.ts'
 import { assemblePlan } from './plan-assembly.ts'
@@ -16,6 +17,7 @@ import type { Group } from './plan-groups.ts'
 import { createHops, refuseHeaders } from './plan-hops.ts'
 import { namesGiven, planTables } from './plan-tables.ts'
 import { mockOf, refuseMocks } from './mock-switches.ts'
+import type { ActiveRouter } from './router-settings.ts'
 import { readRouter } from './router-settings.ts'
 
 /** What a name among a request's fallbacks comes to, or why it can't be one. */
@@ -28,10 +30,10 @@ type Named = { kind: 'group'; group: Group } | { kind: 'refused'; what: string }
  * @throws {InvalidRequestError} with the credential's field as `param`.
  */
 export function planOfCredentials(context: PlanContext): MadePlan {
-  const { settings, fallbacks, notes, ids } = context
+  const { settings, fallbacks, ids } = context
   const start = credentialGroup(context)
   start.requireLeft()
-  const router = readRouter({}, '', notes)
+  const router = routerOf(context, start.group)
   const look = (model: string) => find({ ...context, model }, start, context.model)
   for (const { from, to, path } of namesGiven(fallbacks)) {
     for (const name of from === '*' ? to : [from, ...to]) {
@@ -41,7 +43,7 @@ export function planOfCredentials(context: PlanContext): MadePlan {
   }
   const hopOf = createHops(context, {
     named: (asked) => namedHop(asked, look),
-    withCredentials: (asked) => credentialGroup(asked).group,
+    withCredentials: (asked) => keyedHop(asked, start.group),
   })
   return assemblePlan(
     {
@@ -58,6 +60,12 @@ export function planOfCredentials(context: PlanContext): MadePlan {
     },
     ids,
   )
+}
+
+/** On the operator's own key his settings hold, as for any request; where they lead to is not for this one. */
+function routerOf({ operator, notes }: PlanContext, { ownerId }: Group): ActiveRouter {
+  if (ownerId !== OPERATOR) return readRouter({}, '', notes)
+  return { ...operator.router, fallbacks: [], contextWindowFallbacks: null, contentPolicyFallbacks: null }
 }
 
 /**
@@ -84,6 +92,16 @@ function find(asked: PlanContext, { group, alone }: CredentialGroup, startName: 
   }
   const sibling = groupOfOne(asked, { ...alone, model: resolved.model })
   return { kind: 'group', group: { ...sibling, keys: [asked.model] } }
+}
+
+/** An object with credentials of its own: an organization alone, say, is no key, and would be called with the operator's. */
+function keyedHop(asked: PlanContext, start: Group): Group {
+  const { group } = credentialGroup(asked)
+  if (group.ownerId !== OPERATOR || start.ownerId === OPERATOR) return group
+  throw invalid(
+    'api_key',
+    "is needed: beside a key of the request's own nothing is called with the operator's.",
+  )
 }
 
 /** An object without credentials has those of the request, and what else it says is for the same deployments. */

@@ -1,5 +1,6 @@
 import { BARE, withOperatorKey } from './clientside-auth.ts'
-import { OPERATOR, concreteBundle, deploymentIds } from './deployments.ts'
+import { OPERATOR, concreteBundle } from './deployments.ts'
+import { deploymentIds } from './deployment-ids.ts'
 import { suggestion } from './did-you-mean.ts'
 import { InvalidRequestError } from './errors.ts'
 import { requireKnownGroups } from './fallback-tables.ts'

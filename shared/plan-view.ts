@@ -2,6 +2,7 @@ import { ownerOf } from './cooldown-rule.ts'
 import { hopsOf } from './router.ts'
 import type { Standing } from './deployment-state.ts'
 import { OPERATOR } from './deployments.ts'
+import { isMocked } from './mock-switches.ts'
 import type { CredentialBundle, Plan, PlanDeployment, Strategy } from './schemas/plan.ts'
 import type {
   DeploymentFacts,
@@ -141,9 +142,9 @@ export function deploymentFacts(
   }
 }
 
-/** Host and port of a base; nothing else of it, since its path or query may hold a secret. */
+/** Host and port of a base that is called; nothing else of it, since its path or query may hold a secret. */
 export function hostOf(bundle: CredentialBundle | null): string | null {
-  if (bundle === null || bundle.api_base === null) return null
+  if (bundle === null || bundle.api_base === null || isMocked(bundle)) return null
   return URL.parse(bundle.api_base)?.host ?? null
 }
 

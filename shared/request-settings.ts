@@ -16,7 +16,14 @@ import {
   REQUEST_FIELDS,
 } from './schemas/field-names.ts'
 import type { DroppedParams, Plan } from './schemas/plan.ts'
-import { RegionName, RequestTags, Timeout, dropShape } from './schemas/user-config.ts'
+import {
+  PARAM_NAMES,
+  RegionName,
+  RequestTags,
+  Timeout,
+  dropShape,
+  routerShape,
+} from './schemas/user-config.ts'
 
 /** A request taken apart: what goes to the provider, what the gateway reads, what is a credential. */
 export type SplitRequest = {
@@ -56,6 +63,13 @@ const CLASSES: ReadonlyMap<string, FieldClass> = new Map([
   ...CREDENTIAL_FIELDS.map((name) => [name, 'credential'] as [string, FieldClass]),
 ])
 
+/** Settings of a config and its deployments: here nothing would go by them, and a provider would stumble over them. */
+const CONFIG_KEYS: ReadonlySet<string> = new Set(
+  [...Object.keys(routerShape), ...PARAM_NAMES, 'model_info', 'model_name'].filter(
+    (key) => !CLASSES.has(key),
+  ),
+)
+
 /**
  * Takes a request apart by the name of each field. Unknown fields are the provider's and stay as they came, unless
  * they are a near miss of ours or could do harm.
@@ -91,8 +105,14 @@ function classOfUnknown(key: string, value: unknown): FieldClass {
   refuseHarmful(key, value, key)
   if (refusalOf(key) !== null) return 'gateway'
   const meant = nearMissOf(key)
-  if (meant !== null && !isInert(value)) {
-    throw invalid(key, `is not a field of a request. Did you mean "${meant}"?`)
+  const isOurs = meant !== null || CONFIG_KEYS.has(key)
+  // As in LiteLLM, where some clients send it with every request.
+  if (isOurs && (isInert(value) || key === 'enable_tag_filtering')) return 'gateway'
+  if (meant !== null) throw invalid(key, `is not a field of a request. Did you mean "${meant}"?`)
+  if (isOurs) {
+    const where = Object.hasOwn(routerShape, key) ? '`user_config`' : '`litellm_params` of a deployment'
+    const advice = 'What only your provider knows by this name belongs into `extra_body`.'
+    throw invalid(key, `is not a field of a request but of the ${where}. ${advice}`)
   }
   return key.startsWith('litellm_') ? 'gateway' : 'body'
 }

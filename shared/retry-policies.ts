@@ -31,7 +31,7 @@ export function readRetryPolicy(policy: RetryPolicyInput, path: string, notes: N
   const counts = byClass(named, 'Retries', (count, name) =>
     capped(count, RETRIES_MAX, `${path}.${name}`, notes),
   )
-  const byDefault = capped(others, RETRIES_MAX, `${path}.DefaultRetries`, notes)
+  const byDefault = capped(others ?? undefined, RETRIES_MAX, `${path}.DefaultRetries`, notes)
   return byDefault === null ? counts : { ...counts, default: byDefault }
 }
 
@@ -41,7 +41,7 @@ export function readAllowedFails(policy: AllowedFailsPolicyInput): CountsByClass
 }
 
 function byClass(
-  policy: Record<string, number | undefined>,
+  policy: Record<string, number | null | undefined>,
   suffix: string,
   read: (count: number, name: string) => number | null,
 ): CountsByClass {
@@ -49,7 +49,7 @@ function byClass(
   for (const [exception, classes] of Object.entries(CLASSES_OF)) {
     const name = exception + suffix
     const given = policy[name]
-    const count = given === undefined ? null : read(given, name)
+    const count = given === undefined || given === null ? null : read(given, name)
     if (count === null) continue
     for (const errorClass of classes) counts[errorClass] = count
   }

@@ -152,6 +152,11 @@ export function groupsNamed(settings: RouterSettings, path: string): FallbackEnt
   ]
 }
 
+/** The groups that aliases stand for, as entries to be checked like fallbacks. */
+export function aliasesOf({ aliases }: Pick<ActiveRouter, 'aliases'>, path: string): FallbackEntry[] {
+  return [...aliases].map(([alias, group]) => named(group, `${path}.model_group_alias.${alias}`))
+}
+
 /** `max_retries` of LiteLLM's providers multiplied attempts; here it has nothing to act on. */
 export function warnOfMaxRetries(
   params: Record<string, unknown> | undefined,

@@ -4,7 +4,7 @@ import type { InvalidRequestError } from './errors.ts'
 import { invalid, isObject, jsonPath } from './notes.ts'
 import { isInert, refusalOf, refuseHarmful, refuseReferences } from './refused-keys.ts'
 import { CHAT_PARAMS, CONNECTION_FIELDS } from './schemas/field-names.ts'
-import { DEPLOYMENTS_MAX, PARAM_NAMES, UserConfig, routerShape } from './schemas/user-config.ts'
+import { DEPLOYMENTS_MAX, PARAM_NAMES, UserConfig, dropShape, routerShape } from './schemas/user-config.ts'
 
 /** Most characters of a `user_config` as JSON. */
 export const USER_CONFIG_CHARACTERS_MAX = 256 * 1024
@@ -13,12 +13,19 @@ const ROUTER_KEYS = ['model_list', ...Object.keys(routerShape)]
 const DEPLOYMENT_KEYS = ['model_name', 'litellm_params', 'model_info', 'tpm', 'rpm']
 const DEFAULT_PARAM_KEYS: ReadonlySet<string> = new Set([
   ...CHAT_PARAMS,
+  ...Object.keys(dropShape),
   'extra_body',
   'extra_headers',
   'max_retries',
   'request_timeout',
+  'stream_timeout',
   'timeout',
 ])
+
+/** Whether `default_litellm_params` may hold it. */
+export function isDefaultParam(key: string): boolean {
+  return DEFAULT_PARAM_KEYS.has(key)
+}
 
 /** Switches of LiteLLM's own that a dump carries, off. */
 const INERT_PARAMS = ['merge_reasoning_content_in_choices', 'use_chat_completions_api']

@@ -1,3 +1,4 @@
+import { ownerOf } from '../shared/cooldown-rule.ts'
 import type { DeploymentState, Grant } from '../shared/deployment-state.ts'
 import { retryDelayMs } from './backoff.ts'
 import type { Ending, RunOutcome } from './ending.ts'
@@ -36,7 +37,7 @@ export function createLeaving(deps: {
   ): Promise<RunOutcome | null> {
     if (!countsAsAttempt(error)) run.progress = { ...run.progress, counted: run.progress.counted - 1 }
     await noteFailure(run, hold, grant, error)
-    return goOn(run, grant, error)
+    return goOn(run, hold, grant, error)
   }
 
   /** Counts a failed call against its deployment. */
@@ -55,10 +56,10 @@ export function createLeaving(deps: {
   ): Promise<RunOutcome | null> {
     run.lastError = error
     await persistUnlessStopped(hold, () => state.release(run.claim.plan, grant))
-    return goOn(run, grant, error)
+    return goOn(run, hold, grant, error)
   }
 
-  async function goOn(run: Run, grant: Grant, error: ProviderError): Promise<RunOutcome | null> {
+  async function goOn(run: Run, hold: Hold, grant: Grant, error: ProviderError): Promise<RunOutcome | null> {
     const { plan } = run.claim
     const { deployment } = grant
     if (error.class === 'context_window_exceeded') noteOutgrown(run, deployment.max_input_tokens)
@@ -76,7 +77,20 @@ export function createLeaving(deps: {
       random: deps.random,
       initialMs: deps.retryInitialMs,
     })
+    // Asked only where there is an alternative to the back-off: without it the wait is as long either way.
+    const next = nextGroup(plan, run.progress, 'failure', (group) => groupFits(run, group))
+    if (next && (await isGroupResting(run, hold))) run.backoffMs = null
     return null
+  }
+
+  /** Whether all of the group cool or have a key that rests: LiteLLM does not retry then, but falls back. */
+  async function isGroupResting({ claim: { plan }, progress }: Run, hold: Hold): Promise<boolean> {
+    const alive = plan.deployments.filter(
+      ({ group, id }) => group === progress.group && !progress.dead.includes(id),
+    )
+    const ownerId = ownerOf(plan, alive[0])
+    const standings = await persistUnlessStopped(hold, () => state.read(ownerId, alive))
+    return standings.every(({ coolingUntil, pausedUntil }) => (coolingUntil ?? pausedUntil) !== null)
   }
 
   /** The group has nothing more to give: a fallback, else wait for one that can come back, else the end. */

@@ -4,8 +4,9 @@ import { formatLog } from '../shared/job-record.ts'
 import type { Logger } from '../shared/log.ts'
 import type { Attempt } from '../shared/schemas/job.ts'
 import type { ScriptArgument } from '../shared/scripts.ts'
+import type { ReserveRequest } from '../shared/deployment-reserve.ts'
 import { openAttempt } from './attempt.ts'
-import { tokensOf } from './fit.ts'
+import { groupFits, tokensOf } from './fit.ts'
 import { persistUnlessStopped } from './persist.ts'
 import { nextGroup } from '../shared/router.ts'
 import type { Run } from './run.ts'
@@ -33,18 +34,33 @@ export function createStarting({
     hold: Hold,
     candidates: readonly [Candidate, ...Candidate[]],
   ): Promise<Start> {
+    const started = await take(run, hold, candidates, run.progress.slot)
+    if (started.kind !== 'started' || !isStale(started.grant)) return started
+    // Redis was away, or this process stood still: the call has to be counted when it is made, or wait.
+    const { deployment, bookedAt } = started.grant
+    const again = await take(run, hold, candidates, { id: deployment.id, at: bookedAt })
+    if (again.kind !== 'started' || again.grant.deployment !== deployment) release(run, started.grant)
+    return again
+  }
+
+  async function take(
+    run: Run,
+    hold: Hold,
+    candidates: readonly [Candidate, ...Candidate[]],
+    slot: ReserveRequest['slot'],
+  ): Promise<Start> {
     const { plan } = run.claim
     const first = candidates[0].deployment
     const ranking = rankingOf(strategyOf(plan, first.group))
     const attempt = openAttempt(run.attemptsMade + 1, first, plan, Date.now())
     // The first choice is nearly always free: its start is noted beside the reservation, not after it.
     const isLikelyFree =
-      run.progress.slot === null && run.waits.length === 0 && (ranking === null || candidates.length === 1)
+      slot === null && run.waits.length === 0 && (ranking === null || candidates.length === 1)
     const reserve = () =>
       state.reserve(plan, candidates, {
         holder: run.claim.id,
         tokens: tokensOf(run, first.group),
-        slot: run.progress.slot,
+        slot,
         keepsPlace: run.isLastResort || (isOnlyGroup(run) && run.backoffMs === null),
         ranking,
       })
@@ -94,6 +110,15 @@ export function createStarting({
   return { start, release }
 }
 
-function isOnlyGroup({ claim, progress, waits }: Run): boolean {
-  return waits.length === 0 && nextGroup(claim.plan, progress, 'failure') === null
+/** A probe is not asked for twice: its deployment is closed to all others. */
+function isStale({ freshUntil = Number.POSITIVE_INFINITY, isProbe }: Grant): boolean {
+  return !isProbe && performance.now() > freshUntil
+}
+
+function isOnlyGroup(run: Run): boolean {
+  const { claim, progress, waits } = run
+  return (
+    waits.length === 0 &&
+    nextGroup(claim.plan, progress, 'failure', (group) => groupFits(run, group)) === null
+  )
 }

@@ -38,13 +38,15 @@ export function createWaiting(deps: {
     if (run.waits.length > 0) run.progress = progressAfterWait(run)
     run.waits = []
     run.isLastResort = false
-    if (wait.why === 'busy' && wait.isNext && !run.hasWaitedTurn) {
+    const isTurn = wait.why === 'busy' && wait.isNext && !run.hasWaitedTurn
+    const waitMs = isTurn ? WAIT_IN_PLACE_MS_MAX : wait.at - wait.now
+    if (wait.why === 'busy' && waitMs <= WAIT_IN_PLACE_MS_MAX) {
       // Calls end at any moment: the place is handed over as soon as one does.
-      run.hasWaitedTurn = true
-      await deps.state.waitTurn(run.claim.id, WAIT_IN_PLACE_MS_MAX, hold.signal)
+      run.hasWaitedTurn ||= isTurn
+      await deps.state.waitTurn(run.claim.id, waitMs, hold.signal)
       return null
     }
-    return rest(run, hold, wait.at - wait.now, 'rate_limited')
+    return rest(run, hold, waitMs, 'rate_limited')
   }
 
   /** Waits in place when that is short, else gives the slot back until then. */

@@ -56,29 +56,30 @@ export const FallbackMaps = z
 /** The two list forms a request may give: names, or objects that rewrite the request for each hop. */
 export const FallbackList = z.union([NameList, z.array(z.looseObject({ model: Name })).max(NAMES_MAX)])
 
+// A policy that was dumped whole has null for the classes that it says nothing of.
 const RetryPolicy = z.strictObject({
-  BadRequestErrorRetries: Count.optional(),
-  AuthenticationErrorRetries: Count.optional(),
-  TimeoutErrorRetries: Count.optional(),
-  RateLimitErrorRetries: Count.optional(),
-  ContentPolicyViolationErrorRetries: Count.optional(),
-  InternalServerErrorRetries: Count.optional(),
-  ServiceUnavailableErrorRetries: Count.optional(),
-  NotFoundErrorRetries: Count.optional(),
-  DefaultRetries: Count.optional(),
+  BadRequestErrorRetries: Count.nullish(),
+  AuthenticationErrorRetries: Count.nullish(),
+  TimeoutErrorRetries: Count.nullish(),
+  RateLimitErrorRetries: Count.nullish(),
+  ContentPolicyViolationErrorRetries: Count.nullish(),
+  InternalServerErrorRetries: Count.nullish(),
+  ServiceUnavailableErrorRetries: Count.nullish(),
+  NotFoundErrorRetries: Count.nullish(),
+  DefaultRetries: Count.nullish(),
 })
 export type RetryPolicyInput = z.infer<typeof RetryPolicy>
 
 const AllowedFailsPolicy = z.strictObject({
-  BadRequestErrorAllowedFails: Count.optional(),
-  AuthenticationErrorAllowedFails: Count.optional(),
-  TimeoutErrorAllowedFails: Count.optional(),
-  RateLimitErrorAllowedFails: Count.optional(),
-  ContentPolicyViolationErrorAllowedFails: Count.optional(),
-  InternalServerErrorAllowedFails: Count.optional(),
-  ServiceUnavailableErrorAllowedFails: Count.optional(),
-  BadGatewayErrorAllowedFails: Count.optional(),
-  NotFoundErrorAllowedFails: Count.optional(),
+  BadRequestErrorAllowedFails: Count.nullish(),
+  AuthenticationErrorAllowedFails: Count.nullish(),
+  TimeoutErrorAllowedFails: Count.nullish(),
+  RateLimitErrorAllowedFails: Count.nullish(),
+  ContentPolicyViolationErrorAllowedFails: Count.nullish(),
+  InternalServerErrorAllowedFails: Count.nullish(),
+  ServiceUnavailableErrorAllowedFails: Count.nullish(),
+  BadGatewayErrorAllowedFails: Count.nullish(),
+  NotFoundErrorAllowedFails: Count.nullish(),
 })
 export type AllowedFailsPolicyInput = z.infer<typeof AllowedFailsPolicy>
 
@@ -98,12 +99,21 @@ function isShort(map: Record<string, unknown>): boolean {
   return Object.keys(map).length <= NAMES_MAX
 }
 
+function orAbsent<Value>(value: Value | null): Value | undefined {
+  return value ?? undefined
+}
+
 const RoutingGroup = z.strictObject({
   group_name: Name,
   models: NameList,
   routing_strategy: z.enum([...STRATEGIES, 'priority']),
-  routing_strategy_args: z.record(z.string(), z.unknown()).optional(),
-  model_priorities: z.record(Name, Limit).refine(isShort, TOO_MANY_KEYS).optional(),
+  routing_strategy_args: z.record(z.string(), z.unknown()).nullable().transform(orAbsent).optional(),
+  model_priorities: z
+    .record(Name, Limit)
+    .refine(isShort, TOO_MANY_KEYS)
+    .nullable()
+    .transform(orAbsent)
+    .optional(),
 })
 export type RoutingGroupInput = z.infer<typeof RoutingGroup>
 
@@ -115,10 +125,30 @@ const Alias = z.union(
   },
 )
 
+/** LiteLLM reads some switches from text. */
+const Flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')], {
+  error: 'must be true or false',
+})
+
+/** Which body parameters are taken out before a call; on a deployment or in a request. */
+export const dropShape = {
+  drop_params: Flag.optional(),
+  additional_drop_params: NameList.optional(),
+  allowed_openai_params: NameList.optional(),
+}
+/** The same as defaults of all deployments. */
+export const DropDefaults = z.object({
+  drop_params: dropShape.drop_params.nullable(),
+  additional_drop_params: dropShape.additional_drop_params.nullable(),
+  allowed_openai_params: dropShape.allowed_openai_params.nullable(),
+})
+
 /** Defaults of every deployment's `litellm_params`; which names may stand here is checked elsewhere. */
 const DefaultParams = z.looseObject({
   timeout: Timeout.nullish(),
   request_timeout: Timeout.nullish(),
+  stream_timeout: Timeout.nullish(),
+  ...DropDefaults.shape,
   extra_body: z.record(z.string(), z.unknown()).nullish(),
 })
 
@@ -165,18 +195,6 @@ export const routerShape = {
   client_ttl: z.number().optional(),
   polling_interval: z.number().optional(),
   ignore_invalid_deployments: z.boolean().optional(),
-}
-
-/** LiteLLM reads some switches from text. */
-const Flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')], {
-  error: 'must be true or false',
-})
-
-/** Which body parameters are taken out before a call; on a deployment or in a request. */
-export const dropShape = {
-  drop_params: Flag.optional(),
-  additional_drop_params: NameList.optional(),
-  allowed_openai_params: NameList.optional(),
 }
 
 const Price = z.number('must be a price in USD').min(0, 'must not be negative')

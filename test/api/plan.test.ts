@@ -61,6 +61,11 @@ async function planOf(body: object, call: { key?: string; headers?: Record<strin
   return answer.json
 }
 
+async function hostsOf(body: object): Promise<(string | null)[]> {
+  const plan = await planOf(body)
+  return plan.groups[0].deployments.map(({ host }: { host: string | null }) => host)
+}
+
 /** A failure that some job met on the first deployment of this body's plan: a 429 pauses its key, a 401 cools it. */
 async function meet(status: 401 | 429, body: Record<string, unknown>, tenant: string) {
   const operator = readOperatorConfig(HOUSE, {})
@@ -154,6 +159,17 @@ describe('what is shown of a plan of the client', () => {
         { deployments: [{ owner: 'client', name: 'openai/gpt-4o', host: 'mine.example', timeout_s: 600 }] },
       ],
     })
+  })
+
+  test('is no host where nobody is called: a canned answer, or a played delay or timeout', async () => {
+    const list = [
+      entry('main', { mock_response: 'Hi' }),
+      entry('main', { mock_timeout: true }),
+      entry('main', { mock_delay: 0 }),
+      entry('main', { mock_response: null }),
+    ]
+    expect(await hostsOf(ask(list))).toEqual([null, null, null, 'api.openai.com'])
+    expect(await hostsOf(ask([entry('main')], {}, { mock_response: 'Hi' }))).toEqual([null])
   })
 
   test('is what job options and headers make of it', async () => {

@@ -131,6 +131,23 @@ test('a person reads groups, keys, fallbacks, caps and warnings', async () => {
   }
 })
 
+test('a routing group is listed with the deployments of its models, an alias as what it stands for', async () => {
+  const routing = `{ group_name: all, models: [slow, fast], routing_strategy: priority, model_priorities: { slow: 1, fast: 2 } }`
+  const text = HOUSE.replace('router_settings:', `router_settings:\n  routing_groups: [${routing}]`)
+  const { output } = await check(text, ['--json'], KEYS)
+  const { groups, aliases } = JSON.parse(output)
+  expect(groups.map(({ name }: { name: string }) => name)).not.toContain('quick')
+  expect(aliases).toEqual({ quick: 'fast' })
+  expect(groups.find(({ name }: { name: string }) => name === 'all')).toMatchObject({
+    note: null,
+    deployments: [
+      { name: 'groq/llama', order: 1 },
+      { name: 'openai/gpt-4o-mini', order: 2 },
+      { name: 'azure/mini', order: 2 },
+    ],
+  })
+})
+
 test.for([
   ['a variable that is not set', HOUSE, 'MY_KEY'],
   ['a value that is wrong', 'router_settings: { num_retries: many }', 'router_settings.num_retries'],

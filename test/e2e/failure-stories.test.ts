@@ -30,27 +30,32 @@ beforeEach(() => {
 const config = (settings: Record<string, unknown> = {}, params: Record<string, unknown> = {}) =>
   ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}`, ...params }, settings)
 
-test('a throttled provider is asked exactly as often as it allows: Retry-After 5, 15, 30, 60 in a twentieth of the time', async () => {
-  const asked = [0.25, 0.75, 1.5, 3]
-  provider.answer(({ number }) => {
-    const seconds = asked[number - 1]
-    if (seconds === undefined) return completion('at last')
-    return failure(429, 'rate_limit_exceeded', { 'retry-after-ms': String(seconds * 1_000) })
-  })
-  const { id } = await gateway.submit(ask(config()))
-  expect(await gateway.ended(id, { timeoutMs: 30_000 })).toMatchObject({
-    status: 'completed',
-    attempts_made: 5,
-  })
-  const at = provider.ledger.map(({ startedAt }) => startedAt)
-  expect(at).toHaveLength(5)
-  for (const [index, seconds] of asked.entries()) {
-    const waited = (at[index + 1] ?? 0) - (at[index] ?? 0)
-    expect(waited).toBeGreaterThan(seconds * 1_000 - 20)
-    // A waiting job is looked for every 50 ms here.
-    expect(waited).toBeLessThan(seconds * 1_050 + 150)
-  }
-})
+// What else runs on this machine can hold up any one wait: so three tries.
+test(
+  'a throttled provider is asked exactly as often as it allows: Retry-After 5, 15, 30, 60 in a twentieth of the time',
+  { retry: 2 },
+  async () => {
+    const asked = [0.25, 0.75, 1.5, 3]
+    provider.answer(({ number }) => {
+      const seconds = asked[number - 1]
+      if (seconds === undefined) return completion('at last')
+      return failure(429, 'rate_limit_exceeded', { 'retry-after-ms': String(seconds * 1_000) })
+    })
+    const { id } = await gateway.submit(ask(config()))
+    expect(await gateway.ended(id, { timeoutMs: 30_000 })).toMatchObject({
+      status: 'completed',
+      attempts_made: 5,
+    })
+    const at = provider.ledger.map(({ startedAt }) => startedAt)
+    expect(at).toHaveLength(5)
+    for (const [index, seconds] of asked.entries()) {
+      const waited = (at[index + 1] ?? 0) - (at[index] ?? 0)
+      expect(waited).toBeGreaterThan(seconds * 1_000 - 20)
+      // A waiting job is looked for every 50 ms here.
+      expect(waited).toBeLessThan(seconds * 1_050 + 150)
+    }
+  },
+)
 
 test('eight workers and one 429: nobody calls the key again before its time', async () => {
   let refusedAt: number | null = null

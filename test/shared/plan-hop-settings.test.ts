@@ -100,6 +100,32 @@ describe('settings by group', () => {
     const { plan } = planOf({ model: 'house', fallbacks: [{ model: 'groq/x', api_key: 'k' }] }, operator)
     expect(plan.deployments.map(({ max_parallel: most }) => most)).toEqual([3, undefined])
   })
+
+  test('what the operator sets holds for his key whatever a client overrides beside it, and not for a key of the client', () => {
+    const settings = { default_max_parallel_requests: 3, disable_cooldowns: true, num_retries: 0 }
+    const operator = operatorOf({
+      model_list: [
+        entry('house', { configurable_clientside_auth_params: ['organization', 'api_key'] }),
+        entry('b'),
+      ],
+      router_settings: {
+        ...settings,
+        fallbacks: [{ house: ['b'] }],
+        default_fallbacks: ['b'],
+        context_window_fallbacks: [{ house: ['b'] }],
+        content_policy_fallbacks: [{ house: ['b'] }],
+      },
+    })
+    const planWith = (fields: object) => {
+      const { plan } = planOf({ model: 'house', ...fields }, operator)
+      const { num_retries: retries, disable_cooldowns: isOff, fallbacks, deployments } = plan
+      expect(fallbacks).toEqual({})
+      expect(plan).not.toHaveProperty('context_window_fallbacks')
+      return [retries, isOff, deployments.map(({ max_parallel: most }) => most)]
+    }
+    expect(planWith({ organization: 'org-1' })).toEqual([0, true, [3]])
+    expect(planWith({ api_key: 'sk-mine' })).toEqual([2, false, [undefined]])
+  })
 })
 
 describe("test switches on the operator's models", () => {

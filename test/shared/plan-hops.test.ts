@@ -326,6 +326,8 @@ describe("a fallback that is an object, beside a request's own key", () => {
     const operator = operatorOf({
       model_list: ['open', 'other'].map((model_name) => ({ model_name, litellm_params: entry })),
     })
+    const hop = [{ model: 'open', organization: 'org-mine' }]
+    expect(refusalFor({ ...own, fallbacks: hop }, operator).param).toBe('fallbacks[0].api_key')
     const asked = { model: 'open', organization: 'org-mine' }
     const made = planOf({ ...asked, fallbacks: [{ model: 'open', messages }] }, operator)
     expect(made.bundles?.[1]).toMatchObject({

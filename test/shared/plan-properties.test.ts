@@ -19,6 +19,8 @@ const object = fc.record({
   isKeyed: fc.boolean(),
   isBased: fc.boolean(),
   isRewriting: fc.boolean(),
+  /** Only where a property says so: most requests with it are refused. */
+  isOrganized: fc.constant<boolean>(false),
 })
 const list = fc.oneof(
   fc.constant({ kind: 'none' as const }),
@@ -38,7 +40,7 @@ const scenario = fc.record({
     context_window_fallbacks: table,
     content_policy_fallbacks: table,
   }),
-  optIns: fc.constantFrom([], ['api_key'], ['api_key', 'api_base']),
+  optIns: fc.constantFrom<string[]>([], ['api_key'], ['api_key', 'api_base']),
   model: name,
   given: fc.record({ fallbacks: list, context_window_fallbacks: list, content_policy_fallbacks: list }),
 })
@@ -70,10 +72,11 @@ function listOf(given: Given, path: string): unknown {
   if (given.kind === 'none') return undefined
   if (given.kind === 'names') return given.names
   if (given.kind === 'maps') return mapsOf(given.maps)
-  return given.objects.map(({ model, isKeyed, isBased, isRewriting }, index) => ({
+  return given.objects.map(({ model, isKeyed, isBased, isRewriting, isOrganized }, index) => ({
     model,
     ...(isKeyed && { api_key: `sk-${path}-${index}` }),
     ...(isKeyed && isBased && { api_base: `https://${path.replaceAll('_', '-')}${index}.example/v1` }),
+    ...(isOrganized && { organization: 'org' }),
     ...(isRewriting && { seed: `${path}-${index}` }),
   }))
 }
@@ -163,6 +166,31 @@ test("a plan of a client's own credentials has nothing of the operator's but wha
       const made = madeOf({ ...one, optIns: [] })
       if (!made || made.plan.source === 'operator') return
       expect(JSON.stringify([made.plan, made.bundles])).not.toMatch(/sk-op|op-m\d|op\d\.example|operator/)
+    }),
+    { numRuns: 500 },
+  )
+})
+
+test("a plan that starts with a client's own key or config never leads to the operator's key, whatever he opened", () => {
+  const objects = fc.array(
+    fc.record({
+      model: fc.constantFrom('g0', 'g1-alias', 'gpt-4'),
+      isKeyed: fc.boolean(),
+      isBased: fc.constant(false),
+      isRewriting: fc.boolean(),
+      isOrganized: fc.constant(true),
+    }),
+    { minLength: 1, maxLength: 3 },
+  )
+  fc.assert(
+    fc.property(scenario, objects, fc.constantFrom('config', 'key'), (one, hops, source) => {
+      const fallbacks = { kind: 'objects' as const, objects: hops }
+      const none = { kind: 'none' as const }
+      const given = { fallbacks, context_window_fallbacks: none, content_policy_fallbacks: none }
+      const made = madeOf({ ...one, source, given, optIns: ['api_key', 'organization'] })
+      for (const { operator_id: id, owner_id: owner } of made?.plan.deployments ?? []) {
+        expect([id, owner === 'operator']).toEqual([undefined, false])
+      }
     }),
     { numRuns: 500 },
   )

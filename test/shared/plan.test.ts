@@ -44,6 +44,19 @@ describe('where credentials may come from', () => {
     expect(refusalFor({ model: 'gpt-3.5-turbo', organization: 'org-x' }, operator).param).toBe('organization')
   })
 
+  test("a bare name that the operator's openai/* would take does not catch complete credentials either", () => {
+    const wild = operatorOf({
+      model_list: [{ model_name: 'openai/*', litellm_params: { model: 'openai/*', api_key: 'sk-operator' } }],
+    })
+    expect(planOf({ model: 'gpt-4o' }, wild).plan).toMatchObject({
+      source: 'operator',
+      group: 'openai/gpt-4o',
+    })
+    const { plan, bundles } = planOf({ model: 'gpt-4o', api_key: 'sk-own' }, wild)
+    expect(plan.source).toBe('client_credentials')
+    expect(bundles?.map(({ api_key: key }) => key)).toEqual(['sk-own'])
+  })
+
   test("a deployment's upstream name does not catch complete credentials either", () => {
     const only = operatorOf({ model_list: [operatorModel('house', { model: 'gpt-4o' })] })
     expect(planOf({ model: 'gpt-4o', api_key: 'sk-mine' }, only).bundles).toMatchObject([

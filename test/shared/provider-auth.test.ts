@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { deploymentIds, OPERATOR } from '../../shared/deployments.ts'
+import { OPERATOR } from '../../shared/deployments.ts'
+import { deploymentIds } from '../../shared/deployment-ids.ts'
 import { deploymentFacts } from '../../shared/plan-view.ts'
 import { PROVIDER_SECRETS } from '../../shared/schemas/field-names.ts'
 import { configWith, ids, operatorOf, planOf, refusalFor } from './plan-support.ts'

@@ -67,6 +67,34 @@ describe('the body for the provider', () => {
     expect(refusalFor({ model: 'house', [field]: 'sk-mine' }, operator).param).toBe(field)
   })
 
+  test.each([
+    'routing_strategy',
+    'retry_policy',
+    'cooldown_time',
+    'enable_pre_call_checks',
+    'model_group_alias',
+  ])('the setting %s of a config is refused beside it, and ignored when it is inert', (field) => {
+    const own = { model: 'mine', user_config: configWith({}) }
+    const error = refusalFor({ ...own, [field]: 5 })
+    expect([error.param, error.message]).toEqual([field, expect.stringContaining('of the `user_config`')])
+    expect(refusalFor({ model: 'house', [field]: 5 }, operator).param).toBe(field)
+    expect(planOf({ ...own, [field]: {} }).body).not.toHaveProperty(field)
+    expect(planOf({ ...own, extra_body: { [field]: 5 } }).body[field]).toBe(5)
+  })
+
+  test.each(['rpm', 'weight', 'order', 'max_parallel_requests', 'input_cost_per_token', 'model_info'])(
+    'the setting %s of a deployment is refused beside it',
+    (field) => {
+      const error = refusalFor({ model: 'gpt-4o', api_key: 'k', [field]: 5 })
+      expect([error.param, error.message]).toEqual([field, expect.stringContaining('`litellm_params`')])
+    },
+  )
+
+  test('enable_tag_filtering is taken out, as in LiteLLM, and a near miss that asks for nothing as well', () => {
+    const { body } = planOf({ model: 'house', enable_tag_filtering: true, user_configs: null }, operator)
+    expect(Object.keys(body).toSorted()).toEqual(['messages', 'model'])
+  })
+
   const genuine = [
     ...CHAT_PARAMS,
     'vertex_ai_location',

@@ -19,6 +19,26 @@ describe('defaults of all deployments', () => {
     }
   })
 
+  test("a stream's timeout and dropped parameters are those of each deployment that has none of its own", () => {
+    const defaults = { stream_timeout: '7', drop_params: 'true', additional_drop_params: ['user'] }
+    const router = { default_litellm_params: defaults }
+    for (const [own, streamS, drop] of [
+      [{}, 7, { unsupported: true, names: ['user'], allowed: [] }],
+      [
+        { stream_timeout: 3, drop_params: false, additional_drop_params: ['seed'] },
+        3,
+        { unsupported: false, names: ['seed'], allowed: [] },
+      ],
+    ] as const) {
+      const config = configWith(own, router)
+      const { plan, bundles } = planOf({ model: 'mine', user_config: config })
+      expect([plan.deployments[0]?.stream_timeout_s, bundles?.[0]?.drop]).toEqual([streamS, drop])
+      const { model_list: list } = config
+      const [house] = operatorOf({ model_list: list, router_settings: router }).deployments
+      expect([house?.settings.stream_timeout_s, house?.bundle.drop]).toEqual([streamS, drop])
+    }
+  })
+
   test('max_retries has no effect and says so, at both places', () => {
     const config = configWith({ max_retries: 2 }, { default_litellm_params: { max_retries: 2 } })
     const { warnings } = planOf({ model: 'mine', user_config: config })
@@ -64,6 +84,31 @@ describe('paths of files on the server', () => {
 })
 
 describe('what a dump of LiteLLM holds beside the settings', () => {
+  test('a policy or a routing group that says null says nothing, for a client and for the operator', () => {
+    const policy = { BadRequestErrorRetries: null, TimeoutErrorRetries: 4, DefaultRetries: null }
+    const allowed = { BadRequestErrorAllowedFails: null, TimeoutErrorAllowedFails: 0 }
+    const args = { routing_strategy_args: null, model_priorities: null }
+    const settings = {
+      retry_policy: policy,
+      model_group_retry_policy: { mine: policy },
+      allowed_fails_policy: allowed,
+      routing_groups: [{ group_name: 'all', models: ['mine'], routing_strategy: 'least-busy', ...args }],
+    }
+    const config = configWith({ model_info: { allowed_fails_policy: allowed } }, settings)
+    const { model_list: list } = config
+    for (const { plan } of [
+      planOf({ model: 'mine', user_config: config }),
+      planOf({ model: 'mine' }, operatorOf({ model_list: list, router_settings: settings })),
+    ]) {
+      expect(plan).toMatchObject({
+        retry_policies: { mine: { timeout: 4 } },
+        allowed_fails_policy: { timeout: 0 },
+        strategies: { mine: { name: 'least_busy' } },
+      })
+      expect(plan.deployments[0]?.allowed_fails_policy).toEqual({ timeout: 0 })
+    }
+  })
+
   test('switches that are off and an empty model_info are nothing', () => {
     const dumped = {
       merge_reasoning_content_in_choices: false,

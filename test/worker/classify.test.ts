@@ -45,6 +45,20 @@ test('there are answers of all the providers that people use, each from a place 
   expect(new Set(ANSWERS.map(({ errorClass }) => errorClass)).size).toBeGreaterThanOrEqual(13)
 })
 
+test.each([
+  ['OpenAI', /openai\.com/],
+  ['Azure', /microsoft\.com/],
+  ['Anthropic', /anthropic/],
+  ['Gemini', /ai\.google\.dev|gemini/],
+  ['Bedrock', /amazon|aws|bedrock/],
+  ['Mistral', /mistral/],
+  ['Groq', /groq/],
+  ['OpenRouter', /openrouter/],
+  ['vLLM', /vllm/],
+])('there are answers of %s', (_name, pattern) => {
+  expect(ANSWERS.filter(({ source }) => pattern.test(source)).length).toBeGreaterThanOrEqual(3)
+})
+
 test.each(['constructor', 'toString', '__proto__', 'hasOwnProperty', 'valueOf'])(
   'a code that every object has a member of is no class: %s',
   (name) => {
@@ -78,12 +92,32 @@ test.each([
   '{"error":{"message":"<p>internal-host-17</p>"}}',
   '{"message":"<!DOCTYPE html><title>internal-host-17</title>"}',
   '{"error":["internal-host-17"]}',
+  '{"error":{"message":"<pre>internal-host-17</pre>"}}',
+  '{"error":{"message":"<a href=\\"http://internal-host-17/\\">x</a>"}}',
+  '{"error":{"message":"<?xml version=\\"1.0\\"?><Error><Host>internal-host-17</Host></Error>"}}',
+  '{"error":{"message":"<!-- internal-host-17 -->"}}',
+  '{"error":{"message":"<br/>internal-host-17"}}',
+  '{"detail":[{"msg":"<table><tr><td>internal-host-17</td></tr></table>"}]}',
 ])('a body of no known shape is never repeated: %s', (body) => {
   for (const status of [400, 404, 500, 502]) {
     const text = JSON.stringify(classify(status, body))
     expect(text).not.toContain('internal-host-17')
     expect(text).toContain(`The provider answered ${status} without a readable error.`)
   }
+})
+
+test('a page is left out of the field that is to blame, too', () => {
+  const error = openaiError('Bad.', 'invalid_request_error', null, '<html>internal-host-17</html>')
+  expect(classify(400, error)).toMatchObject({ message: 'Bad.', param: null })
+})
+
+test.each([
+  'Unexpected token <|im_start|> in messages[0]',
+  'List<String> expected, not Map<string, integer>',
+  'The answer must be in <answer> tags, not in <think>',
+  'temperature must be >= 0 and < 2',
+])('words in angle brackets are no page: %s', (message) => {
+  expect(classify(400, openaiError(message, 'invalid_request_error')).message).toBe(message)
 })
 
 function say(raw: unknown): string {

@@ -179,6 +179,30 @@ test.each([
   expect(JSON.stringify(outcome)).not.toContain('internal')
 })
 
+test.each([
+  // OpenRouter's form; seen in maximhq/bifrost#5425.
+  [{ finish_reason: 'error', message: { content: 'half an ans' } }, 'bad_gateway', 502],
+  [{ finish_reason: 'error', error: { code: 502, message: 'Model is down' } }, 'bad_gateway', 502],
+  [{ finish_reason: null, error: { code: 429, message: 'Slow down' } }, 'rate_limit', 429],
+  [{ finish_reason: null, error: 'Model is down' }, 'bad_gateway', 502],
+])('a 200 whose first choice broke off is a failure: %j', async (choice, errorClass, status) => {
+  upstream.answer(() => ({ kind: 'reply', status: 200, body: { choices: [choice] } }))
+  const expected = { class: errorClass, status, isRetryable: true, isPossiblyBilled: true }
+  expect(await chat(callOf({ api_base: base() }))).toMatchObject({ kind: 'error', error: expected })
+})
+
+test.each([
+  { error: null },
+  { error: '' },
+  { error: {} },
+  { error: false },
+  { choices: [{ finish_reason: 'stop', error: null }, { finish_reason: 'error' }] },
+  { choices: [{ finish_reason: 'length', error: {} }] },
+])('an error that says nothing does not spoil a completion: %j', async (fields) => {
+  upstream.answer(() => ({ kind: 'reply', status: 200, body: { choices: [], ...fields } }))
+  expect(await chat(callOf({ api_base: base() }))).toMatchObject({ kind: 'reply' })
+})
+
 test("a base may end in a slash or in the whole path, and an operator's may carry a query", async () => {
   for (const suffix of ['/v1/', '/v1/chat/completions', '/v1?tenant=7']) {
     await chat(callOf({ api_base: upstream.url + suffix, trusted_base: true }))

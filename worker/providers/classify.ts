@@ -44,7 +44,7 @@ export function classifyAnswer(answer: Answer, redact: Redact, nowMs: number): P
     status,
     message: readable(body, redact) ?? describeStatus(answer.status),
     type: name(body?.type, redact) ?? TYPES[errorClass],
-    param: body?.param ? clean(body.param, redact, 200) : null,
+    param: body?.param && !isPage(body.param) ? clean(body.param, redact, 200) || null : null,
     code: name(body?.code ?? amazonName, redact) ?? (isRedirect(status) ? 'redirect_refused' : null),
     isRetryable: isRetryable(errorClass, status),
     retryAfterMs: readRetryAfter(answer, body, status, nowMs),

@@ -48,9 +48,13 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Whether a text holds a piece of HTML. */
-export function isPage(message: string): boolean {
-  return /<(?:!doctype|html|head|body|title|center|script|style|h[1-6]|div|p)\b/i.test(message)
+/** Elements of pages that servers answer with. Not every `<name>`: models have tokens of that form. */
+const PAGE =
+  /<(?:!--|\?xml|(?:!doctype|html|head|body|title|center|script|style|meta|link|iframe|svg|img|form|input|table|t[dhr]|pre|span|font|strong|address|[uo]l|li|a|b|i|br|hr|h[1-6]|div|p)(?=[\s/>]|$))/i
+
+/** Whether a text holds a piece of HTML or XML. */
+export function isPage(words: string): boolean {
+  return PAGE.test(words)
 }
 
 /** Amazon's name of an error, from `ThrottlingException:http://…` or `com.amazon.coral#ThrottlingException`. */

@@ -4,11 +4,11 @@ local function measure(use, m)
   return m == 1 and use[1] or use[m - 1]
 end
 
--- A request larger than a whole limit runs alone instead of never.
+-- A request larger than a whole limit runs alone instead of never; one that names no maximum for its answer will use something.
 local function fits(use, limits)
   for m = 1, 4 do
     local limit = limits[m]
-    if limit > 0 and measure(use, m) + math.min(measure(need, m), limit) > limit then return false end
+    if limit > 0 and measure(use, m) + math.min(math.max(measure(need, m), 1), limit) > limit then return false end
   end
   return true
 end

@@ -1,0 +1,99 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createLog } from '../../shared/log.ts'
+import { openRun, type Run } from '../../worker/run.ts'
+import { createStarting } from '../../worker/starting.ts'
+import { eventually, gate } from '../support/eventually.ts'
+import { testDeployment, testPlan, testStore, type TestStore } from '../support/store.ts'
+
+const WINDOW_MS = 2_000
+const START = 1_800_000_000_000
+
+let store: TestStore
+let now = START
+beforeEach(() => {
+  store = testStore({ windowMs: WINDOW_MS })
+  now = START
+})
+afterEach(() => store.cleanup())
+
+const hold = { signal: new AbortController().signal, reason: () => null, leave: () => {} }
+const one = testDeployment('one', { rpm: 2, max_parallel: 5 })
+const plan = testPlan([one])
+
+async function claimedRun(): Promise<Run> {
+  await store.jobs.create(store.jobInput({ plan }))
+  const fed = store.queued.at(-1)
+  const got = fed && (await store.claims.claim(fed))
+  if (got?.kind !== 'claimed') throw new Error('the job was not claimed')
+  return openRun(got.claim, null, Date.now()).run
+}
+
+/** Starts a call whose note in the record takes until `noted` is opened. */
+function slowStart() {
+  const noted = gate()
+  const state = store.makeState({ now: () => now })
+  const start: typeof store.claims.start = async (...args) => {
+    await noted.opened
+    return store.claims.start(...args)
+  }
+  const starting = createStarting({
+    claims: { ...store.claims, start },
+    state,
+    log: createLog('silent', 'test'),
+  })
+  return { state, starting, noted }
+}
+
+const request = {
+  holder: 'other',
+  tokens: { input: 0, output: 0 },
+  slot: null,
+  keepsPlace: true,
+  ranking: null,
+}
+
+async function timePasses(ms: number): Promise<void> {
+  const since = performance.now()
+  await eventually('time passes', () => performance.now() - since > ms)
+}
+
+test('a call that is made long after it was let through is counted when it is made', async () => {
+  const { state, starting, noted } = slowStart()
+  const run = await claimedRun()
+  const candidates = [{ deployment: one, tier: 0 }] as const
+  const started = starting.start(run, hold, candidates)
+  await eventually(
+    'it is let through',
+    async () => (await state.read('owner', [one]))[0]?.used.requests === 1,
+  )
+  now += 1_500
+  await timePasses(WINDOW_MS * 0.005)
+  noted.open()
+  expect(await started).toMatchObject({ kind: 'started', grant: { bookedAt: now } })
+  const [standing] = await state.read('owner', [one])
+  expect(standing).toMatchObject({ used: { requests: 1 }, inFlight: 1 })
+  now += 600
+  expect((await state.reserve(plan, candidates, request)).kind).toBe('go')
+  const wait = await state.reserve(plan, candidates, { ...request, holder: 'third' })
+  expect(wait.kind === 'wait' && wait.at).toBeGreaterThan(START + 1_500 + WINDOW_MS)
+})
+
+test('one that would break the limit by now waits, and leaves its place in flight', async () => {
+  const { state, starting, noted } = slowStart()
+  const run = await claimedRun()
+  const candidates = [{ deployment: one, tier: 0 }] as const
+  const started = starting.start(run, hold, candidates)
+  await eventually(
+    'it is let through',
+    async () => (await state.read('owner', [one]))[0]?.used.requests === 1,
+  )
+  now += 5_000
+  for (const holder of ['a', 'b']) {
+    const got = await state.reserve(plan, candidates, { ...request, holder })
+    if (got.kind === 'go') await state.release(plan, got.grant)
+  }
+  await timePasses(WINDOW_MS * 0.005)
+  noted.open()
+  expect(await started).toMatchObject({ kind: 'wait', why: 'limit' })
+  await eventually('nobody holds a place', async () => (await state.read('owner', [one]))[0]?.inFlight === 0)
+})

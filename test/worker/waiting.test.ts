@@ -1,0 +1,45 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createLog } from '../../shared/log.ts'
+import { createEnding } from '../../worker/ending.ts'
+import { openRun, type Run } from '../../worker/run.ts'
+import { createWaiting } from '../../worker/waiting.ts'
+import { testDeployment, testStore, type TestStore } from '../support/store.ts'
+
+let store: TestStore
+beforeEach(() => {
+  store = testStore()
+})
+afterEach(() => store.cleanup())
+
+async function claimedRun(): Promise<Run> {
+  await store.jobs.create(store.jobInput())
+  const [fed] = store.queued
+  const got = fed && (await store.claims.claim(fed))
+  if (got?.kind !== 'claimed') throw new Error('the job was not claimed')
+  return openRun(got.claim, null, Date.now()).run
+}
+
+test('a job that waits a moment at a full deployment goes on when it is handed a place, also the second time', async () => {
+  const run = await claimedRun()
+  const { claims, state, settle } = store
+  const log = createLog('silent', 'test')
+  const ending = createEnding({ claims, settle, log, afterSettle: () => {}, afterSnooze: () => {} })
+  const waiting = createWaiting({ claims, state, ending, afterSnooze: () => {} })
+  const hold = { signal: new AbortController().signal, reason: () => null, leave: () => {} }
+  const wait = {
+    kind: 'wait' as const,
+    deployment: testDeployment('one'),
+    why: 'busy' as const,
+    isNext: true,
+    now: 1_000,
+    at: 1_999,
+  }
+  for (let count = 0; count < 2; count++) {
+    const startedAt = performance.now()
+    const waited = waiting.waitFor(run, hold, wait)
+    state.wake(run.claim.id)
+    expect(await waited).toBeNull()
+    expect(performance.now() - startedAt).toBeLessThan(500)
+  }
+  expect(run.hasWaitedTurn).toBe(true)
+})
