@@ -1,6 +1,7 @@
 import { InvalidRequestError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { Jobs } from '../shared/jobs.ts'
+import { parseJsonLossless } from '../shared/lossless-json.ts'
 import { jobIdOfResponse, responseIdOf } from '../shared/response-ids.ts'
 import type { ResponseRequest } from '../shared/schemas/completion.ts'
 
@@ -41,7 +42,7 @@ export async function withPrevious(
   if (view.job.status !== 'completed' || !view.result) {
     throw notThere(`is of a response that is ${view.job.status}: there is nothing to go on from.`)
   }
-  const { output } = JSON.parse(view.result.body.toString()) as { output?: JsonObject[] } // checked by the worker
+  const { output } = parseJsonLossless(view.result.body.toString()) as { output?: JsonObject[] } // checked by the worker
   const said = [...itemsOf(request['input']), ...(output ?? []), ...itemsOf(body.input)]
   return { ...rest, input: said }
 }

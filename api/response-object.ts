@@ -1,4 +1,5 @@
 import type { JobView } from '../shared/jobs.ts'
+import { parseJsonLossless } from '../shared/lossless-json.ts'
 import { responseIdOf } from '../shared/response-ids.ts'
 import type { Job } from '../shared/schemas/job.ts'
 import { errorOf } from './job-replies.ts'
@@ -75,7 +76,7 @@ function withError(view: JobView): Job {
 
 function parse(body: Buffer): JsonObject | null {
   try {
-    return JSON.parse(body.toString()) as JsonObject // checked by the worker that stored it
+    return parseJsonLossless(body.toString()) as JsonObject // checked by the worker that stored it
   } catch {
     return null
   }

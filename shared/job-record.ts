@@ -1,3 +1,4 @@
+import { parseJsonLossless } from './lossless-json.ts'
 import {
   TERMINAL_STATUSES,
   type Attempt,
@@ -184,7 +185,7 @@ function toSeconds(milliseconds: string | null): number | null {
 // A provider's body is JSON (anything else was classified as an error); a mock's text may not be.
 function parseBody(body: Buffer): unknown {
   try {
-    return JSON.parse(body.toString())
+    return parseJsonLossless(body.toString())
   } catch {
     return body.toString()
   }

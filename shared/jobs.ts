@@ -4,6 +4,7 @@ import type { Ids } from './ids.ts'
 import { LIST_FIELDS, parseRecord, READ_FIELDS, type JobMeta, type JobView } from './job-record.ts'
 import type { Keys } from './keys.ts'
 import type { Logger } from './log.ts'
+import { parseJsonLossless } from './lossless-json.ts'
 import type { JobQueue } from './queues.ts'
 import type { Job, JobWebhook, OnCrash } from './schemas/job.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
@@ -149,7 +150,7 @@ export function createJobs(deps: {
     const [owner, kept] = await redis.hmgetBuffer(keys.job(id), 'tenant', 'kept')
     if (owner?.toString() !== tenant || !kept) return null
     const text = sealer.open({ tenant, kind: 'job', id, field: 'kept' }, kept).toString()
-    return JSON.parse(text) as Record<string, unknown> // an object, as it was written
+    return parseJsonLossless(text) as Record<string, unknown> // an object, as it was written
   }
 
   /** Forgets an ended job with all it holds, before its time. @returns false while it has not ended. */

@@ -12,10 +12,12 @@ export type LedgerEntry = {
   /** The `Host` header: under which name this server was called. */
   host: string
   headers: Record<string, string | string[] | undefined>
-  /** From `Authorization: Bearer` or `api-key`; null when neither came. */
+  /** From `Authorization: Bearer`, `api-key` or `x-api-key`; null when none came. */
   key: string | null
   model: string | null
   body: Record<string, unknown>
+  /** The body as it came. */
+  text: string
   /** `performance.now()` milliseconds. */
   startedAt: number
   endedAt: number | null
@@ -68,16 +70,17 @@ export function completion(
   }
 }
 
+const chunk = (delta: object, finish: string | null) => ({
+  id: 'chatcmpl-test',
+  object: 'chat.completion.chunk',
+  created: 1_700_000_000,
+  model: 'test-model',
+  choices: [{ index: 0, delta, finish_reason: finish }],
+})
+const event = (data: object) => `data: ${JSON.stringify(data)}\n\n`
+
 /** A chat completion's stream: a chunk for each text, a last one with the reason, and usage when it was asked for. */
 export function chunks(...texts: readonly (string | Promise<void>)[]) {
-  const chunk = (delta: object, finish: string | null) => ({
-    id: 'chatcmpl-test',
-    object: 'chat.completion.chunk',
-    created: 1_700_000_000,
-    model: 'test-model',
-    choices: [{ index: 0, delta, finish_reason: finish }],
-  })
-  const event = (data: object) => `data: ${JSON.stringify(data)}\n\n`
   const events = texts.map((text) =>
     typeof text === 'string' ? event(chunk({ content: text }, null)) : text,
   )
@@ -128,14 +131,14 @@ export async function startProvider(options: { tls?: { certificate: string; key:
   const { port } = server.address() as AddressInfo
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = []
+    const pieces: Buffer[] = []
     request.on('error', () => {})
     try {
-      for await (const chunk of request) chunks.push(chunk as Buffer)
+      for await (const piece of request) pieces.push(piece as Buffer)
     } catch {
       return
     }
-    const entry = note(ledger, request, Buffer.concat(chunks))
+    const entry = note(ledger, request, Buffer.concat(pieces))
     response.once('close', () => {
       entry.endedAt = performance.now()
       if (entry.outcome === 'open') entry.outcome = response.writableFinished ? 'replied' : 'left'
@@ -163,14 +166,15 @@ export async function startProvider(options: { tls?: { certificate: string; key:
 export type TestProvider = Awaited<ReturnType<typeof startProvider>>
 
 function note(ledger: LedgerEntry[], request: IncomingMessage, bytes: Buffer): LedgerEntry {
+  const text = bytes.toString('utf8')
   let body: Record<string, unknown> = {}
   try {
-    body = JSON.parse(bytes.toString('utf8'))
+    body = JSON.parse(text)
   } catch {
-    body = { unparsed: bytes.toString('utf8') }
+    body = { unparsed: text }
   }
   const bearer = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1]
-  const apiKey = request.headers['api-key']
+  const apiKey = request.headers['api-key'] ?? request.headers['x-api-key']
   const entry: LedgerEntry = {
     number: ledger.length + 1,
     method: request.method ?? '',
@@ -180,6 +184,7 @@ function note(ledger: LedgerEntry[], request: IncomingMessage, bytes: Buffer): L
     key: bearer ?? (typeof apiKey === 'string' ? apiKey : null),
     model: typeof body['model'] === 'string' ? body['model'] : null,
     body,
+    text,
     startedAt: performance.now(),
     endedAt: null,
     outcome: 'open',
@@ -227,9 +232,9 @@ async function playEvents(
     'x-request-id': `up-${entry.number}`,
     ...headers,
   })
-  for (const event of events) {
-    if (typeof event !== 'string') await event
-    else if (!response.destroyed) await new Promise((sent) => response.write(event, sent))
+  for (const told of events) {
+    if (typeof told !== 'string') await told
+    else if (!response.destroyed) await new Promise((sent) => response.write(told, sent))
   }
   if (!isCut) return void response.end()
   entry.outcome = 'cut'
