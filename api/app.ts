@@ -12,7 +12,7 @@ import { addAuth } from './plugins/auth.ts'
 import { addDocs } from './plugins/docs.ts'
 import { addJsonBody } from './plugins/json-body.ts'
 import { addSchemas } from './plugins/schemas.ts'
-import { addAzureRoutes, addCompletionRoutes } from './routes/completions.ts'
+import { addAzureRoutes, addCompletionRoutes, escapeDeployment } from './routes/completions.ts'
 import { addHealthRoutes } from './routes/health.ts'
 import { addJobEventRoutes } from './routes/job-events.ts'
 import { addJobRoutes } from './routes/jobs.ts'
@@ -55,6 +55,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     // No logger is made for each call: the few lines that there are name the request themselves.
     childLoggerFactory: (logger) => logger,
     genReqId: newRequestId,
+    rewriteUrl: ({ url = '/' }) => escapeDeployment(url),
     requestIdHeader: false,
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 2000 },
     frameworkErrors: handleError,

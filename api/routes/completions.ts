@@ -24,24 +24,35 @@ export function addCompletionRoutes(app: FastifyInstance, calls: Calls): void {
   }
 }
 
+const DEPLOYMENT_URL =
+  /^\/openai\/deployments\/([^?]+?)\/(chat\/completions|completions|embeddings)(?=\/?(?:\?|$))/
+
+/** A URL in Azure's form with its model as one segment: not all SDKs escape the slash of `openai/gpt-4o`. */
+export function escapeDeployment(url: string): string {
+  return url.replace(DEPLOYMENT_URL, (whole, model: string, endpoint: string) =>
+    model.includes('/') ? `/openai/deployments/${model.replaceAll('/', '%2F')}/${endpoint}` : whole,
+  )
+}
+
 /**
  * The same in Azure's form, `POST /openai/deployments/{model}/chat/completions?api-version=`: the model is in the path, a body's
  * own counts for nothing.
  */
 export function addAzureRoutes(app: FastifyInstance, calls: Calls): void {
   const routes = app.withTypeProvider<ZodTypeProvider>()
-  // The body's schema asks for a model.
-  const preValidation = async ({ params, body }: FastifyRequest): Promise<void> => {
-    const { model } = params as { model: string } // by the URL below
-    if (typeof body === 'object' && body !== null) Object.assign(body, { model })
-  }
   for (const { name, path } of ENDPOINTS) {
     if (!BY_DEPLOYMENT.includes(name)) continue
     const schema = callSchema(name)
     const url = `/openai/deployments/:model${path.replace('/v1', '')}`
-    routes.post(url, { schema, preValidation }, async (request, reply) => {
+    routes.post(url, { schema, preValidation: takeModel }, async (request, reply) => {
       await calls.answer(request, reply, { endpoint: name, body: request.body })
       return reply
     })
   }
+}
+
+// The body's schema asks for a model.
+async function takeModel({ params, body }: FastifyRequest): Promise<void> {
+  const { model } = params as { model: string } // by the route's URL
+  if (typeof body === 'object' && body !== null) Object.assign(body, { model })
 }

@@ -231,8 +231,8 @@ describe.each([
     expect(reply.choices[0]?.message.content).toBe('Hello')
     expect(provider.ledger[0]?.text).toBe('{"model":"gpt-test","messages":[{"role":"user","content":"Hi"}]}')
     // What stands in the body counts for nothing.
-    await client({ deployment: 'my group ü' }).chat.completions.create({
-      ...azureBody('my group ü'),
+    await client({ deployment: 'my/group ü' }).chat.completions.create({
+      ...azureBody('my/group ü'),
       model: 'other',
     })
     expect(provider.ledger).toHaveLength(2)
