@@ -105,7 +105,7 @@ function createTail(stream: JobStream, after: number, ring: () => void) {
 
   return {
     hear,
-    async take(): Promise<StreamPiece[]> {
+    take: async (): Promise<StreamPiece[]> => {
       const pieces = ahead.length > 0 ? advance(ahead) : await read()
       if (isBehind) ring()
       return pieces

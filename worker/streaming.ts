@@ -61,8 +61,8 @@ export function createStreaming(deps: {
           .finally(() => (flushing = null))
       },
       isStarted: () => number > 0,
-      flushed: async () => {
-        while (flushing) await flushing
+      async flushed() {
+        for (let last = flushing; last; last = flushing) await last
       },
     }
   }

@@ -48,12 +48,12 @@ async function follow(id: string, query = '', headers: Record<string, string> = 
   return {
     status: response.status,
     async until(isIt: (one: Told) => boolean = () => false): Promise<Told[]> {
-      while (reader && !told().some(isIt)) {
-        const { done, value } = await reader.read()
-        if (done) break
+      for (;;) {
+        if (told().some(isIt)) return told()
+        const { done = true, value = '' } = (await reader?.read()) ?? {}
+        if (done) return told()
         text += value
       }
-      return told()
     },
     leave: () => reader?.cancel(),
   }

@@ -200,11 +200,10 @@ test('the provider’s bytes are kept but for the id, which is ours wherever it 
 })
 
 test('a response goes on from one before it, at any provider: it is given the whole conversation', async () => {
-  const ask = (more: object) => gateway.call('POST', '/v1/responses', { body: { model: 'mine', ...more } })
-  const first = await ask({ input: 'My name is Ada', user_config: native() })
+  const first = await askMine({ input: 'My name is Ada', user_config: native() })
   const { id } = first.json as Response
   provider.answer(() => completion('You are Ada'))
-  const second = await ask({ input: 'Who am I?', previous_response_id: id, user_config: chatOnly() })
+  const second = await askMine({ input: 'Who am I?', previous_response_id: id, user_config: chatOnly() })
   expect(second.status).toBe(200)
   expect(provider.ledger.at(-1)?.body['messages']).toMatchObject([
     { role: 'user' },
@@ -213,7 +212,7 @@ test('a response goes on from one before it, at any provider: it is given the wh
   ])
   expect(JSON.stringify(provider.ledger.at(-1)?.body)).toContain('My name is Ada')
   // And on from there: the second's own input holds the first.
-  const third = await ask({
+  const third = await askMine({
     input: 'Sure?',
     previous_response_id: (second.json as Response).id,
     user_config: chatOnly(),
@@ -269,3 +268,7 @@ test('what is not kept, or can’t be, is a clear 400; a failed one in the backg
   })
   expect(failed).toMatchObject({ error: { code: 'bad_thing' } })
 })
+
+function askMine(more: object) {
+  return gateway.call('POST', '/v1/responses', { body: { model: 'mine', ...more } })
+}

@@ -37,7 +37,7 @@ async function begin(token = 'mine') {
 const subscribed = (id: string) =>
   eventually('it listens', async () => {
     const [, listeners] = (await redis.pubsub('NUMSUB', keys.streamChannel(id))) as [string, number]
-    return Number(listeners) > 0
+    return listeners > 0
   })
 
 /** Reads until so many bytes have come. */
@@ -123,12 +123,11 @@ test('a reader that is slow has all of it in the end, and keeps no more than a l
   const quick = listener.open('tenant', id)
   await slow.take()
   await subscribed(id)
-  const text = (number: number) => `${number}`.padEnd(8_192, '.')
-  for (let number = 1; number <= 200; number += 1) await tell(number, text(number))
-  const expected = Array.from({ length: 200 }, (_, at) => text(at + 1)).join('')
+  for (let number = 1; number <= 200; number += 1) await tell(number, block(number))
+  const expected = Array.from({ length: 200 }, (_, at) => block(at + 1)).join('')
   // 200 pieces of 8 kB were told; not more than 256 kB and one piece were kept for whoever did not ask.
   expect((await slow.take()).length).toBeLessThanOrEqual(33)
-  expect((await readText(slow, expected.length - 33 * 8_192)).endsWith(text(200))).toBe(true)
+  expect((await readText(slow, expected.length - 33 * 8_192)).endsWith(block(200))).toBe(true)
   expect(await readText(quick, expected.length)).toBe(expected)
   slow.close()
   quick.close()
@@ -141,6 +140,11 @@ test('when nobody reads any more, nobody listens', async () => {
   tail.close()
   await eventually('it left', async () => {
     const [, listeners] = (await redis.pubsub('NUMSUB', keys.streamChannel(id))) as [string, number]
-    return Number(listeners) === 0
+    return listeners === 0
   })
 })
+
+/** Eight kilobytes that say which they are. */
+function block(number: number): string {
+  return `${number}`.padEnd(8_192, '.')
+}

@@ -107,20 +107,14 @@ describe('how it ends', () => {
 })
 
 describe('the whole answer', () => {
-  const wholeOf = (text: string, endpoint: EndpointName = 'chat') => {
-    const { end } = run(text, [], endpoint)
-    return end.kind === 'whole' ? end.whole : end
-  }
-
   test('of chat: parallel calls, reasoning, logprobs, several choices and usage', () => {
-    const call = (index: number, more: object) => ({ tool_calls: [{ index, ...more }] })
     const text = lines(
       chunk({ role: 'assistant', content: null, reasoning_content: 'Let ' }),
       chunk({ reasoning_content: 'me' }),
-      chunk(call(0, { id: 'call_1', type: 'function', function: { name: 'a', arguments: '' } })),
-      chunk(call(0, { function: { arguments: '{"x":' } })),
-      chunk(call(1, { id: 'call_2', type: 'function', function: { name: 'b', arguments: '{}' } })),
-      chunk(call(0, { function: { arguments: '1}' } })),
+      callPiece(0, { id: 'call_1', type: 'function', function: { name: 'a', arguments: '' } }),
+      callPiece(0, { function: { arguments: '{"x":' } }),
+      callPiece(1, { id: 'call_2', type: 'function', function: { name: 'b', arguments: '{}' } }),
+      callPiece(0, { function: { arguments: '1}' } }),
       {
         ...chunk({}),
         choices: [
@@ -173,12 +167,7 @@ describe('the whole answer', () => {
   })
 
   test('of completions: text grows', () => {
-    const part = (text: string, finish: string | null) => ({
-      id: 'c',
-      object: 'text_completion',
-      choices: [{ index: 0, text, finish_reason: finish }],
-    })
-    expect(wholeOf(lines(part('a', null), part('b', 'stop'), '[DONE]'), 'completions')).toEqual({
+    expect(wholeOf(lines(textPart('a', null), textPart('b', 'stop'), '[DONE]'), 'completions')).toEqual({
       id: 'c',
       object: 'text_completion',
       choices: [{ index: 0, text: 'ab', finish_reason: 'stop' }],
@@ -186,11 +175,9 @@ describe('the whole answer', () => {
   })
 
   test('of responses: what its last event says', () => {
-    const event = (type: string, more: object) =>
-      `event: ${type}\ndata: ${JSON.stringify({ type, ...more })}\n\n`
     const text =
-      event('response.created', { response: { id: 'resp_1', output: [] } }) +
-      event('response.completed', {
+      named('response.created', { response: { id: 'resp_1', output: [] } }) +
+      named('response.completed', {
         response: { id: 'resp_1', output: [{ type: 'message' }], usage: { input_tokens: 1 } },
       })
     expect(wholeOf(text, 'responses')).toMatchObject({
@@ -200,28 +187,26 @@ describe('the whole answer', () => {
   })
 
   test('of messages: text, thinking, and a tool’s input as an object', () => {
-    const event = (type: string, more: object = {}) =>
-      `event: ${type}\ndata: ${JSON.stringify({ type, ...more })}\n\n`
-    const delta = (index: number, more: object) => event('content_block_delta', { index, delta: more })
+    const delta = (index: number, more: object) => named('content_block_delta', { index, delta: more })
     const text =
-      event('message_start', {
+      named('message_start', {
         message: { id: 'msg_1', content: [], usage: { input_tokens: 4, output_tokens: 1 } },
       }) +
-      event('ping') +
-      event('content_block_start', { index: 0, content_block: { type: 'thinking', thinking: '' } }) +
+      named('ping') +
+      named('content_block_start', { index: 0, content_block: { type: 'thinking', thinking: '' } }) +
       delta(0, { type: 'thinking_delta', thinking: 'hm' }) +
       delta(0, { type: 'signature_delta', signature: 'sig' }) +
-      event('content_block_start', { index: 1, content_block: { type: 'text', text: '' } }) +
+      named('content_block_start', { index: 1, content_block: { type: 'text', text: '' } }) +
       delta(1, { type: 'text_delta', text: 'Hal' }) +
       delta(1, { type: 'text_delta', text: 'lo' }) +
-      event('content_block_start', {
+      named('content_block_start', {
         index: 2,
         content_block: { type: 'tool_use', id: 't', name: 'f', input: {} },
       }) +
       delta(2, { type: 'input_json_delta', partial_json: '{"a":' }) +
       delta(2, { type: 'input_json_delta', partial_json: '1}' }) +
-      event('message_delta', { delta: { stop_reason: 'tool_use' }, usage: { output_tokens: 9 } }) +
-      event('message_stop')
+      named('message_delta', { delta: { stop_reason: 'tool_use' }, usage: { output_tokens: 9 } }) +
+      named('message_stop')
     expect(wholeOf(text, 'messages')).toEqual({
       id: 'msg_1',
       content: [
@@ -234,3 +219,22 @@ describe('the whole answer', () => {
     })
   })
 })
+
+function wholeOf(text: string, endpoint: EndpointName = 'chat') {
+  const { end } = run(text, [], endpoint)
+  return end.kind === 'whole' ? end.whole : end
+}
+
+/** A named event, its name in its data too. */
+function named(type: string, more: object = {}): string {
+  return `event: ${type}\ndata: ${JSON.stringify({ type, ...more })}\n\n`
+}
+
+/** A chunk's delta with a piece of a tool call. */
+function callPiece(index: number, more: object) {
+  return chunk({ tool_calls: [{ index, ...more }] })
+}
+
+function textPart(text: string, finish: string | null) {
+  return { id: 'c', object: 'text_completion', choices: [{ index: 0, text, finish_reason: finish }] }
+}

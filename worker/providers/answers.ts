@@ -3,21 +3,19 @@ import { isObject } from './error-body.ts'
 
 type JsonObject = Record<string, unknown>
 
+/** The list that an endpoint's answers have. */
+const LISTS: Record<EndpointName, string> = {
+  chat: 'choices',
+  completions: 'choices',
+  embeddings: 'data',
+  moderations: 'results',
+  responses: 'output',
+  messages: 'content',
+}
+
 /** Whether a JSON object is what an endpoint answers with. */
 export function isAnswer(endpoint: EndpointName, answer: JsonObject): boolean {
-  switch (endpoint) {
-    case 'chat':
-    case 'completions':
-      return Array.isArray(answer['choices'])
-    case 'embeddings':
-      return Array.isArray(answer['data'])
-    case 'moderations':
-      return Array.isArray(answer['results'])
-    case 'responses':
-      return Array.isArray(answer['output'])
-    case 'messages':
-      return Array.isArray(answer['content'])
-  }
+  return Array.isArray(answer[LISTS[endpoint]])
 }
 
 /** Whether the provider's content filter ended the answer: its first choice, a response, or a message. */
