@@ -1,4 +1,4 @@
-// The least a proxy can do: Fastify takes the bytes, undici sends them on, the answer goes back. Argument: the upstream.
+// The least a proxy can do: Fastify takes the bytes, undici sends them on, the answer goes back, streams as they come. Argument: the upstream.
 import Fastify from 'fastify'
 import { Pool } from 'undici'
 
@@ -14,7 +14,9 @@ app.post<{ Body: Buffer }>('/v1/chat/completions', async (request, reply) => {
   const headers = { 'content-type': 'application/json', authorization: request.headers.authorization }
   const path = '/v1/chat/completions'
   const response = await pool.request({ path, method: 'POST', headers, body: request.body })
-  reply.code(response.statusCode).header('content-type', 'application/json')
+  const type = response.headers['content-type'] ?? 'application/json'
+  reply.code(response.statusCode).header('content-type', type)
+  if (type === 'text/event-stream') return reply.send(response.body)
   return Buffer.from(await response.body.arrayBuffer())
 })
 

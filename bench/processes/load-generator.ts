@@ -2,12 +2,15 @@
 // shares the machine with what it measures, and a client library would cost more than some of that. Told what to do by
 // messages, answers each with a LoadResult.
 import { connect, type Socket } from 'node:net'
-import type { BenchRequest } from '../support/requests.ts'
+import { requestBytes, type BenchRequest } from '../support/requests.ts'
 
 /** What one run of load is. */
 export type LoadOrder = { request: BenchRequest; connections: number; seconds: number }
 
-/** What one run of load gave. Failed requests are in `errors` only. */
+/**
+ * What one run of load gave. Failed requests are in `errors` only. Of streams, the milliseconds are those to the first event;
+ * `figures` has what else is known of them.
+ */
 export type LoadResult = {
   requests: number
   errors: number
@@ -15,6 +18,7 @@ export type LoadResult = {
   seconds: number
   p50Ms: number
   p99Ms: number
+  figures?: Record<string, number>
 }
 
 /** After its time is over a run waits this long for the last answers. */
@@ -25,7 +29,7 @@ const LAST_CHUNK = Buffer.from('0\r\n\r\n')
 
 function run({ request, connections, seconds }: LoadOrder): Promise<LoadResult> {
   const url = new URL(request.url)
-  const bytes = requestBytes(request, url)
+  const bytes = requestBytes(request)
   const latencies: number[] = []
   const errors = { count: 0, first: null as string | null }
   const sockets = new Set<Socket>()
@@ -100,12 +104,6 @@ function run({ request, connections, seconds }: LoadOrder): Promise<LoadResult> 
 
   for (let count = 0; count < connections; count += 1) open()
   return promise
-}
-
-function requestBytes({ headers, body }: BenchRequest, url: URL): Buffer {
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-  const head = `POST ${url.pathname} HTTP/1.1\r\nhost: ${url.host}\r\n${lines.join('')}`
-  return Buffer.from(`${head}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
 }
 
 /** The status of a response that is here whole, else null. */

@@ -25,6 +25,11 @@ export function printSummaries(summaries: readonly Summary[]): void {
     printTable(['', 'req/s', 'p50 ms', 'p99 ms', 'errors', 'others', 'CPU us/request'], rows)
     for (const { name, firstError } of here) if (firstError) console.log(`  ${name}: ${firstError}`)
   }
+  warnOfOthers(summaries)
+}
+
+/** Says so when others used so much of the machine that ratios say little. */
+export function warnOfOthers(summaries: readonly Summary[]): void {
   if (summaries.some(({ othersShare }) => (othersShare ?? 0) > OTHERS_SHARE_MAX)) {
     console.log('\nOther programs used the machine meanwhile: take the CPU figures, not the ratios.')
   }
@@ -84,7 +89,8 @@ export function printTable(head: readonly string[], rows: readonly (readonly str
   }
 }
 
-function describeCpu(cpuUs: Record<string, number> | null): string {
+/** One line: microseconds of each process. */
+export function describeCpu(cpuUs: Record<string, number> | null): string {
   if (!cpuUs) return 'unknown here'
   return Object.entries(cpuUs)
     .map(([name, us]) => `${name} ${us.toFixed(0)}`)

@@ -3,6 +3,14 @@ const MODEL = 'user-azure-instance'
 /** One request that is sent over and over. */
 export type BenchRequest = { url: string; headers: Record<string, string>; body: string; status: number }
 
+/** A request as it goes over a socket. */
+export function requestBytes({ url, headers, body }: BenchRequest): Buffer {
+  const { pathname, host } = new URL(url)
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  const head = `POST ${pathname} HTTP/1.1\r\nhost: ${host}\r\n${lines.join('')}`
+  return Buffer.from(`${head}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+}
+
 /** A chat completion as a provider takes it, with a prompt of about `promptBytes`. */
 export function completionBody(promptBytes: number): Record<string, unknown> {
   const text = 'this is a test request, write a short poem. '
@@ -45,7 +53,7 @@ export function userConfigBody(promptBytes: number, upstream: string): Record<st
 }
 
 /**
- * Sends a request once and looks at the answer.
+ * Sends a request once and looks at the answer, which is a completion or the stream of one.
  * @throws an Error with the answer's text when the status or the body is not what it must be.
  */
 export async function checkOnce(request: BenchRequest): Promise<unknown> {
@@ -53,6 +61,10 @@ export async function checkOnce(request: BenchRequest): Promise<unknown> {
   const response = await fetch(url, { method: 'POST', headers, body, signal: AbortSignal.timeout(30_000) })
   const text = await response.text()
   if (response.status !== status) throw new Error(`${url} answered ${response.status}: ${text.slice(0, 500)}`)
+  if (response.headers.get('content-type')?.startsWith('text/event-stream')) {
+    if (!text.endsWith('data: [DONE]\n\n')) throw new Error(`${url} gave no whole stream: ${text}`)
+    return text
+  }
   const json: unknown = JSON.parse(text)
   if (status === 200 && !text.includes('"chat.completion"'))
     throw new Error(`${url} gave no completion: ${text}`)

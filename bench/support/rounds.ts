@@ -17,7 +17,8 @@ export type Contender = {
 }
 
 /** One round of one contender. CPU in microseconds a request. */
-export type Round = LoadResult & {
+export type Round = Omit<LoadResult, 'figures'> & {
+  figures: Record<string, number>
   perSecond: number
   cpuUs: Record<string, number> | null
   /** Share of the machine that everything else used meanwhile, 0 to 1. */
@@ -40,7 +41,7 @@ export type Summary = Omit<Round, 'requests' | 'seconds'> & {
 export async function measureRounds(
   contenders: readonly Contender[],
   load: Child,
-  options: Options,
+  options: Pick<Options, 'connections' | 'rounds' | 'seconds' | 'warmupSeconds'>,
   cores: number,
 ): Promise<Summary[]> {
   const summaries: Summary[] = []
@@ -72,12 +73,13 @@ async function measureOnce(
   const before = (await contender.counters?.()) ?? {}
   const order: LoadOrder = { request: contender.request, ...size }
   const stopCpu = measureCpu({ ...contender.pids, 'load generator': load.pid })
-  const result = await ask<LoadResult>(load, order, size.seconds * 1000 + 60_000)
+  const result = await ask<LoadResult>(load, order, size.seconds * 1000 + 90_000)
   const cpu = stopCpu()
   const after = (await contender.counters?.()) ?? {}
   const each = (total: number) => total / Math.max(1, result.requests)
   return {
     ...result,
+    figures: result.figures ?? {},
     perSecond: result.requests / result.seconds,
     cpuUs: cpu && mapValues(cpu.byProcess, each),
     othersShare: cpu && cpu.others / (result.seconds * 1e6 * cores),
@@ -97,6 +99,7 @@ function summarize(name: string, connections: number, rounds: Round[]): Summary 
     perSecond: of((round) => round.perSecond),
     p50Ms: of((round) => round.p50Ms),
     p99Ms: of((round) => round.p99Ms),
+    figures: mapKeys(first?.figures ?? {}, (figure) => of((round) => round.figures[figure] ?? 0)),
     errors: rounds.reduce((sum, round) => sum + round.errors, 0),
     firstError: rounds.find((round) => round.firstError !== null)?.firstError ?? null,
     cpuUs: cpuUs && mapKeys(cpuUs, (process) => of((round) => round.cpuUs?.[process] ?? 0)),
