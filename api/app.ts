@@ -5,6 +5,7 @@ import { newRequestId } from '../shared/ids.ts'
 import type { Logger } from '../shared/log.ts'
 import { operatorModelNames } from '../shared/operator-config.ts'
 import { createCalls, type CallDeps } from './calls.ts'
+import { isAnthropic } from './error-shapes.ts'
 import { handleClientError, handleError, unknownRoute } from './errors.ts'
 import type { Holds } from './holds.ts'
 import type { KeyCache } from './key-cache.ts'
@@ -66,6 +67,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   app.setErrorHandler(handleError)
   app.addHook('onRequest', async (request, reply) => {
     void reply.header('x-request-id', request.id)
+    if (isAnthropic(request)) void reply.header('request-id', request.id)
     // Connections that stay open outlive the listener: what still comes on them must not become a job.
     if (deps.holds.isStopping()) throw new UnavailableError('The gateway is restarting.')
     // Here, before its body is read: nobody has shown a key.

@@ -2,6 +2,7 @@ import type { FastifyReply } from 'fastify'
 import type { EndpointName } from '../shared/endpoints.ts'
 import type { JobError } from '../shared/schemas/job.ts'
 import { createSseReader, formatSse } from '../shared/sse.ts'
+import { anthropicType } from './error-shapes.ts'
 
 /** A line that says nothing and keeps proxies from taking the connection for dead. No SDK stumbles over it. */
 export const HEARTBEAT = ': the job is under way\n\n'
@@ -11,7 +12,7 @@ export const HEARTBEAT = ': the job is under way\n\n'
  */
 export function errorEvent(endpoint: EndpointName, error: JobError): string {
   if (endpoint === 'messages') {
-    const type = error.type === 'rate_limit_error' ? error.type : 'api_error'
+    const type = anthropicType(error.type)
     return formatSse({ event: 'error', data: JSON.stringify({ type: 'error', error: { ...error, type } }) })
   }
   if (endpoint === 'responses') {
