@@ -71,6 +71,50 @@ const MUTANTS: Mutant[] = [
     ],
     tests: ['test/shared/jobs.test.ts', 'test/e2e/sealed-and-erased.test.ts'],
   },
+  {
+    name: 'keys mixed up: every call of a job has the first key',
+    changes: [
+      {
+        file: 'worker/attempt.ts',
+        from: 'claim.bundles?.[claim.plan.deployments.indexOf(deployment)]',
+        to: 'claim.bundles?.[Math.min(0, claim.plan.deployments.indexOf(deployment))]',
+      },
+    ],
+    tests: ['test/e2e/keys-never-cross.test.ts', 'test/e2e/fallbacks.test.ts'],
+  },
+  {
+    name: 'credentials forgotten: two accounts of a cloud share one state',
+    changes: [
+      {
+        file: 'shared/deployment-ids.ts',
+        from: '    ...(bundle.auth ? [sorted(bundle.auth)] : []),\n',
+        to: '',
+      },
+    ],
+    tests: ['test/shared/provider-auth.test.ts'],
+  },
+  {
+    name: 'stream forgotten: what a client has seen a part of is begun again',
+    changes: [
+      {
+        file: 'shared/claims.ts',
+        from: "hasStreamed: text('streamed') !== null",
+        to: "hasStreamed: text('streamed') === 'never'",
+      },
+    ],
+    tests: ['test/e2e/streaming.test.ts'],
+  },
+  {
+    name: 'stream open to all: a claim that was replaced goes on telling',
+    changes: [
+      {
+        file: 'shared/lua/append-stream.lua',
+        from: "if redis.call('HGET', job, 'token') ~= ARGV[1] then return 'fenced' end\n",
+        to: '',
+      },
+    ],
+    tests: ['test/shared/job-streams.test.ts'],
+  },
 ]
 
 /** Copies what git knows or would take in: the working tree as it stands. The caller removes the folder. */
