@@ -24,7 +24,8 @@ export function followJob(
 ) {
   const tail = streams.open(tenant, id, after)
   let view: JobView | null = null
-  let isFirst = true
+  // Of a new job there is nothing yet to look at.
+  let mustWait = isNew
   let mayHaveEnded = !isNew
   let lookedAt = performance.now()
   const stopListening = settled.onEnd(id, () => {
@@ -46,7 +47,8 @@ export function followJob(
     if (last) {
       // Its end is still to be told.
       if (mayHaveEnded) tail.ring()
-      return { kind: 'pieces', bytes: Buffer.concat(pieces.map(({ bytes }) => bytes)), number: last.number }
+      const bytes = pieces.length === 1 ? last.bytes : Buffer.concat(pieces.map((piece) => piece.bytes))
+      return { kind: 'pieces', bytes, number: last.number }
     }
     return mayHaveEnded && view?.isTerminal ? { kind: 'ended', view } : null
   }
@@ -57,8 +59,8 @@ export function followJob(
       const untilMs = performance.now() + waitMs
       for (;;) {
         const leftMs = untilMs - performance.now()
-        if (!isFirst) await tail.wait(Math.min(REREAD_MS, Math.max(0, leftMs)), signal)
-        isFirst = false
+        if (mustWait) await tail.wait(Math.min(REREAD_MS, Math.max(0, leftMs)), signal)
+        mustWait = true
         try {
           const next = await look()
           if (next) return next

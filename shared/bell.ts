@@ -7,23 +7,28 @@ export type Bell = {
 
 /** Makes a bell. */
 export function createBell(): Bell {
-  let rung = Promise.withResolvers<boolean>()
+  let isRung = false
+  let wake: (() => void) | null = null
   return {
-    ring: () => rung.resolve(true),
+    ring() {
+      isRung = true
+      wake?.()
+    },
     async wait(waitMs, signal) {
       if (signal?.aborted) return false
-      const given = Promise.withResolvers<boolean>()
-      const giveUp = () => given.resolve(false)
-      const timer = setTimeout(giveUp, waitMs)
-      signal?.addEventListener('abort', giveUp, { once: true })
-      try {
-        const hasRung = await Promise.race([rung.promise, given.promise])
-        if (hasRung) rung = Promise.withResolvers()
-        return hasRung
-      } finally {
+      if (!isRung) {
+        const { promise, resolve } = Promise.withResolvers<void>()
+        wake = () => resolve()
+        const timer = setTimeout(wake, waitMs)
+        signal?.addEventListener('abort', wake, { once: true })
+        await promise
         clearTimeout(timer)
-        signal?.removeEventListener('abort', giveUp)
+        signal?.removeEventListener('abort', wake)
+        wake = null
       }
+      const hasRung = isRung
+      isRung = false
+      return hasRung
     },
   }
 }
