@@ -10,7 +10,7 @@ export type StreamPiece = { number: number; bytes: Buffer }
 export type JobStream = {
   /**
    * Appends one piece for a claim; safe to repeat.
-   * @param keptMs How long the stream is kept from now.
+   * @param keptMs How long the stream is kept, from its first piece on.
    * @returns 'fenced' when the claim no longer stands.
    */
   append: (token: string, piece: StreamPiece, keptMs: number) => Promise<'appended' | 'fenced'>
