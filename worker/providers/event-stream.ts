@@ -116,6 +116,8 @@ function createSplitter() {
   let tail: Buffer = Buffer.alloc(0)
   return {
     take(piece: Buffer): Buffer | null {
+      // As most pieces are: whole events.
+      if (parts.length === 0 && piece.at(-1) === LINE_FEED && piece.at(-2) === LINE_FEED) return piece
       // A blank line may lie across two pieces.
       const seen = Buffer.concat([tail, piece])
       const end = Math.max(...BLANK_LINES.map((blank) => endOf(seen, blank))) - tail.length
@@ -136,6 +138,7 @@ function createSplitter() {
 
 const BLANK_LINES = ['\n\n', '\r\n\r\n', '\r\r']
 const TAIL_BYTES = 3
+const LINE_FEED = 0x0a
 
 function endOf(bytes: Buffer, blank: string): number {
   const at = bytes.lastIndexOf(blank)
