@@ -12,7 +12,7 @@ import { followJob } from '../following.ts'
 import { noteJob } from '../job-replies.ts'
 import { awaitEnd, prepareResponse } from '../responses.ts'
 import { listedItems } from '../response-input.ts'
-import { responseOf } from '../response-object.ts'
+import { describeResponse, responseOf } from '../response-object.ts'
 import { afterSequence } from '../stream-events.ts'
 import { sendStream } from '../streaming.ts'
 
@@ -132,9 +132,15 @@ export function addResponseRoutes(app: FastifyInstance, calls: Calls, deps: Call
     call: Parameters<Calls['prepare']>[1],
   ): Promise<FastifyReply> {
     const input = calls.prepare(request, call, 'async')
-    const { kind, id } = await acceptJob(jobs, input)
-    if (kind === 'replayed') void reply.header('idempotent-replayed', 'true')
-    const view = await jobs.read(request.tenant, id)
+    const accepted = await acceptJob(jobs, input)
+    if (accepted.kind === 'created') {
+      // Not read again: it may run by now, and clients of OpenAI's look for `queued`.
+      const job = jobs.describeCreated(input, accepted.createdMs)
+      noteJob(reply, job)
+      return reply.send(describeResponse(job, input.body, true))
+    }
+    void reply.header('idempotent-replayed', 'true')
+    const view = await jobs.read(request.tenant, accepted.id)
     if (!view) throw new NotFoundError('response')
     return send(request, reply, view)
   }
