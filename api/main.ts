@@ -91,7 +91,8 @@ async function serve(
     webhookEgress: createEgressPolicy({ allowedCidrs: config.egress.webhookAllowedCidrs, forbidden }),
     holds: createHolds(),
     syncHoldMs: times.syncHoldMs,
-    cancelsWhenLeft: config.jobs.cancelsWhenLeft,
+    cancelsWhenLeft: times.cancelsWhenLeft,
+    heartbeatMs: times.streamHeartbeatMs,
     bodyBytesMax: listen.bodyBytesMax,
     idSecret: secrets.idSecret,
   })

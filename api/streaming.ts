@@ -11,13 +11,14 @@ import { errorEvent, HEARTBEAT, startEventStream } from './stream-events.ts'
 
 // The head waits for the first piece, so that a failure that comes first has its own status.
 const HEAD_MS = 10_000
-const HEARTBEAT_MS = 15_000
 
 export type StreamingDeps = FollowDeps & {
   ids: Ids
   holds: Holds
   /** Cancels a job that nobody but its stream's reader asked for, when that one leaves. */
   cancelsWhenLeft: boolean
+  /** After so many milliseconds without anything a stream says that it is still there. */
+  heartbeatMs: number
 }
 
 export type StreamedJob = {
@@ -44,7 +45,7 @@ export async function sendStream(
   }
   let first: Next
   try {
-    first = await following.next(HEAD_MS, hold.signal)
+    first = await following.next(Math.min(HEAD_MS, deps.heartbeatMs), hold.signal)
     if (first.kind === 'gone') throw missingJob(deps.ids, job.tenant, job.id)
   } catch (error) {
     close()
@@ -61,7 +62,7 @@ export async function sendStream(
   }
   noteJob(reply, { id: job.id, attempts_made: 1 })
   startEventStream(reply)
-  const events = Readable.from(eventsOf(first, job, following, hold), { objectMode: false })
+  const events = Readable.from(eventsOf(first, job, { ...deps, following, hold }), { objectMode: false })
   events.once('close', () => {
     close()
     if (!events.readableEnded && deps.cancelsWhenLeft && job.isOwn) void leave(deps, job)
@@ -72,10 +73,9 @@ export async function sendStream(
 async function* eventsOf(
   first: Next,
   { endpoint, pick }: StreamedJob,
-  following: Following,
-  hold: Hold,
+  { heartbeatMs, following, hold }: Pick<StreamingDeps, 'heartbeatMs'> & { following: Following; hold: Hold },
 ): AsyncGenerator<Buffer | string> {
-  for (let next = first; ; next = await following.next(HEARTBEAT_MS, hold.signal)) {
+  for (let next = first; ; next = await following.next(heartbeatMs, hold.signal)) {
     if (next.kind === 'pieces') yield pick ? pick(next.bytes) : next.bytes
     else if (next.kind === 'quiet' && !hold.signal.aborted) yield HEARTBEAT
     else {

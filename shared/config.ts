@@ -52,6 +52,8 @@ const Environment = z.object({
   GATEWAY_SYNC_HOLD_MS: milliseconds(280_000),
   /** What becomes of the job of a stream whose client leaves: it goes on to its deadline, or ends. */
   GATEWAY_WHEN_CLIENT_LEAVES: z.enum(['continue', 'cancel']).default('continue'),
+  /** After so long without an event a stream says that it is still there. */
+  GATEWAY_STREAM_HEARTBEAT_MS: milliseconds(15_000),
   GATEWAY_SYNC_DEADLINE_MS: milliseconds(600_000),
   GATEWAY_ASYNC_DEADLINE_MS: milliseconds(86_400_000),
   GATEWAY_SYNC_RETENTION_MS: milliseconds(600_000),
@@ -129,6 +131,7 @@ export function parseConfig(environment: Record<string, string | undefined>) {
     jobs: {
       syncHoldMs: env.GATEWAY_SYNC_HOLD_MS,
       cancelsWhenLeft: env.GATEWAY_WHEN_CLIENT_LEAVES === 'cancel',
+      streamHeartbeatMs: env.GATEWAY_STREAM_HEARTBEAT_MS,
       syncDeadlineMs: env.GATEWAY_SYNC_DEADLINE_MS,
       asyncDeadlineMs: env.GATEWAY_ASYNC_DEADLINE_MS,
       syncRetentionMs: env.GATEWAY_SYNC_RETENTION_MS,

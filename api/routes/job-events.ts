@@ -13,7 +13,6 @@ import { missingJob } from '../job-replies.ts'
 import { HEARTBEAT, startEventStream } from '../stream-events.ts'
 import type { StreamingDeps } from '../streaming.ts'
 
-const HEARTBEAT_MS = 15_000
 // A change of state has no message of its own: it is looked for so often.
 const LOOK_MS = 2_000
 
@@ -51,7 +50,9 @@ export function addJobEventRoutes(app: FastifyInstance, deps: StreamingDeps): vo
     const hold = deps.holds.hold(reply)
     const following = followJob(deps, { tenant, id, isNew: false, after: place.after })
     startEventStream(reply)
-    const events = Readable.from(eventsOf(view, place.after, following, hold), { objectMode: false })
+    const events = Readable.from(eventsOf(view, place.after, { ...deps, following, hold }), {
+      objectMode: false,
+    })
     events.once('close', () => {
       following.close()
       hold.release()
@@ -74,15 +75,14 @@ function readPlace(header: string | string[] | undefined, query: number | undefi
 async function* eventsOf(
   view: JobView,
   after: number,
-  following: Following,
-  hold: Hold,
+  { heartbeatMs, following, hold }: Pick<StreamingDeps, 'heartbeatMs'> & { following: Following; hold: Hold },
 ): AsyncGenerator<string> {
   let position = after
   let { status } = view.job
   let toldAt = performance.now()
   yield jobEvent('job.snapshot', String(position), view.job)
   for (;;) {
-    const next = await following.next(LOOK_MS, hold.signal)
+    const next = await following.next(Math.min(LOOK_MS, heartbeatMs), hold.signal)
     if (next.kind === 'gone' || (next.kind === 'quiet' && hold.signal.aborted)) return
     if (next.kind === 'ended') {
       const id = `${position}.end`
@@ -97,7 +97,7 @@ async function* eventsOf(
     } else if (seen && seen.status !== status) {
       status = seen.status
       yield jobEvent(`job.${status}`, String(position), seen)
-    } else if (performance.now() - toldAt >= HEARTBEAT_MS) yield HEARTBEAT
+    } else if (performance.now() - toldAt >= heartbeatMs) yield HEARTBEAT
     else continue
     toldAt = performance.now()
   }

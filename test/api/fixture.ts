@@ -62,6 +62,7 @@ export async function startApi(
     settled,
     streams,
     cancelsWhenLeft: options.cancelsWhenLeft ?? false,
+    heartbeatMs: 15_000,
     ids: store.ids,
     keyCache,
     holds,

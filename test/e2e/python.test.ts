@@ -1,14 +1,13 @@
-import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { startGateway } from '../support/gateway.ts'
 import { startProcess } from '../support/processes.ts'
 import { completion, failure, startProvider } from '../support/provider.ts'
+import { missingPythonSdk, PYTHON } from '../support/python.ts'
 import { environment } from '../support/redis-process.ts'
 
 const SCRIPT = fileURLToPath(new URL('../support/seed.py', import.meta.url))
-const python = process.env.TEST_PYTHON ?? 'python3'
-const reason = missing()
+const reason = missingPythonSdk()
 if (reason) console.log(`skipped: the Python SDK is not tested, since ${reason}`)
 
 test.skipIf(reason)(
@@ -46,7 +45,7 @@ model_list:
         allowed_fails: 3,
         fallbacks: [{ 'user-azure-instance': ['user-openai-instance'] }],
       }
-      const run = startProcess(python, [SCRIPT], {
+      const run = startProcess(PYTHON, [SCRIPT], {
         env: {
           ...environment(),
           GATEWAY_KEY: gateway.masterKey,
@@ -83,15 +82,4 @@ model_list:
 
 function deployment(name: string, params: object) {
   return { model_name: name, litellm_params: params }
-}
-
-/** Why the Python SDK can't be run here; an empty string when it can. */
-function missing(): string {
-  try {
-    execFileSync(python, ['-c', 'import openai'], { stdio: 'pipe' })
-    return ''
-  } catch (error) {
-    const text = error instanceof Error ? error.message : ''
-    return /ENOENT/.test(text) ? `${python} is not installed` : `${python} has no package "openai"`
-  }
 }
