@@ -1,9 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { endpointNamed, type Endpoint, type EndpointName } from '../shared/endpoints.ts'
-import { InvalidRequestError, SyncWaitExceededError } from '../shared/errors.ts'
+import { endpointNamed, type EndpointName } from '../shared/endpoints.ts'
+import { SyncWaitExceededError } from '../shared/errors.ts'
 import type { JobInput, JobView } from '../shared/jobs.ts'
 import type { CompletionBody } from '../shared/schemas/completion.ts'
 import { acceptAndSend, acceptJob } from './acceptance.ts'
+import { checkStream } from './completion-body.ts'
 import { followJob } from './following.ts'
 import { missingJob, sendAccepted, sendCompletion } from './job-replies.ts'
 import { parsePrefer, type Preference } from './prefer.ts'
@@ -124,19 +125,6 @@ export function createCalls(deps: CallDeps) {
 }
 
 export type Calls = ReturnType<typeof createCalls>
-
-/** @throws {InvalidRequestError} for a stream of what can't be streamed. */
-export function checkStream(endpoint: Endpoint, body: Record<string, unknown>, bodyPath: string): void {
-  if (
-    endpoint.canStream ||
-    body['stream'] === undefined ||
-    body['stream'] === null ||
-    body['stream'] === false
-  )
-    return
-  const message = `${endpoint.path} has no streams: leave \`stream\` out, or set it to false.`
-  throw new InvalidRequestError(message, `${bodyPath}stream`, 'unsupported_stream')
-}
 
 /** What was applied, for `Preference-Applied`. */
 function formatPreference({ respondAsync, waitSeconds }: Preference, waitMs: number): string {

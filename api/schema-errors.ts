@@ -4,15 +4,20 @@ import { InvalidRequestError } from '../shared/errors.ts'
 /**
  * Says of the first thing that a schema refuses where it is and what is wrong with it.
  * @param data what was checked, to tell a missing field from a wrong one.
+ * @param place where that stood in what was sent.
  */
-export function describeIssue(error: z.ZodError, data: unknown): InvalidRequestError {
+export function describeIssue(
+  error: z.ZodError,
+  data: unknown,
+  place: readonly PropertyKey[] = [],
+): InvalidRequestError {
   const issue = error.issues[0]
   if (!issue) return new InvalidRequestError('The request is not valid.')
   if (issue.code === 'unrecognized_keys') {
-    const param = formatPath([...issue.path, issue.keys[0] ?? ''])
+    const param = formatPath([...place, ...issue.path, issue.keys[0] ?? ''])
     return new InvalidRequestError(`Unknown field \`${param}\`.`, param, 'unknown_parameter')
   }
-  const param = formatPath(issue.path)
+  const param = formatPath([...place, ...issue.path])
   if (issue.path.length === 0) {
     return new InvalidRequestError('Send a JSON object as the body.', null, 'invalid_body')
   }

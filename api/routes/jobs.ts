@@ -1,20 +1,18 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { endpointAt, ENDPOINTS } from '../../shared/endpoints.ts'
 import { InvalidRequestError } from '../../shared/errors.ts'
 import type { JobView, Jobs } from '../../shared/jobs.ts'
-import { JobRequest, REQUESTS, type CompletionBody } from '../../shared/schemas/completion.ts'
+import { JobRequest } from '../../shared/schemas/completion.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { Job } from '../../shared/schemas/job.ts'
 import { waitForEnd, type SettledListener } from '../../shared/settled.ts'
 import { acceptAndSend } from '../acceptance.ts'
-import { checkStream } from '../calls.ts'
+import { findEndpoint, readCompletion } from '../completion-body.ts'
 import type { Holds } from '../holds.ts'
 import { missingJob, sendAccepted, sendJob, sendResult } from '../job-replies.ts'
 import { JobList, JobListQuery, readJobFilter, toJobList } from '../job-list.ts'
 import { parsePrefer } from '../prefer.ts'
-import { describeIssue } from '../schema-errors.ts'
 import { prepareJob, type SubmissionDeps } from '../submission.ts'
 
 const WAIT_MAX_S = 60
@@ -41,7 +39,9 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
   }
   routes.post('/jobs', { schema: submitSchema }, async (request, reply) => {
     const { endpoint: path, body, customer = null, ...options } = request.body
-    const { endpoint, completion } = readCompletion(path, body)
+    refuseOptions(body)
+    const endpoint = findEndpoint(path)
+    const completion = readCompletion(endpoint, body, 'body')
     const input = prepareJob(
       {
         request,
@@ -152,24 +152,12 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
   }
 }
 
-/** @throws {InvalidRequestError} unless the endpoint is served and the body is one of its requests. */
-function readCompletion(path: string, body: Record<string, unknown>) {
-  // They stand beside the body here; inside they would go to the provider.
+// They stand beside the body here; inside they would go to the provider.
+function refuseOptions(body: Record<string, unknown>): void {
   if ('job' in body) {
     throw new InvalidRequestError('Give the options of `body.job` beside `body`.', 'body.job')
   }
   if ('customer' in body) {
     throw new InvalidRequestError('Give `customer` beside `body`, not in it.', 'body.customer')
   }
-  const endpoint = endpointAt(path)
-  if (!endpoint) {
-    const served = ENDPOINTS.map((one) => one.path).join(', ')
-    const message = `\`endpoint\` is not served. What is served: ${served}.`
-    throw new InvalidRequestError(message, 'endpoint', 'unsupported_endpoint')
-  }
-  const parsed = z.object({ body: REQUESTS[endpoint.name] }).safeParse({ body })
-  if (!parsed.success) throw describeIssue(parsed.error, { body })
-  checkStream(endpoint, body, 'body.')
-  const completion: CompletionBody = parsed.data.body
-  return { endpoint, completion }
 }

@@ -1,32 +1,36 @@
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
 import type { DeploymentState } from '../../shared/deployment-state.ts'
 import { endpointNamed } from '../../shared/endpoints.ts'
 import { ignoredKeys } from '../../shared/ignored-keys.ts'
 import type { JobInput } from '../../shared/jobs.ts'
 import type { OperatorConfig } from '../../shared/operator-config.ts'
 import { describePlan, readStandings } from '../../shared/plan-view.ts'
-import { ChatCompletionRequest } from '../../shared/schemas/completion.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { PlanView } from '../../shared/schemas/plan-view.ts'
+import { findEndpoint, readCompletion } from '../completion-body.ts'
 import { parsePrefer } from '../prefer.ts'
 import { prepareJob, type SubmissionDeps } from '../submission.ts'
+
+const PlanQuery = z.object({ endpoint: z.string().default(endpointNamed('chat').path) })
 
 export type PlanDeps = SubmissionDeps & { state: Pick<DeploymentState, 'read'> }
 
 /** `POST /plan`: what a completion with this body would do. It is checked like one; nobody is called, nothing is stored. */
 export function addPlanRoute(app: FastifyInstance, deps: PlanDeps): void {
-  const endpoint = endpointNamed('chat')
   const schema = {
-    summary: 'See what a chat completion would do',
+    summary: 'See what a completion would do',
     description:
-      'Takes the body of a chat completion (`stream: true` too) and answers with its plan: model groups, deployments, fallback order, caps, and how each deployment stands right now. No provider is called and nothing is stored. What a completion would be refused for is refused here with the same error.',
+      'Takes the body of any completion (of a chat completion unless `endpoint` names another, as `/v1/responses`) and answers with its plan: model groups, deployments, fallback order, caps, and how each deployment stands right now. No provider is called and nothing is stored. What the completion would be refused for is refused here with the same error.',
     tags: ['completions'],
-    body: ChatCompletionRequest,
+    querystring: PlanQuery,
+    body: z.looseObject({}),
     response: { 200: PlanView, '4xx': ErrorResponse, '5xx': ErrorResponse },
   }
   app.withTypeProvider<ZodTypeProvider>().post('/plan', { schema }, async (request, reply) => {
-    const { job: options = {}, customer = null, stream, ...body } = request.body
+    const endpoint = findEndpoint(request.query.endpoint)
+    const { job: options = {}, customer = null, ...body } = readCompletion(endpoint, request.body)
     const { respondAsync, waitSeconds } = parsePrefer(request.headers.prefer)
     const mode = respondAsync || waitSeconds !== null ? 'async' : 'sync'
     const input = prepareJob(
@@ -48,7 +52,7 @@ export function addPlanRoute(app: FastifyInstance, deps: PlanDeps): void {
     void reply.header('cache-control', 'no-store')
     const shown = {
       ...input,
-      isStream: stream === true,
+      isStream: body['stream'] === true,
       ignored: ignoredKeys(request.body),
       isOnOperatorsList: isOnOperatorsList(input, deps.operator),
     }

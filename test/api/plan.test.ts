@@ -181,6 +181,24 @@ describe('what is shown of a plan of the client', () => {
     expect(later.caps.deadline_s).toBe(86_400)
   })
 
+  test('is a plan for any endpoint, of its own body', async () => {
+    const { messages: _messages, ...rest } = ask([entry('main')])
+    const plan = (endpoint: string, body: object) =>
+      api.call('POST', `/v1/plan?endpoint=${endpoint}`, { body })
+    expect(await plan('/v1/responses', { ...rest, input: 'Hi' })).toMatchObject({
+      status: 200,
+      json: { group: 'main' },
+    })
+    expect(await plan('/v1/embeddings', rest)).toMatchObject({
+      status: 400,
+      json: { error: { param: 'input' } },
+    })
+    expect(await plan('/v1/images', rest)).toMatchObject({
+      status: 400,
+      json: { error: { param: 'endpoint' } },
+    })
+  })
+
   test('is a plan for a streamed completion too', async () => {
     expect(await planOf(ask([entry('main')], {}, { stream: true }))).toMatchObject({ group: 'main' })
   })
