@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { afterEach, beforeAll, afterAll, beforeEach, expect, test } from 'vitest'
 import { eventually, gate } from '../support/eventually.ts'
 import { startGateway, type Gateway } from '../support/gateway.ts'
@@ -111,12 +112,16 @@ test('rpm is used to 95% while work waits, and never exceeded', { timeout: TIMEO
   gateway = await start(2)
   const rpm = 20
   await warmUp({ rpm: 1_000 })
-  await allEnd(await submitMany(config({ rpm }), 4 * rpm))
+  // The ledger's clock is this process's: it notes a call as late as other things held it up.
+  const delay = monitorEventLoopDelay({ resolution: 5 })
+  delay.enable()
+  await allEnd(await submitMany(config({ rpm }), 2 * rpm + 1))
+  const lateMs = delay.max / 1e6
   const at = provider.ledger.map(({ startedAt }) => startedAt).toSorted((a, b) => a - b)
   for (let index = rpm; index < at.length; index += 1)
-    expect((at[index] ?? 0) - (at[index - rpm] ?? 0)).toBeGreaterThan(MINUTE_MS - 50)
-  const lasted = (at[3 * rpm] ?? 0) - (at[0] ?? 0)
-  expect(lasted).toBeLessThan((3 * MINUTE_MS) / 0.95)
+    expect((at[index] ?? 0) - (at[index - rpm] ?? 0)).toBeGreaterThan(MINUTE_MS - 50 - lateMs)
+  const lasted = (at[2 * rpm] ?? 0) - (at[0] ?? 0)
+  expect(lasted).toBeLessThan((2 * MINUTE_MS) / 0.95 + lateMs)
 })
 
 test('otpm counts what was answered, itpm what was asked', { timeout: TIMEOUT_MS }, async () => {

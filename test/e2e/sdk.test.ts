@@ -88,12 +88,6 @@ describe.each(SDKS)('$name, unmodified', ({ make }) => {
     expect(error).toHaveProperty('status', status)
     expect(provider.ledger).toHaveLength(1)
   })
-
-  test('stream: true is a clear 400 until streams are served', async () => {
-    const error = await thrown(chat(client(), { model: 'mine', user_config: freshConfig(), stream: true }))
-    expect(error).toMatchObject({ status: 400, param: 'stream' })
-    expect(provider.ledger).toEqual([])
-  })
 })
 
 describe('ways to get a result', () => {
