@@ -5,16 +5,12 @@ import type { Outbound } from '../outbound.ts'
 import { messages } from '../translation/messages.ts'
 import { responses } from '../translation/responses.ts'
 import { translated, type ChatDialect, type Translation } from '../translation/translation.ts'
-import { createAnthropic } from './anthropic.ts'
 import { createAzure } from './azure.ts'
-import { createBedrock } from './bedrock.ts'
 import { CALL_LIMITS, type CallLimits } from './openai-call.ts'
 import { ownFault, plainError } from './classify.ts'
-import { createGemini } from './gemini.ts'
 import { isMocked, mock, type MockSwitch } from './mock.ts'
 import { createOpenai } from './openai.ts'
 import type { Provider } from './provider.ts'
-import { createVertex } from './vertex.ts'
 
 /** Endpoints that a provider without them answers by way of a chat completion. */
 const TRANSLATIONS: Partial<Record<EndpointName, Translation>> = { responses, messages }
@@ -29,16 +25,30 @@ export function createProviders(outbound: Outbound, limits: CallLimits = CALL_LI
   const families: Record<ProviderFamily, Provider> = {
     openai: createOpenai(outbound, limits),
     azure: createAzure(outbound, limits),
-    anthropic: createAnthropic(outbound, limits),
-    gemini: createGemini(outbound, limits),
-    vertex: createVertex(outbound, limits),
-    bedrock: createBedrock(outbound, limits),
+    anthropic: lazily(async () => (await import('./anthropic.ts')).createAnthropic(outbound, limits)),
+    gemini: lazily(async () => (await import('./gemini.ts')).createGemini(outbound, limits)),
+    vertex: lazily(async () => (await import('./vertex.ts')).createVertex(outbound, limits)),
+    bedrock: lazily(async () => (await import('./bedrock.ts')).createBedrock(outbound, limits)),
     unserved,
   }
   return function providerOf(bundle: Pick<CredentialBundle, 'provider' | MockSwitch>): Provider {
     if (isMocked(bundle)) return served(mock, MOCKED, 'plain')
     const { family, native } = findProvider(bundle.provider) ?? { family: 'unserved', native: [] }
     return served(families[family], native, RICH.has(family) ? 'rich' : 'plain')
+  }
+}
+
+/**
+ * A family that is loaded when it is first called: its packages take half a second and some thirty megabytes, which a worker
+ * without such a deployment never needs.
+ */
+function lazily(load: () => Promise<Provider>): Provider {
+  let loading: Promise<Provider> | null = null
+  return {
+    async call(call) {
+      loading ??= load()
+      return (await loading).call(call)
+    },
   }
 }
 
