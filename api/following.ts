@@ -1,3 +1,4 @@
+import { LIST_FIELDS } from '../shared/job-record.ts'
 import type { JobView, Jobs } from '../shared/jobs.ts'
 import { isRedisOutage } from '../shared/redis-check.ts'
 import type { SettledListener } from '../shared/settled.ts'
@@ -8,7 +9,10 @@ const REREAD_MS = 2_000
 
 export type FollowDeps = { jobs: Jobs; settled: SettledListener; streams: StreamListener }
 
-/** What can come next of a job that is followed: pieces of its answer, its end, or nothing in time. `gone`: it is no more. */
+/**
+ * What can come next of a job that is followed: pieces of its answer, its end (the view is without the result, which nobody
+ * holds while he reads the pieces), or nothing in time. `gone`: it is no more.
+ */
 export type Next =
   | { kind: 'pieces'; bytes: Buffer; number: number }
   | { kind: 'ended'; view: JobView }
@@ -36,9 +40,10 @@ export function followJob(
   /** The next pieces, or the end behind them. Null: neither yet. */
   async function look(): Promise<Next | null> {
     // Before the pieces: all those of an ended job are there.
-    if (mayHaveEnded || performance.now() - lookedAt >= REREAD_MS) {
+    const isTimeToRead = mayHaveEnded || performance.now() - lookedAt >= REREAD_MS
+    if (isTimeToRead && !view?.isTerminal) {
       lookedAt = performance.now()
-      view = await jobs.read(tenant, id)
+      view = await jobs.read(tenant, id, LIST_FIELDS)
       mayHaveEnded = view?.isTerminal === true
       if (!view) return { kind: 'gone' }
     }

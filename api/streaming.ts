@@ -53,7 +53,9 @@ export async function sendStream(
   }
   if (first.kind === 'ended') {
     close()
-    if (first.view.job.status !== 'completed') return sendCompletion(reply, first.view)
+    if (first.view.job.status !== 'completed') {
+      return sendCompletion(reply, (await deps.jobs.read(job.tenant, job.id)) ?? first.view)
+    }
     throw new InvalidRequestError(
       'This answer has no stream that is kept. Read it in one piece.',
       'stream',

@@ -14,7 +14,7 @@ export type JobStream = {
    * @returns 'fenced' when the claim no longer stands.
    */
   append: (token: string, piece: StreamPiece, keptMs: number) => Promise<'appended' | 'fenced'>
-  /** Pieces after a number, in order, at most 64. */
+  /** Pieces after a number, in order, at most 16. */
   read: (after: number) => Promise<StreamPiece[]>
   /** All that was told so far. */
   readAll: () => Promise<StreamPiece[]>
@@ -22,7 +22,7 @@ export type JobStream = {
   open: (number: number, sealed: Buffer) => Buffer
 }
 
-const READ_MAX = 64
+const READ_MAX = 16
 
 /**
  * The streams of answers, a Redis stream each, sealed piece by piece and kept as long as the job's result. A worker appends,

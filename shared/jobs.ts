@@ -140,8 +140,9 @@ export function createJobs(deps: {
     return view.job
   }
 
-  async function readRecord(tenant: string, id: string): Promise<JobView | null> {
-    const view = parseRecord(id, await redis.hmgetBuffer(keys.job(id), ...READ_FIELDS), sealer)
+  /** @param fields `LIST_FIELDS` leave out the result, which may be large. */
+  async function readRecord(tenant: string, id: string, fields = READ_FIELDS): Promise<JobView | null> {
+    const view = parseRecord(id, await redis.hmgetBuffer(keys.job(id), ...fields), sealer)
     return view?.tenant === tenant ? view : null
   }
 

@@ -11,6 +11,9 @@ import type { Hold } from './running.ts'
 // As settle.ts keeps a record at least.
 const KEPT_MS_MIN = 60_000
 
+// What a reader's API process holds at once is made of pieces.
+const PIECE_BYTES_MAX = 64 * 1024
+
 /** The way of one claim's streamed answer to whoever reads it. */
 export type RunStream = StreamSink & {
   /** A piece was passed on: from now on no other call can take the place of this one. */
@@ -37,14 +40,13 @@ export function createStreaming(deps: {
 
   // One append is under way at a time; what comes meanwhile goes with the next, so that a slow Redis makes larger pieces.
   function writeTo(stream: JobStream, claim: Claim, hold: Hold): RunStream {
-    let pending: Uint8Array[] = []
+    const pending: Uint8Array[] = []
     let number = 0
     let flushing: Promise<void> | null = null
 
     async function flush(): Promise<void> {
       while (pending.length > 0 && hold.reason() === null) {
-        const bytes = Buffer.concat(pending)
-        pending = []
+        const bytes = Buffer.concat(pending.splice(0, countOfPiece(pending)))
         number += 1
         const piece = { number, bytes }
         const append = () => stream.append(claim.token, piece, keptMs(claim))
@@ -87,6 +89,13 @@ export function createStreaming(deps: {
 }
 
 export type Streaming = ReturnType<typeof createStreaming>
+
+// How many of the writes that wait go together. A single one may be larger: events are not divided.
+function countOfPiece(pending: readonly Uint8Array[]): number {
+  let sizeBytes = 0
+  const last = pending.findIndex(({ length }) => (sizeBytes += length) >= PIECE_BYTES_MAX)
+  return last === -1 ? pending.length : last + 1
+}
 
 function isStreamed({ body, meta }: Claim): boolean {
   return body['stream'] === true && endpointAt(meta.endpoint)?.canStream === true

@@ -50,7 +50,8 @@ export function addJobEventRoutes(app: FastifyInstance, deps: StreamingDeps): vo
     const hold = deps.holds.hold(reply)
     const following = followJob(deps, { tenant, id, isNew: false, after: place.after })
     startEventStream(reply)
-    const events = Readable.from(eventsOf(view, place.after, { ...deps, following, hold }), {
+    const readWhole = () => deps.jobs.read(tenant, id)
+    const events = Readable.from(eventsOf(view, place.after, { ...deps, following, hold, readWhole }), {
       objectMode: false,
     })
     events.once('close', () => {
@@ -72,10 +73,18 @@ function readPlace(header: string | string[] | undefined, query: number | undefi
   return { after: Number(number), isEnd: end !== undefined }
 }
 
+type Followed = {
+  heartbeatMs: number
+  following: Following
+  hold: Hold
+  /** The job with its result. */
+  readWhole: () => Promise<JobView | null>
+}
+
 async function* eventsOf(
   view: JobView,
   after: number,
-  { heartbeatMs, following, hold }: Pick<StreamingDeps, 'heartbeatMs'> & { following: Following; hold: Hold },
+  { heartbeatMs, following, hold, readWhole }: Followed,
 ): AsyncGenerator<string> {
   let position = after
   let { status } = view.job
@@ -86,7 +95,8 @@ async function* eventsOf(
     if (next.kind === 'gone' || (next.kind === 'quiet' && hold.signal.aborted)) return
     if (next.kind === 'ended') {
       const id = `${position}.end`
-      yield jobEvent(`job.${next.view.job.status}`, id, next.view.job)
+      const { job } = (await readWhole()) ?? next.view
+      yield jobEvent(`job.${job.status}`, id, job)
       yield `id: ${id}\nevent: end\ndata: {}\n\n`
       return
     }
