@@ -282,6 +282,19 @@ describe.each([
   })
 })
 
+test('numbers of a stream are in its whole answer as they were told', async () => {
+  const told = '"logprobs":{"content":[{"logprob":-0.12345678901234567890,"n":[9007199254740993]}]}'
+  const event = `data: {"id":"c","seed":9007199254740993,"choices":[{"index":0,${told},"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n`
+  provider.answer(() => ({ kind: 'stream', events: [event] }))
+  const body = { model: 'mine', messages: [{}], stream: true, user_config: config() }
+  const answer = await gateway.call('POST', '/v1/chat/completions', { body })
+  expect(answer.text).toBe(event)
+  const { id } = await gateway.ended(answer.headers.get('x-job-id') ?? '')
+  const whole = await gateway.call('GET', `/v1/jobs/${id}/result`)
+  expect(whole.text).toContain(told)
+  expect(whole.text).toContain('"seed":9007199254740993')
+})
+
 describe('a stream of what has none', () => {
   test.each(['/embeddings', '/moderations'])('%s is a 400 by either door, and calls nobody', async (path) => {
     const body = { model: 'mine', input: 'x', stream: true, user_config: config() }

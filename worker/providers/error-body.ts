@@ -1,3 +1,4 @@
+import { isRawNumber } from '../../shared/lossless-json.ts'
 import { parseDuration } from '../header-time.ts'
 
 /** What a provider says of its error, as far as it says so in a known shape. */
@@ -43,9 +44,9 @@ export function parseJson(body: Buffer | string): unknown {
   }
 }
 
-/** Whether a parsed value is a JSON object. */
+/** Whether a parsed value is a JSON object. A number that is kept as text is none, though JavaScript says so. */
 export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !isRawNumber(value)
 }
 
 /** Elements of pages that servers answer with. Not every `<name>`: models have tokens of that form. */

@@ -1,8 +1,9 @@
 import type { EndpointName } from '../../shared/endpoints.ts'
+import { parseJsonLossless } from '../../shared/lossless-json.ts'
 import { createSseReader, formatSse, type SseEvent } from '../../shared/sse.ts'
 import { readHeader, type AnswerHeaders } from '../header-time.ts'
 import { breakOf, isTold } from './answers.ts'
-import { isObject, parseJson } from './error-body.ts'
+import { isObject } from './error-body.ts'
 import type { StreamSink } from './provider.ts'
 import { createFold } from './stream-fold.ts'
 
@@ -68,7 +69,7 @@ export function createEventStream(endpoint: EndpointName, sink: StreamSink): Eve
       isDone = true
       return true
     }
-    const value = parseJson(data)
+    const value = parseEvent(data)
     if (!isObject(value)) return true
     said = errorIn(event, value)
     if (said) return false
@@ -95,6 +96,15 @@ export function createEventStream(endpoint: EndpointName, sink: StreamSink): Eve
       const whole = isPassedOn ? fold.whole() : null
       return whole && Buffer.from(JSON.stringify(whole))
     },
+  }
+}
+
+// Its numbers go into the whole answer as they were told.
+function parseEvent(data: string): unknown {
+  try {
+    return parseJsonLossless(data)
+  } catch {
+    return undefined
   }
 }
 
