@@ -15,12 +15,15 @@ export function vertexBase(location: string): string | null {
   return under(`${location}-aiplatform`, 'googleapis.com')
 }
 
+/** Amazon's regions: words and a number. Of other labels some are services with customers' hosts below them, as `s3` is. */
+const AWS_REGION = /^[a-z]{2,8}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2}$/
+
 /**
- * Where Bedrock is called for a region; null when that is no DNS label.
+ * Where Bedrock is called for a region; null when that has not the form of one.
  * @see https://docs.aws.amazon.com/general/latest/gr/bedrock.html
  */
 export function bedrockBase(region: string): string | null {
-  if (!LABEL.test(region)) return null
+  if (!AWS_REGION.test(region)) return null
   return under(`bedrock-runtime.${region}`, region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com')
 }
 

@@ -42,6 +42,26 @@ const HOSTILE = [
   '../..',
 ]
 
+test.each(['us-gov-west-1', 'eu-isoe-west-1', 'ap-southeast-7', 'mx-central-1', 'us-east-12'])(
+  'Amazon has or may have the region %s',
+  (region) => {
+    expect(bedrockBase(region)).toBe(`https://bedrock-runtime.${region}.amazonaws.com`)
+  },
+)
+
+// `bedrock-runtime.s3.amazonaws.com` is a bucket: of whoever was the first to call one so.
+test.each([
+  's3',
+  's3-us-west-2',
+  's3-accelerate',
+  's3-website-us-east-1',
+  's3-external-1',
+  'elb',
+  'dualstack',
+])('Amazon has no region %s, and nothing is called under it', (label) => {
+  expect(bedrockBase(label)).toBeNull()
+})
+
 describe('what is no DNS label makes no host', () => {
   test.each(HOSTILE)('%j', (text) => {
     expect([vertexBase(text), bedrockBase(text), snowflakeBase(text), cloudflareBase(text)]).toEqual([
