@@ -3,6 +3,12 @@ import { SECRET_CHARACTERS_MAX } from './credential-text.ts'
 import { invalid, isObject } from './notes.ts'
 import { isFilePath, refuseReferences } from './refused-keys.ts'
 
+/**
+ * Room for an RSA key of 4096 bits; Google's have 2048. The time to sign with one grows with the third power of its length: a
+ * file of 50 kB would hold one of the few threads of the process for minutes.
+ */
+const PRIVATE_KEY_CHARACTERS_MAX = 4_096
+
 /** What is kept of a service account's key file: no URL of it is ever called. */
 const ServiceAccount = z.object({
   type: z.literal('service_account'),
@@ -16,6 +22,7 @@ const ServiceAccount = z.object({
     .optional(),
   private_key: z
     .string()
+    .max(PRIVATE_KEY_CHARACTERS_MAX)
     .regex(/^\s*-----BEGIN PRIVATE KEY-----[A-Za-z0-9+/=\s]+-----END PRIVATE KEY-----\s*$/),
   client_email: z.string().regex(/^[\w.+-]{1,128}@[a-z0-9.-]{1,128}$/),
 })

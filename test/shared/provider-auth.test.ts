@@ -136,6 +136,9 @@ const vertex = { model: 'vertex_ai/g', vertex_location: 'us-east1' }
 const bedrock = { model: 'bedrock/m', aws_region_name: 'us-east-1' }
 const azure = { model: 'azure/gpt', api_base: azureBase }
 
+/** As long as an RSA key of 8192 bits, with which it takes a quarter of a second to sign. */
+const LARGE_KEY = `-----BEGIN PRIVATE KEY-----\n${'A'.repeat(6_200)}\n-----END PRIVATE KEY-----\n`
+
 describe('what is missing or wrong is a 400 that names the field', () => {
   const wrong: [Record<string, unknown>, string][] = [
     [{ ...azure, tenant_id: 't', client_id: 'c' }, 'client_secret'],
@@ -153,6 +156,11 @@ describe('what is missing or wrong is a 400 that names the field', () => {
     [{ ...vertex, vertex_credentials: '/etc/sa.json' }, 'vertex_credentials'],
     [{ ...vertex, vertex_credentials: '{"type"' }, 'vertex_credentials'],
     [{ ...vertex, vertex_credentials: { ...ACCOUNT, private_key: 'x' } }, 'vertex_credentials'],
+    [{ ...vertex, vertex_credentials: { ...ACCOUNT, private_key: LARGE_KEY } }, 'vertex_credentials'],
+    [
+      { ...vertex, vertex_credentials: JSON.stringify({ ...ACCOUNT, private_key: LARGE_KEY }) },
+      'vertex_credentials',
+    ],
     [
       { ...vertex, vertex_credentials: { ...ACCOUNT, universe_domain: 'evil.example' } },
       'vertex_credentials',
