@@ -82,6 +82,15 @@ describe('how it ends', () => {
     expect(run('').end).toEqual({ kind: 'cut' })
   })
 
+  test('without [DONE] it is whole only when all of its choices have ended', () => {
+    const part = (index: number, finish: string | null) => ({
+      ...chunk({}),
+      choices: [{ index, delta: { content: 'x' }, finish_reason: finish }],
+    })
+    expect(run(lines(part(0, null), part(1, null), part(0, 'stop'))).end).toEqual({ kind: 'cut' })
+    expect(run(lines(part(0, null), part(1, 'stop'), part(0, 'stop'))).end.kind).toBe('whole')
+  })
+
   test('a [DONE] that the provider left out is added, an event without its blank line is complete', () => {
     const { sent, end } = run(lines(chunk({ content: 'x' }), chunk({}, 'stop')).trimEnd())
     expect(sent.endsWith('data: [DONE]\n\n')).toBe(true)
@@ -103,6 +112,36 @@ describe('how it ends', () => {
   ] as const)('%s: %s is a failure', (endpoint, type, fields) => {
     const text = `event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n`
     expect(run(text, [], endpoint)).toMatchObject({ sent: '', end: { kind: 'failed' } })
+  })
+})
+
+describe('a provider that means ill', () => {
+  test.each(['chat', 'completions', 'messages'] as const)(
+    '%s: writes to no object but its own',
+    (endpoint) => {
+      const evil = '{"__proto__":{"trusted_base":true},"constructor":{"prototype":{"trusted_base":true}}}'
+      run(
+        [
+          `data: {"id":"c","choices":[{"index":0,"delta":${evil},"logprobs":${evil}}]}\n\n`,
+          `data: {"type":"message_start","message":{"id":"m","content":[],"usage":${evil},"x":${evil}}}\n\n`,
+          `data: {"type":"content_block_start","index":0,"content_block":${evil}}\n\n`,
+          `data: {"type":"content_block_delta","index":0,"delta":${evil}}\n\n`,
+          `data: {"type":"message_delta","delta":${evil},"usage":${evil}}\n\n`,
+        ].join(''),
+        [],
+        endpoint,
+      )
+      expect('trusted_base' in {}).toBe(false)
+      expect('trusted_base' in Object).toBe(false)
+    },
+  )
+
+  test('tells of any number of calls without holding up all others', () => {
+    const calls = Array.from({ length: 100_000 }, (_, index) => ({ index, id: `c${index}` }))
+    const startedAt = performance.now()
+    run(lines(chunk({ tool_calls: calls }), chunk({ tool_calls: calls }), '[DONE]'))
+    // One after the other looked for, it was minutes.
+    expect(performance.now() - startedAt).toBeLessThan(5_000)
   })
 })
 

@@ -25,7 +25,6 @@ type Choice = { fields: JsonObject; message: JsonObject }
 function foldChoices(object: string): StreamFold {
   const choices = new Map<number, Choice>()
   let head: JsonObject | null = null
-  let isFinished = false
 
   function addChoice(part: JsonObject): void {
     const { index, delta, finish_reason: reason, ...others } = part
@@ -34,10 +33,7 @@ function foldChoices(object: string): StreamFold {
     choices.set(at, choice)
     merge(choice.fields, others)
     if (isObject(delta)) merge(choice.message, delta)
-    if (typeof reason === 'string') {
-      choice.fields['finish_reason'] = reason
-      isFinished = true
-    }
+    if (typeof reason === 'string') choice.fields['finish_reason'] = reason
   }
 
   return {
@@ -56,7 +52,9 @@ function foldChoices(object: string): StreamFold {
       })
       return { ...head, choices: list }
     },
-    isFinished: () => isFinished,
+    // Of several choices one may be under way when another has ended.
+    isFinished: () =>
+      choices.size > 0 && [...choices.values()].every(({ fields }) => 'finish_reason' in fields),
   }
 }
 
@@ -86,7 +84,9 @@ const SAID_ONCE = new Set([
 /** Adds a piece to what has come: texts grow, lists grow (those whose entries have an `index` entry by entry), objects are merged. */
 function merge(into: JsonObject, piece: JsonObject): void {
   for (const [name, value] of Object.entries(piece)) {
-    const known = into[name]
+    // Whoever wrote to it would write to all objects of this process.
+    if (name === '__proto__') continue
+    const known = Object.hasOwn(into, name) ? into[name] : undefined
     if (value === null || value === undefined) into[name] ??= value
     else if (typeof value === 'string' && typeof known === 'string')
       into[name] = SAID_ONCE.has(name) ? value || known : known + value
@@ -99,12 +99,25 @@ function merge(into: JsonObject, piece: JsonObject): void {
   }
 }
 
+/** The entries of each list by their `index`: looked for one by one, a long list would take hours. */
+const entriesOf = new WeakMap<unknown[], Map<number, JsonObject>>()
+
 function mergeList(known: unknown[], pieces: readonly unknown[]): unknown[] {
+  const entries = entriesOf.get(known) ?? new Map<number, JsonObject>()
+  entriesOf.set(known, entries)
   for (const piece of pieces) {
-    const index = isObject(piece) && typeof piece['index'] === 'number' ? piece['index'] : null
-    const same = index === null ? undefined : known.find((one) => isObject(one) && one['index'] === index)
-    if (isObject(same) && isObject(piece)) merge(same, piece)
-    else known.push(isObject(piece) ? structuredCopy(piece) : piece)
+    if (!isObject(piece)) {
+      known.push(piece)
+      continue
+    }
+    const { index } = piece
+    const same = typeof index === 'number' ? entries.get(index) : undefined
+    if (same) merge(same, piece)
+    else {
+      const copy = structuredCopy(piece)
+      known.push(copy)
+      if (typeof index === 'number') entries.set(index, copy)
+    }
   }
   return known
 }
