@@ -78,12 +78,21 @@ function createTail(stream: JobStream, after: number, ring: () => void) {
 
   function hear(number: number, sealed: Buffer): void {
     const isNext = number === (ahead.at(-1)?.number ?? position) + 1
-    if (isNext && !isBehind && aheadBytes < AHEAD_BYTES_MAX) {
-      const bytes = stream.open(number, sealed)
+    const bytes = isNext && !isBehind && aheadBytes < AHEAD_BYTES_MAX ? tryOpen(number, sealed) : null
+    if (bytes) {
       ahead.push({ number, bytes })
       aheadBytes += bytes.length
     } else if (number > position) isBehind = true
     ring()
+  }
+
+  // Nobody could catch it here. Whoever reads the same from Redis is told why it does not open.
+  function tryOpen(number: number, sealed: Buffer): Buffer | null {
+    try {
+      return stream.open(number, sealed)
+    } catch {
+      return null
+    }
   }
 
   // What was heard while Redis was asked may be among what it gave.

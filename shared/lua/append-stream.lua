@@ -5,9 +5,11 @@
 local job, stream = KEYS[1], KEYS[2]
 local number, piece = tonumber(ARGV[2]), ARGV[3]
 if redis.call('HGET', job, 'token') ~= ARGV[1] then return 'fenced' end
-if redis.call('XLEN', stream) >= number then return 'appended' end
+local told = redis.call('XLEN', stream)
+if told >= number then return 'appended' end
 redis.call('XADD', stream, number .. '-1', 'd', piece)
-if number == 1 then
+-- The first there is: number 1, or a later one when Redis came back without what was told just before it stopped.
+if told == 0 then
   redis.call('PEXPIRE', stream, ARGV[4])
   redis.call('HSET', job, 'streamed', 1)
 end

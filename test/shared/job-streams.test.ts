@@ -117,6 +117,27 @@ test('messages that were lost are a gap, which is read', async () => {
   tail.close()
 })
 
+test('what does not open is told to the reader, and ends no process', async () => {
+  const { id, tell } = await begin()
+  const tail = listener.open('tenant', id)
+  await tail.take()
+  await subscribed(id)
+  await tell(1, 'a')
+  await redis.publish(keys.streamChannel(id), '2 sealed with a key of another installation')
+  await redis.xadd(keys.stream(id), '2-1', 'd', 'sealed with a key of another installation')
+  expect(await readText(tail, 1)).toBe('a')
+  await eventually('it was heard', () => tail.wait(100))
+  await expect(tail.take()).rejects.toThrow(/damaged|not configured/)
+  tail.close()
+})
+
+test('a stream that Redis lost the beginning of ends as any other, and its job knows of it', async () => {
+  const { id, tell } = await begin()
+  await tell(2, 'b')
+  expect(await redis.pttl(keys.stream(id))).toBeGreaterThan(50_000)
+  expect(await redis.hget(keys.job(id), 'streamed')).toBe('1')
+})
+
 test('a reader that is slow has all of it in the end, and keeps no more than a little meanwhile', async () => {
   const { id, tell } = await begin()
   const slow = listener.open('tenant', id)
