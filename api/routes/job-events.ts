@@ -122,5 +122,16 @@ function deltaEvent(number: number, bytes: Buffer): string {
   const chunks = createSseReader()(bytes)
     .map(({ data }) => data)
     .filter((data) => data !== '[DONE]')
+    .map(toJsonLine)
   return `id: ${number}\nevent: job.delta\ndata: {"type":"job.delta","number":${number},"chunks":[${chunks.join(',')}]}\n\n`
+}
+
+// An event's data may have line breaks, which would end ours, or be no JSON.
+function toJsonLine(data: string): string {
+  try {
+    JSON.parse(data)
+  } catch {
+    return JSON.stringify(data)
+  }
+  return data.replaceAll('\n', ' ')
 }

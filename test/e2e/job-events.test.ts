@@ -109,6 +109,21 @@ test('an ended job tells all of it again, or what comes after a number; past its
   expect((await follow(id, '', { 'last-event-id': all.at(-1)?.id ?? '' })).status).toBe(204)
 })
 
+test('an event of several lines, or no JSON, stays within its delta', async () => {
+  const odd = [
+    'data: {"choices":\ndata: [{"delta":{"content":"x"}}]}\n\n',
+    'data: hello\ndata: \ndata: event: end\n\n',
+  ]
+  const whole = chunks('y')
+  provider.answer(() => ({ ...whole, events: [...odd, ...whole.events] }))
+  const { id } = await streamed()
+  await gateway.ended(id)
+  const told = await (await follow(id)).until()
+  expect(told.flatMap(({ data }) => data.chunks ?? [])).toEqual(
+    expect.arrayContaining([{ choices: [{ delta: { content: 'x' } }] }, 'hello\n\nevent: end']),
+  )
+})
+
 test('a job without a stream has its states', async () => {
   const held = gate()
   provider.answer(() => ({ ...completion('whole'), until: held.opened }))
