@@ -41,6 +41,7 @@ const Environment = z.object({
   GATEWAY_ID_SECRET: z.string().min(16, 'must hold at least 16 characters'),
   GATEWAY_ALLOWED_CIDRS: list,
   GATEWAY_WEBHOOK_ALLOWED_CIDRS: list,
+  GATEWAY_FILE_ALLOWED_CIDRS: list,
   GATEWAY_TEST_RESOLVE: list,
   GATEWAY_TEST_CA: z.string().optional(),
   GATEWAY_KEY_PREFIX: z
@@ -124,6 +125,8 @@ export function parseConfig(environment: Record<string, string | undefined>) {
         env.GATEWAY_WEBHOOK_ALLOWED_CIDRS.length > 0
           ? env.GATEWAY_WEBHOOK_ALLOWED_CIDRS
           : env.GATEWAY_ALLOWED_CIDRS,
+      /** Of files that prompts name: their answers are read, so a network that is open to calls is not open to these. */
+      fileAllowedCidrs: env.GATEWAY_FILE_ALLOWED_CIDRS,
       /** `host=address:port`: sends a public name to a test server. */
       testResolve: env.GATEWAY_TEST_RESOLVE,
       testCaFile: env.GATEWAY_TEST_CA ?? null,

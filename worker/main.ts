@@ -69,10 +69,14 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   settled.onCancel((jobId) => running.stop(jobId, 'cancelled'))
   await settled.start()
 
-  const { allowedCidrs, webhookAllowedCidrs, testResolve, testCaFile } = config.egress
+  const { allowedCidrs, webhookAllowedCidrs, fileAllowedCidrs, testResolve, testCaFile } = config.egress
   const forbidden = ownTargets(config.listen, redisConfig.url)
   const policy = createEgressPolicy({ allowedCidrs, forbidden })
-  const outbound = createOutbound({ policy, testResolve, testCaFile })
+  const files = {
+    policy: createEgressPolicy({ allowedCidrs: fileAllowedCidrs, forbidden }),
+    allowedHosts: operator.generalSettings.allowedClientHosts,
+  }
+  const outbound = createOutbound({ policy, files, testResolve, testCaFile })
   const webhookPolicy = createEgressPolicy({ allowedCidrs: webhookAllowedCidrs, forbidden })
   const webhookOutbound = createOutbound({ policy: webhookPolicy, testResolve, testCaFile })
 

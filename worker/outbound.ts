@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Agent } from 'undici'
-import type { EgressPolicy } from '../shared/egress.ts'
+import { createEgressPolicy, type EgressPolicy } from '../shared/egress.ts'
 import { GatewayError } from '../shared/errors.ts'
 import { ConnectError, createConnector, parseTestTargets } from './connector.ts'
 import { Exchange, type OutboundRequest, type OutboundResponse } from './exchange.ts'
@@ -34,9 +34,14 @@ const FORBIDDEN_HEADERS = new Set([
  * nothing else imports undici. The guard has no switch: it is left out only for a request with `trustedOrigin`, whose base is
  * the operator's own, and those have sockets of their own, so that no guarded request ever travels on an unchecked one.
  * Redirects are answers, never followed. Sockets are pooled by origin, never by credentials; HTTP/1.1 only.
+ *
+ * Files have a guard and sockets of their own: whoever may call a model in an opened network may not therefore read whatever
+ * else answers a GET there.
  */
 export function createOutbound(options: {
   policy: EgressPolicy
+  /** Where files that a prompt names may lie: unless it is said, at public addresses and any host. */
+  files?: { policy: EgressPolicy; allowedHosts: string[] | null }
   /** `GATEWAY_TEST_RESOLVE` entries, and the PEM file of the authority that signed the test servers. */
   testResolve?: readonly string[]
   testCaFile?: string | null
@@ -44,7 +49,7 @@ export function createOutbound(options: {
   connectionsPerOriginMax?: number
   resolve?: Resolve
 }) {
-  const { policy, resolve = createResolver(), connectMs = CONNECT_MS } = options
+  const { policy, files = PUBLIC_FILES, resolve = createResolver(), connectMs = CONNECT_MS } = options
   const testTargets = parseTestTargets(options.testResolve ?? [])
   const testCa = options.testCaFile ? readFileSync(options.testCaFile, 'utf8') : undefined
 
@@ -64,18 +69,18 @@ export function createOutbound(options: {
 
   const guarded = createAgent(policy)
   const trusted = createAgent(null)
+  const ofFiles = createAgent(files.policy)
 
-  async function dispatch(method: 'GET' | 'POST', request: OutboundRequest): Promise<OutboundResponse> {
-    if (request.signal.aborted) throw new OutboundError('aborted', false, 'The call was given up.')
+  async function post(request: OutboundRequest): Promise<OutboundResponse> {
+    refuseAborted(request)
     const url = request.trustedOrigin ? parseTrusted(request.url) : checkUrl(policy, request.url)
-    const headers = checkHeaders(request.headers)
-    const agent = request.trustedOrigin ? trusted : guarded
-    const body = method === 'GET' ? null : request.body
-    return new Promise((done, fail) => {
-      const exchange = new Exchange(request, done, (error) => fail(toOutboundError(error)))
-      const { origin, pathname, search } = url
-      agent.dispatch({ origin, path: pathname + search, method, headers, body }, exchange)
-    })
+    return dispatch(request.trustedOrigin ? trusted : guarded, 'POST', url, request)
+  }
+
+  async function get(request: FileRequest): Promise<OutboundResponse> {
+    refuseAborted(request)
+    const url = checkUrl(files.policy, request.url, files.allowedHosts)
+    return dispatch(ofFiles, 'GET', url, { ...request, body: '' })
   }
 
   return {
@@ -83,17 +88,40 @@ export function createOutbound(options: {
      * Sends one POST and gives back whatever answer comes, redirects and errors included.
      * @throws {OutboundError} when no complete answer came; its message holds no URL, address or header.
      */
-    post: (request: OutboundRequest) => dispatch('POST', request),
+    post,
     /** The same for a GET: of a file that a prompt names by its address. */
-    get: (request: Omit<OutboundRequest, 'body'>) => dispatch('GET', { ...request, body: '' }),
+    get,
     /** Closes every socket; calls still open end as `aborted`. */
     async close(): Promise<void> {
-      await Promise.all([guarded.destroy(), trusted.destroy()])
+      await Promise.all([guarded.destroy(), trusted.destroy(), ofFiles.destroy()])
     },
   }
 }
 
 export type Outbound = ReturnType<typeof createOutbound>
+
+/** No base of the operator's makes a file's address trusted. */
+type FileRequest = Omit<OutboundRequest, 'body' | 'trustedOrigin'>
+
+const PUBLIC_FILES = { policy: createEgressPolicy({ allowedCidrs: [] }), allowedHosts: null }
+
+function refuseAborted({ signal }: Pick<OutboundRequest, 'signal'>): void {
+  if (signal.aborted) throw new OutboundError('aborted', false, 'The call was given up.')
+}
+
+function dispatch(
+  agent: Agent,
+  method: 'GET' | 'POST',
+  { origin, pathname, search }: URL,
+  request: OutboundRequest,
+): Promise<OutboundResponse> {
+  const headers = checkHeaders(request.headers)
+  const body = method === 'GET' ? null : request.body
+  return new Promise((done, fail) => {
+    const exchange = new Exchange(request, done, (error) => fail(toOutboundError(error)))
+    agent.dispatch({ origin, path: pathname + search, method, headers, body }, exchange)
+  })
+}
 
 function toOutboundError(error: Error): OutboundError {
   if (error instanceof OutboundError) return error
@@ -101,9 +129,9 @@ function toOutboundError(error: Error): OutboundError {
   return new OutboundError('connect', false, 'The request could not be sent.')
 }
 
-function checkUrl(policy: EgressPolicy, url: string): URL {
+function checkUrl(policy: EgressPolicy, url: string, allowedHosts: string[] | null = null): URL {
   try {
-    return policy.checkUrl(url, 'url', { allowQuery: true })
+    return policy.checkUrl(url, 'url', { allowQuery: true, allowedHosts })
   } catch (error) {
     const reason = error instanceof GatewayError ? error.message : 'The URL is not allowed.'
     throw new OutboundError('refused', false, reason)

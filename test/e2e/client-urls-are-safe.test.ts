@@ -134,3 +134,16 @@ describe('an operator’s secret', () => {
     },
   )
 })
+
+test('a network that is open to calls can not be read by naming a file in it', async () => {
+  const file = { file_id: `${elsewhere.url}/v1/kv/secret?raw`, format: 'text/plain' }
+  const answer = await sync({
+    model: 'gemini/gemini-2.5-flash',
+    api_key: 'own-key',
+    api_base: provider.url,
+    messages: [{ role: 'user', content: [{ type: 'file', file }] }],
+  })
+  expect(answer.json).toMatchObject({ error: { code: 'invalid_image_url', param: 'messages[0].content[0]' } })
+  expect(answer.text).not.toContain('secret')
+  expect([elsewhere.ledger, provider.ledger]).toEqual([[], []])
+})

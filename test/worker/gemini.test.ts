@@ -239,6 +239,25 @@ test('only its own key is ever sent, and nothing without one or to a model whose
   expect(upstream.ledger).toHaveLength(1)
 })
 
+test('a request names at most a hundred files that are fetched, and redirects count by their bytes', async () => {
+  const files = await startProvider()
+  const content = Array.from({ length: 101 }, (_, index) => ({
+    type: 'image_url',
+    image_url: { url: `${files.url}/${index}.png` },
+  }))
+  const image = Buffer.from(PIXEL, 'base64')
+  files.answer(() => ({ kind: 'reply', status: 200, body: image }))
+  const refused = { error: { class: 'bad_request', code: 'invalid_image_url' } }
+  expect(await ask({ messages: [user(content)] })).toMatchObject(refused)
+  expect(files.ledger).toHaveLength(100)
+  const headers = { location: '/again' }
+  files.answer(() => ({ kind: 'reply', status: 302, body: Buffer.alloc(16 * 1024 * 1024), headers }))
+  expect(await see(`${files.url}/large`)).toMatchObject(refused)
+  expect(files.ledger).toHaveLength(102)
+  expect(upstream.ledger).toHaveLength(0)
+  await files.close()
+})
+
 test('the base of an operator may lead anywhere, a file that a prompt names may not', async () => {
   const closed = createOutbound({ policy: createEgressPolicy({ allowedCidrs: [] }) })
   const send = (content: unknown) => {

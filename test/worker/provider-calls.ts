@@ -5,7 +5,8 @@ import type { ProviderCall } from '../../worker/providers/provider.ts'
 
 /** A door out to 127.0.0.1. The caller closes it. */
 export function createLocalOutbound(options: { connectMs?: number } = {}): Outbound {
-  return createOutbound({ policy: createEgressPolicy({ allowedCidrs: ['127.0.0.1/32'] }), ...options })
+  const policy = createEgressPolicy({ allowedCidrs: ['127.0.0.1/32'] })
+  return createOutbound({ policy, files: { policy, allowedHosts: null }, ...options })
 }
 
 /** A client's bundle for an OpenAI-shaped provider, changed as given. */

@@ -8,6 +8,8 @@ import { RequestFault } from './request-fault.ts'
 
 /** As large as the largest file that a provider takes inline; all files of one request together. */
 const FILES_BYTES_MAX = 30 * 1024 * 1024
+/** As many as Claude takes images; each may be at another host, and none of them has asked for it. */
+const FILES_MAX = 100
 const REDIRECTS_MAX = 3
 const CONNECT_MS = 10_000
 
@@ -62,6 +64,7 @@ function createDownload(
   startedAt: number,
 ) {
   let restBytes = FILES_BYTES_MAX
+  let files = 0
 
   async function get(url: string, place: string) {
     const leftMs = Math.max(1, Math.round(timeoutMs - (performance.now() - startedAt)))
@@ -79,12 +82,15 @@ function createDownload(
   }
 
   return async (url: string, place: string) => {
+    files += 1
+    if (files > FILES_MAX) throw unfetched(place, `A request may name ${FILES_MAX} of them.`)
     let at = url
     for (let hop = 0; hop <= REDIRECTS_MAX; hop += 1) {
       const { status, headers, body } = await get(at, place)
       const location = readHeader(headers, 'location')
+      // Also what comes with a redirect has come.
+      restBytes -= body.length
       if (status === 200) {
-        restBytes -= body.length
         return { body, type: readHeader(headers, 'content-type') }
       }
       if (status < 300 || status >= 400 || location === null) {
