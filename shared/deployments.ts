@@ -261,6 +261,7 @@ export function bundleOf(
   if (!found) return null
   const bundle: CredentialBundle = {
     ...found,
+    is_operators: true,
     model: deployment.model,
     api_version: own?.api_version ?? found.api_version,
     organization: own?.organization ?? found.organization,

@@ -158,6 +158,8 @@ export const CredentialBundle = z.object({
   api_base: z.string().nullable(),
   /** The base is the operator's own (from config.yaml): the outbound guard takes it as an exact trusted origin. */
   trusted_base: z.boolean(),
+  /** The credential is the operator's: said by the worker that finds it, never stored. */
+  is_operators: z.literal(true).optional(),
   api_key: z.string().nullable(),
   api_version: z.string().nullable(),
   organization: z.string().nullable(),

@@ -31,6 +31,13 @@ function calledWith(body: Record<string, unknown>, operator: ReturnType<typeof h
   return { plan, bundles, bundle: bundleOf(deployment, bundles?.[0], operatorBundles(operator, ids)) }
 }
 
+test('a worker knows whose credential it calls with', () => {
+  const operator = house(['vertex_credentials', 'vertex_location'])
+  expect(calledWith({ model: 'house' }, operator).bundle).toHaveProperty('is_operators', true)
+  const own = { model: 'house', vertex_credentials: account('client') }
+  expect(calledWith(own, operator).bundle).not.toHaveProperty('is_operators')
+})
+
 describe("a place beside the operator's key", () => {
   test.each(['vertex_location', 'vertex_ai_location'])('%s needs the opt-in', (name) => {
     for (const optIns of [null, ['vertex_project'], ['api_base']]) {

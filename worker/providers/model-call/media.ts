@@ -31,13 +31,14 @@ export type MediaLoader = (source: MediaSource) => Promise<FileFields>
 
 /**
  * Makes the loader of one call. What the provider fetches by itself stays an address; all else is fetched here, through the
- * guarded door whatever base the call has: the address is the client's.
+ * guarded door whatever base the call has: the address is the client's. Beside the operator's credential none stays that is
+ * opened by it, or every client could read what the operator's account can.
  * @param options.urlType As what type the provider can be given this address; null: it can't.
  * @throws {RequestFault} by the loader, for a file that can't be had.
  */
 export function createMediaLoader(
   outbound: Outbound,
-  call: Pick<ProviderCall, 'timeoutMs' | 'signal'>,
+  call: Pick<ProviderCall, 'bundle' | 'timeoutMs' | 'signal'>,
   options: { urlType: (url: URL, mediaType: string | null) => string | null; startedAt: number },
 ): MediaLoader {
   const download = createDownload(outbound, call, options.startedAt)
@@ -49,13 +50,25 @@ export function createMediaLoader(
     if (!parsed) throw new RequestFault(`${place} is neither a data URL nor an address.`, place)
     const said = concreteMediaType(source.mediaType) ?? mediaTypeOfName(filename ?? parsed.pathname)
     const named = options.urlType(parsed, said)
-    if (named !== null) return { data: { type: 'url', url: parsed }, mediaType: named, ...name }
+    if (named !== null) {
+      if (call.bundle.is_operators && isStored(parsed))
+        throw new RequestFault(`${place} ${NOT_THE_CLIENTS}`, place)
+      return { data: { type: 'url', url: parsed }, mediaType: named, ...name }
+    }
     const { body, type } = await download(url, place)
     const mediaType = sniffMediaType(body) ?? concreteMediaType(type) ?? said
     if (mediaType === null) throw new RequestFault(`${place}: the type of the file can't be told.`, place)
     return { data: { type: 'data', data: body.toString('base64') }, mediaType, ...name }
   }
 }
+
+/** What lies behind a credential: a provider opens it with the one it is called with. */
+function isStored({ protocol, hostname }: URL): boolean {
+  return protocol === 's3:' || protocol === 'gs:' || hostname === 'generativelanguage.googleapis.com'
+}
+
+const NOT_THE_CLIENTS =
+  "lies in a store that the operator's own credential would open. Send the file itself, or a public address of it."
 
 /** What fetches files for one call: all together within its time and one cap. */
 function createDownload(
