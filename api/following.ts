@@ -1,4 +1,5 @@
 import { LIST_FIELDS } from '../shared/job-record.ts'
+import { TORN } from '../shared/job-streams.ts'
 import type { JobView, Jobs } from '../shared/jobs.ts'
 import { isRedisOutage } from '../shared/redis-check.ts'
 import type { SettledListener } from '../shared/settled.ts'
@@ -11,11 +12,11 @@ export type FollowDeps = { jobs: Jobs; settled: SettledListener; streams: Stream
 
 /**
  * What can come next of a job that is followed: pieces of its answer, its end (the view is without the result, which nobody
- * holds while he reads the pieces), or nothing in time. `gone`: it is no more.
+ * holds while he reads the pieces; `torn`: a complete answer, not all pieces of which are there), or nothing in time. `gone`: it is no more.
  */
 export type Next =
   | { kind: 'pieces'; bytes: Buffer; number: number }
-  | { kind: 'ended'; view: JobView }
+  | { kind: 'ended'; view: JobView; stream: 'whole' | 'torn' | 'none' }
   | { kind: 'quiet' | 'gone' }
 
 /**
@@ -55,7 +56,12 @@ export function followJob(
       const bytes = pieces.length === 1 ? last.bytes : Buffer.concat(pieces.map((piece) => piece.bytes))
       return { kind: 'pieces', bytes, number: last.number }
     }
-    return mayHaveEnded && view?.isTerminal ? { kind: 'ended', view } : null
+    return mayHaveEnded && view?.isTerminal ? { kind: 'ended', view, stream: streamOf(view) } : null
+  }
+
+  function streamOf({ pieces }: JobView): 'whole' | 'torn' | 'none' {
+    if (pieces === null) return 'none'
+    return pieces === TORN || tail.position() < pieces ? 'torn' : 'whole'
   }
 
   return {

@@ -56,11 +56,8 @@ export async function sendStream(
     if (first.view.job.status !== 'completed') {
       return sendCompletion(reply, (await deps.jobs.read(job.tenant, job.id)) ?? first.view)
     }
-    throw new InvalidRequestError(
-      'This answer has no stream that is kept. Read it in one piece.',
-      'stream',
-      'stream_unavailable',
-    )
+    const { message, param, code } = UNAVAILABLE
+    throw new InvalidRequestError(message, param, code)
   }
   noteJob(reply, { id: job.id, attempts_made: 1 })
   startEventStream(reply)
@@ -90,9 +87,27 @@ async function* eventsOf(
 
 /** Why a stream ends here; null when its answer is complete. */
 function endOf(next: Next): JobError | null {
-  if (next.kind === 'ended') return next.view.job.status === 'completed' ? null : errorOf(next.view)
+  if (next.kind === 'ended') {
+    if (next.view.job.status !== 'completed') return errorOf(next.view)
+    return next.stream === 'whole' ? null : next.stream === 'torn' ? TORN : UNAVAILABLE
+  }
   if (next.kind === 'gone') return { ...INTERRUPTED, message: 'The job is no longer kept.' }
   return INTERRUPTED
+}
+
+const UNAVAILABLE = {
+  message: 'This answer has no stream that is kept. Read it in one piece.',
+  type: 'invalid_request_error',
+  param: 'stream',
+  code: 'stream_unavailable',
+} satisfies JobError
+
+const TORN: JobError = {
+  message:
+    'A part of this stream was lost; the answer is complete. Read it in one piece at /v1/jobs/{id}/result, the id being in x-job-id.',
+  type: 'server_error',
+  param: null,
+  code: 'stream_interrupted',
 }
 
 const INTERRUPTED: JobError = {

@@ -51,12 +51,14 @@ export type JobView = {
   result: { status: number; body: Buffer; requestId: string | null } | null
   /** Null when no call was made. */
   facts: AnswerFacts | null
+  /** How many pieces the stream of a complete answer has, `TORN` when not all of it was told; null: it was not streamed. */
+  pieces: number | null
 }
 
 const PLAIN_FIELDS = [
   'status', 'tenant', 'owner', 'meta', 'created', 'starts', 'deadline', 'queue_state', 'next_at', 'started',
   'cancelling_at', 'ended', 'expires', 'attempts', 'log', 'usage', 'cost', 'answer', 'status_code',
-  'request_id', 'warned',
+  'request_id', 'warned', 'pieces',
 ] as const // oxfmt-ignore
 
 /** Hash fields that a list shows; a single read adds the sealed result. */
@@ -148,7 +150,16 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
   }
   const answer = text('answer')
   const facts = answer === null ? null : (JSON.parse(answer) as AnswerFacts)
-  return { job, tenant, mode: meta.mode, isTerminal, result, facts }
+  const pieces = text('pieces')
+  return {
+    job,
+    tenant,
+    mode: meta.mode,
+    isTerminal,
+    result,
+    facts,
+    pieces: pieces === null ? null : Number(pieces),
+  }
 }
 
 function urlsOf(id: string): Job['urls'] {

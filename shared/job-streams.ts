@@ -14,7 +14,7 @@ export type JobStream = {
    * @returns 'fenced' when the claim no longer stands.
    */
   append: (token: string, piece: StreamPiece, keptMs: number) => Promise<'appended' | 'fenced'>
-  /** Pieces after a number, in order, at most 16. */
+  /** Pieces after a number, in order and without a gap, at most 16. */
   read: (after: number) => Promise<StreamPiece[]>
   /** All that was told so far. */
   readAll: () => Promise<StreamPiece[]>
@@ -23,6 +23,9 @@ export type JobStream = {
 }
 
 const READ_MAX = 16
+
+/** In place of a number of pieces: not all of the answer was told. */
+export const TORN = -1
 
 /**
  * The streams of answers, a Redis stream each, sealed piece by piece and kept as long as the job's result. A worker appends,
@@ -41,10 +44,13 @@ export function createJobStreams(deps: { redis: Redis; keys: Keys; sealer: Seale
         'XRANGE', keys.stream(id), `(${after}-1`, '+', 'COUNT', READ_MAX,
       ) // oxfmt-ignore
       const entries = reply as [Buffer, [Buffer, Buffer]][] // an id and one field, see the script
-      return entries.map(([entryId, [, piece]]) => {
-        const number = Number.parseInt(entryId.toString(), 10)
-        return { number, bytes: open(number, piece) }
-      })
+      const numbered = entries.map(
+        ([entryId, [, piece]]) => [Number.parseInt(entryId.toString(), 10), piece] as const,
+      )
+      // A Redis that came back without its last seconds leaves a gap; what stands behind it is no continuation.
+      const gap = numbered.findIndex(([number], at) => number !== after + 1 + at)
+      const told = gap === -1 ? numbered : numbered.slice(0, gap)
+      return told.map(([number, piece]) => ({ number, bytes: open(number, piece) }))
     }
 
     return {

@@ -13,6 +13,8 @@ export type StreamTail = {
    * heard is there at once, else Redis is asked.
    */
   take: () => Promise<StreamPiece[]>
+  /** Number of the last piece that was taken. */
+  position: () => number
   /** True when a piece was told, or the bell was rung, since the last wait. */
   wait: (waitMs: number, signal?: AbortSignal) => Promise<boolean>
   /** Ends a wait: something else happened. */
@@ -60,7 +62,7 @@ export function createStreamListener(subscriber: Redis, streamOf: JobStreams, ke
     const bell = createBell()
     const tail = createTail(streamOf(tenant, id), after, bell.ring)
     listen(channel, tail.hear)
-    return { ...bell, take: tail.take, close: () => leave(channel, tail.hear) }
+    return { ...bell, take: tail.take, position: tail.position, close: () => leave(channel, tail.hear) }
   }
 
   return { open }
@@ -114,6 +116,7 @@ function createTail(stream: JobStream, after: number, ring: () => void) {
 
   return {
     hear,
+    position: () => position,
     take: async (): Promise<StreamPiece[]> => {
       const pieces = ahead.length > 0 ? advance(ahead) : await read()
       if (isBehind) ring()

@@ -84,7 +84,7 @@ export function createCompletion(deps: CompletionDeps) {
   async function work(claim: Claim, hold: Hold): Promise<RunOutcome> {
     const { run, lostCalls } = openRun(claim, deps.streaming.open(claim, hold), Date.now())
     const remains = await persistUnlessStopped(hold, () => deps.streaming.remains(claim))
-    if (remains?.kind === 'whole') return complete(run, remains.reply)
+    if (remains?.kind === 'whole') return complete(run, remains.reply, remains.pieces)
     if (remains) return endBroken(run, streamLostError(), remains.partial)
     const isGivenUp = claim.crashes > deps.crashesMax || (lostCalls > 0 && claim.meta.onCrash === 'fail')
     if (isGivenUp) return endClaim(run, 'failed', workerLostError(claim.crashes))
@@ -125,9 +125,9 @@ export function createCompletion(deps: CompletionDeps) {
     if (outcome.kind === 'reply') {
       noteUse(run, grant, outcome.reply, closed)
       const fallsBack = !stream?.isStarted() && fallsBackFromFilter(run, grant, outcome.reply)
-      await stream?.flushed()
+      const pieces = fallsBack ? undefined : await stream?.finish()
       noteAttempt(run, fallsBack && run.lastError ? filteredAttempt(closed, run.lastError) : closed)
-      return fallsBack ? null : complete(run, outcome.reply)
+      return fallsBack ? null : complete(run, outcome.reply, pieces)
     }
     noteAttempt(run, closed)
     if (isStopped) {

@@ -35,11 +35,15 @@ export function createEnding(deps: {
 }) {
   const { claims } = deps
 
-  /** The provider answered. */
-  function complete(run: Run, reply: ProviderReply): Promise<RunOutcome> {
+  /**
+   * The provider answered.
+   * @param pieces Of a streamed answer: how many there are in its stream.
+   */
+  function complete(run: Run, reply: ProviderReply, pieces?: number): Promise<RunOutcome> {
     const { sealed } = run.claim
     const fields: ScriptArgument[] = ['out', sealed.seal('out', reply.body), 'status_code', reply.status]
     if (reply.requestId) fields.push('request_id', reply.requestId)
+    if (pieces !== undefined) fields.push('pieces', pieces)
     if (reply.usage) fields.push('usage', JSON.stringify(reply.usage))
     if (reply.warnings && reply.warnings.length > 0) fields.push('warned', JSON.stringify(reply.warnings))
     return endRun(run, 'complete', 'completed', null, [...fields, ...answerFields(run, reply.headers)])
