@@ -98,6 +98,17 @@ test('calls at once share one log-in, and it is kept until five minutes before i
   expect(server.ledger.at(-1)?.key).toBe(`token-${issued}`)
 })
 
+test('a token that an answer echoes is told to nobody', async () => {
+  server.answer((request) => {
+    if (isLogin(request)) return token()
+    const body = { error: { message: `The access token ${request.key} has no role here`, code: 'denied' } }
+    return { kind: 'reply', status: 403, body, headers: { 'x-request-id': request.key ?? '' } }
+  })
+  const outcome = await azure().call(callOf(bundle))
+  expect(outcome).toMatchObject({ error: { status: 403, code: 'denied' } })
+  expect(JSON.stringify(outcome)).not.toContain(`token-${issued}`)
+})
+
 test('each credential has a token of its own', async () => {
   const provider = azure()
   const others = [{ client_secret: 'other' }, { client_id: 'other' }, { tenant_id: 'other' }]

@@ -49,7 +49,7 @@ export async function postOpenai(
   target: CallTarget,
   limits: CallLimits,
 ): Promise<CallOutcome> {
-  const redact = createRedact(call.bundle)
+  const redact = redactOf(call, target)
   const stream = call.sink && createEventStream(call.endpoint, call.sink)
   const body = JSON.stringify(buildBody(call))
   const headers = buildHeaders(call, target.credential)
@@ -73,6 +73,12 @@ export async function postOpenai(
   } catch {
     return { kind: 'error', error: { ...ownFault(), isPossiblyBilled: true } }
   }
+}
+
+/** Takes out what the bundle holds in secret, and the token that was got for it. */
+function redactOf({ bundle }: ProviderCall, { credential }: CallTarget): Redact {
+  const token = credential['authorization']?.replace(/^Bearer /, '')
+  return createRedact(token === undefined ? bundle : { ...bundle, headers: { ...bundle.headers, token } })
 }
 
 /** Clocks of one call: a stream may last as long as something comes. */
