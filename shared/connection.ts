@@ -113,7 +113,7 @@ export function withDefaults(connection: Connection, provider: ProviderEntry, mo
 }
 
 /** LiteLLM marks a Snowflake access token as one; Snowflake sees that by itself. */
-function bareKey(key: string | null, { name }: ProviderEntry): string | null {
+export function bareKey(key: string | null, { name }: Pick<ProviderEntry, 'name'>): string | null {
   return name === 'snowflake' && key !== null ? key.replace(/^pat\//, '') : key
 }
 

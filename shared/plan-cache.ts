@@ -1,3 +1,4 @@
+import { bareKey } from './connection.ts'
 import type { Notes } from './notes.ts'
 import { isObject } from './notes.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
@@ -95,7 +96,7 @@ function withSecrets(bundle: CredentialBundle, item: unknown): CredentialBundle 
   const { api_key: apiKey, azure_ad_token: azureAdToken } = params
   return {
     ...bundle,
-    api_key: typeof apiKey === 'string' ? apiKey : bundle.api_key,
+    api_key: typeof apiKey === 'string' ? bareKey(apiKey, { name: bundle.provider }) : bundle.api_key,
     azure_ad_token: typeof azureAdToken === 'string' ? azureAdToken : bundle.azure_ad_token,
   }
 }

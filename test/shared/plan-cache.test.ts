@@ -28,6 +28,14 @@ describe('remembered plans', () => {
     { model: 'gpt-3.5-turbo', user_config: seedConfig({ num_retries: 99, routing_strategy: 'least-busy' }) },
     { model: 'mine', user_config: configWith({ temperature: 0.5, organization: ['org-a', 'org-b'] }) },
     { model: 'mine', user_config: configWith({ api_key: null, mock_response: 'hello' }) },
+    {
+      model: 'mine',
+      user_config: configWith({
+        model: 'snowflake/m',
+        api_key: 'pat/access-token',
+        api_base: 'https://acc.snowflakecomputing.com/api/v2/cortex/v1',
+      }),
+    },
   ]
   test.each(bodies)('are what they would be if made anew', (body) => {
     const { cache, counts } = countingCache()
