@@ -136,6 +136,9 @@ const vertex = { model: 'vertex_ai/g', vertex_location: 'us-east1' }
 const bedrock = { model: 'bedrock/m', aws_region_name: 'us-east-1' }
 const azure = { model: 'azure/gpt', api_base: azureBase }
 
+const pem = (characters: number) =>
+  `-----BEGIN PRIVATE KEY-----\n${'A'.repeat(characters)}\n-----END PRIVATE KEY-----\n`
+
 describe('what is missing or wrong is a 400 that names the field', () => {
   const wrong: [Record<string, unknown>, string][] = [
     [{ ...azure, tenant_id: 't', client_id: 'c' }, 'client_secret'],
@@ -215,8 +218,6 @@ describe('what is missing or wrong is a 400 that names the field', () => {
   )
 
   test('a key that would take long to sign with: one of 8192 bits takes a quarter of a second', () => {
-    const pem = (characters: number) =>
-      `-----BEGIN PRIVATE KEY-----\n${'A'.repeat(characters)}\n-----END PRIVATE KEY-----\n`
     const large = { ...ACCOUNT, private_key: pem(6_200) }
     for (const vertex_credentials of [large, JSON.stringify(large)]) {
       expect(inConfig({ ...vertex, vertex_credentials }).message).toContain('private_key')
