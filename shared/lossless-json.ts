@@ -16,8 +16,9 @@ type RawJson = {
 }
 const raw = JSON as unknown as RawJson // see above
 
-// Sixteen digits in a row, or an exponent: the only way to a number that changes when it is read.
-const MAY_LOSE = /\d{16}|\d[.\d]*[eE]/
+// Where a number may stand, sixteen digits, or an exponent: the only way to one that changes when it is read. Most ids have
+// something of the kind too, but within quotation marks.
+const MAY_LOSE = /(?:^|[:[,\s])-?(?:[.\d]{16}|\d[.\d]*[eE])/
 
 /**
  * The value of a JSON text.
