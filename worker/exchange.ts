@@ -10,10 +10,15 @@ export type OutboundRequest = {
   timeouts: OutboundTimeouts
   /** Bytes as they arrive: compression is not asked for and never undone. */
   maxResponseBytes: number
+  /** The same of a body that `onHead` takes piece by piece; as `maxResponseBytes` unless given. */
+  maxStreamBytes?: number
   signal: AbortSignal
   /** The URL's base is the operator's own: it may lead anywhere. */
   trustedOrigin?: boolean
-  /** Asked when the head is there: a function takes the pieces of the body as they come, and the answer's `body` stays empty. */
+  /**
+   * Asked when the head is there: a function takes the pieces of the body as they come, and the answer's `body` stays empty.
+   * What it throws ends the exchange; an `OutboundError` says how.
+   */
   onHead?: (head: OutboundHead) => ((piece: Buffer) => void) | null
 }
 
@@ -74,9 +79,9 @@ export class Exchange {
     if (this.#isSettled || status < 200) return
     this.#status = status
     this.#headers = headers
+    this.#take = this.#request.onHead?.({ status, headers }) ?? null
     this.#checkSize(Number(headers['content-length'] ?? 0))
     if (this.#isSettled) return
-    this.#take = this.#request.onHead?.({ status, headers }) ?? null
     this.#enter('timeout_idle', this.#request.timeouts.idleMs)
   }
 
@@ -86,8 +91,17 @@ export class Exchange {
     this.#phaseTimer?.refresh()
     this.#checkSize(this.#sizeBytes)
     if (this.#isSettled) return
-    if (this.#take) this.#take(chunk)
+    if (this.#take) this.#handOn(this.#take, chunk)
     else this.#chunks.push(chunk)
+  }
+
+  #handOn(take: (piece: Buffer) => void, chunk: Buffer): void {
+    try {
+      take(chunk)
+    } catch (error) {
+      if (error instanceof OutboundError) this.#giveUp(error.kind, error.message)
+      else this.#giveUp('protocol', 'The answer can not be read.')
+    }
   }
 
   onResponseEnd(): void {
@@ -113,10 +127,9 @@ export class Exchange {
   #onAbort = (): void => this.#giveUp('aborted', 'The call was given up.')
 
   #checkSize(sizeBytes: number): void {
-    const { maxResponseBytes } = this.#request
-    if (sizeBytes > maxResponseBytes) {
-      this.#giveUp('too_large', `The answer is larger than ${maxResponseBytes} bytes.`)
-    }
+    const { maxResponseBytes, maxStreamBytes = maxResponseBytes } = this.#request
+    const maxBytes = this.#take ? maxStreamBytes : maxResponseBytes
+    if (sizeBytes > maxBytes) this.#giveUp('too_large', `The answer is larger than ${maxBytes} bytes.`)
   }
 
   #enter(phase: Phase, limitMs: number): void {

@@ -38,7 +38,7 @@ function createRename(ownId: string) {
       return replace(bytes)
     },
     whole(body: Buffer): Buffer {
-      theirs ??= idOf({ whole: parseJson(body) }, 'whole')
+      theirs ??= idOf({ whole: parseJson(body) }, 'whole') || null
       return replace(body)
     },
   }

@@ -2,6 +2,7 @@ import type { EndpointName } from '../../shared/endpoints.ts'
 import { parseJsonLossless } from '../../shared/lossless-json.ts'
 import { createSseReader, formatSse, type SseEvent } from '../../shared/sse.ts'
 import { readHeader, type AnswerHeaders } from '../header-time.ts'
+import { OutboundError } from '../outbound-error.ts'
 import { breakOf, isTold } from './answers.ts'
 import { isObject } from './error-body.ts'
 import type { StreamSink } from './provider.ts'
@@ -16,11 +17,15 @@ export type StreamEnd =
   | { kind: 'cut' }
 
 export type EventStream = {
-  /** Takes bytes as they come; what is complete goes to the sink. */
+  /**
+   * Takes bytes as they come; what is complete goes to the sink.
+   * @throws {OutboundError} `too_large` for an event without an end.
+   */
   take: (piece: Buffer) => void
   end: () => StreamEnd
-  /** What has come, as a whole answer. Null while nothing has been passed on. */
+  /** What has come, as a whole answer. Null while nothing has been passed on, or nothing that is a part of one. */
   partial: () => Buffer | null
+  hasBegun: () => boolean
 }
 
 /** Whether an answer is a stream of events. */
@@ -96,6 +101,7 @@ export function createEventStream(endpoint: EndpointName, sink: StreamSink): Eve
       const whole = isPassedOn ? fold.whole() : null
       return whole && Buffer.from(JSON.stringify(whole))
     },
+    hasBegun: () => isPassedOn,
   }
 }
 
@@ -123,6 +129,7 @@ function errorIn(name: string | undefined, event: JsonObject): JsonObject | null
 /** Cuts bytes where an event ends: behind a blank line. Each byte is looked at once, whatever the size of an event. */
 function createSplitter() {
   let parts: Buffer[] = []
+  let partsBytes = 0
   let tail: Buffer = Buffer.alloc(0)
   return {
     take(piece: Buffer): Buffer | null {
@@ -133,12 +140,17 @@ function createSplitter() {
       const end = Math.max(...BLANK_LINES.map((blank) => endOf(seen, blank))) - tail.length
       if (end <= 0) {
         parts.push(piece)
+        partsBytes += piece.length
+        if (partsBytes > EVENT_BYTES_MAX) {
+          throw new OutboundError('too_large', true, `An event is larger than ${EVENT_BYTES_MAX} bytes.`)
+        }
         tail = seen.subarray(-TAIL_BYTES)
         return null
       }
       const complete = Buffer.concat([...parts, piece.subarray(0, end)])
       const rest = piece.subarray(end)
       parts = rest.length > 0 ? [rest] : []
+      partsBytes = rest.length
       tail = rest.subarray(-TAIL_BYTES)
       return complete
     },
@@ -148,6 +160,8 @@ function createSplitter() {
 
 const BLANK_LINES = ['\n\n', '\r\n\r\n', '\r\r']
 const TAIL_BYTES = 3
+/** As large as an answer in one piece may be: the last event of a Response holds all of it. */
+const EVENT_BYTES_MAX = 10 * 1024 * 1024
 const LINE_FEED = 0x0a
 
 function endOf(bytes: Buffer, blank: string): number {

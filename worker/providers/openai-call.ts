@@ -60,7 +60,8 @@ export async function postOpenai(
       headers,
       body,
       timeouts: timeoutsOf(call, limits),
-      maxResponseBytes: stream ? STREAM_BYTES_MAX : RESPONSE_BYTES_MAX,
+      maxResponseBytes: RESPONSE_BYTES_MAX,
+      maxStreamBytes: STREAM_BYTES_MAX,
       signal: call.signal,
       trustedOrigin: call.bundle.trusted_base,
       ...(stream ? { onHead: (head) => (isEventStream(head) ? stream.take : null) } : {}),
@@ -129,7 +130,7 @@ function readStream(response: OutboundResponse, stream: EventStream, redact: Red
     return { kind: 'error', error, partial }
   }
   const { error } = refused({ ...response, body: end.said }, redact)
-  return { kind: 'error', error: { ...error, isPossiblyBilled: partial !== null }, partial }
+  return { kind: 'error', error: { ...error, isPossiblyBilled: stream.hasBegun() }, partial }
 }
 
 function refused(response: OutboundResponse, redact: Redact) {

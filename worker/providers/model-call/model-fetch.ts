@@ -91,7 +91,8 @@ function requestOf(
     headers: headersOf(init?.headers, call, credential),
     body: typeof init?.body === 'string' ? init.body : '',
     timeouts: { ...timeouts, totalMs: Math.max(1, timeouts.totalMs - spentMs) },
-    maxResponseBytes: call.sink ? STREAM_BYTES_MAX : RESPONSE_BYTES_MAX,
+    maxResponseBytes: RESPONSE_BYTES_MAX,
+    maxStreamBytes: STREAM_BYTES_MAX,
     signal,
     trustedOrigin: call.bundle.trusted_base,
   }
