@@ -159,6 +159,32 @@ describe.skipIf(!isPossible)('secrets', () => {
     expectNoSecret(receiver.received.map(({ text }) => text).join('\n'))
   })
 
+  test('what signs a call of Amazon’s is sealed, erased, and told by nothing that repeats it', async () => {
+    const held = gate()
+    const message = `The security token ${KEY} of AKIACANARY is invalid`
+    const headers = { 'x-amzn-requestid': KEY, 'x-amzn-errortype': KEY }
+    provider.answer(() => ({ kind: 'reply', status: 403, body: { message }, headers, until: held.opened }))
+    const signed = { aws_access_key_id: 'AKIACANARY', aws_secret_access_key: KEY, aws_session_token: KEY }
+    const litellm_params = {
+      model: 'bedrock/amazon.nova-lite-v1:0',
+      api_base: provider.url,
+      aws_region_name: 'us-east-1',
+      ...signed,
+    }
+    const list = { model_list: [{ model_name: 'mine', litellm_params }], num_retries: 0 }
+    const { id } = await gateway.submit(ask(list, PROMPT), options())
+    await eventually('the call is made', () => provider.open() === 1)
+    expect(provider.ledger[0]?.headers).toMatchObject({ 'x-amz-security-token': KEY })
+    expectNoSecret(await everything())
+    held.open()
+    const job = await gateway.ended(id)
+    expect(job).toMatchObject({ status: 'failed', attempts: [{ status_code: 403 }] })
+    expect(await gateway.redis.hexists(gateway.keys.job(id), 'cred')).toBe(0)
+    await eventually('the webhook came', () => receiver.received.length === 1)
+    const shown = JSON.stringify(job) + receiver.received.map(({ text }) => text).join()
+    for (const found of [await everything(), shown]) expectNoSecret(found, [...SECRETS, 'AKIACANARY'])
+  })
+
   test('what a client got wrong is named by its path, never by its value', async () => {
     const bodies: unknown[] = [
       ask({ ...config(), redis_password: KEY }),
