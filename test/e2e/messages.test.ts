@@ -314,6 +314,25 @@ describe('errors of the gateway’s own have Anthropic’s form', () => {
   })
 })
 
+test('a stream falls back unheard while it has not begun: a ping is no beginning', async () => {
+  const own = native({ fallbacks: [{ mine: ['spare'] }] })
+  own.model_list.push(...configOf({ model: 'hosted_vllm/m', group: 'spare' }).model_list)
+  const overloaded = event({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } })
+  provider.answer((entry) =>
+    entry.path === '/v1/messages'
+      ? { kind: 'stream', events: [event({ type: 'ping' }), event({ type: 'ping' }) + overloaded] }
+      : answerChat(entry),
+  )
+  const raw = await gateway.call('POST', '/v1/messages', { body: { ...asking(own), stream: true } })
+  expect(raw.text).toMatch(/^event: message_start\n/)
+  check(await client().messages.stream(asking(own)).finalMessage())
+  const job = await gateway.ended(raw.headers.get('x-job-id') ?? '')
+  expect(job.attempts).toMatchObject([
+    { provider: 'anthropic', outcome: 'failed' },
+    { provider: 'hosted_vllm', outcome: 'completed' },
+  ])
+})
+
 /** What the SDK throws, and what it had heard. */
 async function broken(userConfig: object) {
   let heard = ''

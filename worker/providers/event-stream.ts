@@ -59,13 +59,12 @@ export function createEventStream(endpoint: EndpointName, sink: StreamSink): Eve
     if (said) return
     const events = read(bytes)
     const fault = events.findIndex((event) => !takeEvent(event))
-    if (fault === -1) {
-      if (events.length > 0 || isPassedOn) passOn(bytes)
-      // Comments that come before all events wait for the first.
-      else held.push(bytes)
-    } else if (fault > 0) {
-      passOn(Buffer.from(events.slice(0, fault).map(formatSse).join('')))
-    }
+    const sound = fault === -1 ? events : events.slice(0, fault)
+    if (!isPassedOn && !sound.some(({ event }) => event !== 'ping')) {
+      // What says nothing yet, comments and Anthropic's pings, waits for the first event that does.
+      held.push(bytes)
+    } else if (fault === -1) passOn(bytes)
+    else if (fault > 0) passOn(Buffer.from(sound.map(formatSse).join('')))
   }
 
   /** @returns false when the event tells of an error. */
