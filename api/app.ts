@@ -23,6 +23,8 @@ import { addResponseRoutes } from './routes/responses.ts'
 import { addWebhookSecretRoute } from './routes/webhook-secret.ts'
 
 const IDLE_CHECK_MS = 20
+// A stopping process has told all calls what there is: whoever has not read it by then does not read.
+const READ_REST_MS = 5_000
 const RECEIVE_MS = 60_000
 
 export type AppDeps = CallDeps & {
@@ -77,6 +79,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     deps.holds.endAll()
     // Connections whose call is answered from now on stay open for the next one, and would hold up the end.
     setInterval(() => app.server.closeIdleConnections(), IDLE_CHECK_MS).unref()
+    setTimeout(() => app.server.closeAllConnections(), READ_REST_MS).unref()
   })
   addJsonBody(app)
   addSchemas(app)
