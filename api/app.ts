@@ -36,7 +36,6 @@ export type AppDeps = CallDeps & {
   state: PlanDeps['state']
   /** Null: only keys from the store work. */
   masterKey: string | null
-  bodyBytesMax: number
   /** How long a request may take to arrive in whole, in milliseconds; 60 s unless given. Its answer may take longer. */
   receiveMs?: number
   /** `GATEWAY_ID_SECRET`, which default webhook secrets are derived from. */

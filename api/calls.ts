@@ -12,7 +12,12 @@ import { sendStream, type StreamingDeps } from './streaming.ts'
 import { prepareJob, type SubmissionDeps } from './submission.ts'
 import { awaitOwnJob } from './waiting.ts'
 
-export type CallDeps = SubmissionDeps & StreamingDeps & { syncHoldMs: number }
+export type CallDeps = SubmissionDeps &
+  StreamingDeps & {
+    syncHoldMs: number
+    /** How large a request may be; also with the conversation that it goes on from. */
+    bodyBytesMax: number
+  }
 
 /** A call of an endpoint, checked by its schema. */
 export type Call = {

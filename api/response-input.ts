@@ -1,4 +1,4 @@
-import { InvalidRequestError } from '../shared/errors.ts'
+import { InvalidRequestError, TooLargeError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { Jobs } from '../shared/jobs.ts'
 import { parseJsonLossless } from '../shared/lossless-json.ts'
@@ -24,11 +24,12 @@ export function listedItems(jobId: string, input: unknown): JsonObject[] {
  * Puts in the place of a `previous_response_id` of ours what was said so far: whichever provider answers this time has the
  * whole conversation. An id that is not ours is a provider's own, and goes to it as it is.
  * @throws {InvalidRequestError} for one of ours that is unknown, another tenant's, not complete, or not kept.
+ * @throws {TooLargeError} when the whole is larger than a request may be: each turn keeps all those before it.
  */
 export async function withPrevious(
   body: ResponseRequest,
   tenant: string,
-  { jobs, ids }: { jobs: Jobs; ids: Ids },
+  { jobs, ids, bodyBytesMax }: { jobs: Jobs; ids: Ids; bodyBytesMax: number },
 ): Promise<ResponseRequest> {
   const { previous_response_id: previousId, ...rest } = body
   if (!previousId) return body
@@ -44,6 +45,11 @@ export async function withPrevious(
   }
   const { output } = parseJsonLossless(view.result.body.toString()) as { output?: JsonObject[] } // checked by the worker
   const said = [...itemsOf(request['input']), ...(output ?? []), ...itemsOf(body.input)]
+  if (Buffer.byteLength(JSON.stringify(said)) > bodyBytesMax) {
+    throw new TooLargeError(
+      `The conversation that \`previous_response_id\` stands for is larger than ${bodyBytesMax} bytes. Begin a new one, or send a shorter one in \`input\`.`,
+    )
+  }
   return { ...rest, input: said }
 }
 
