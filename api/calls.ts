@@ -8,6 +8,7 @@ import { checkStream } from './completion-body.ts'
 import { followJob } from './following.ts'
 import { missingJob, sendAccepted, sendCompletion } from './job-replies.ts'
 import { parsePrefer, type Preference } from './prefer.ts'
+import { readBetas } from './routing-headers.ts'
 import { sendStream, type StreamingDeps } from './streaming.ts'
 import { prepareJob, type SubmissionDeps } from './submission.ts'
 import { awaitOwnJob } from './waiting.ts'
@@ -57,7 +58,8 @@ export function createCalls(deps: CallDeps) {
     mode: 'sync' | 'async',
   ): JobInput {
     const endpoint = endpointNamed(name)
-    const { job: options = {}, customer = null, ...body } = given
+    const { job: options = {}, customer = null, ...fields } = given
+    const body = name === 'messages' ? { ...readBetas(request.headers), ...fields } : fields
     checkStream(endpoint, body, '')
     const path = endpoint.path
     const input = prepareJob(

@@ -12,6 +12,9 @@ const POLL_AFTER_MS = 1000
 /** Upstream statuses that tell a caller something. Others of 500 and above are a plain bad gateway to him. */
 const CLEAR_SERVER_ERRORS: ReadonlySet<number> = new Set([500, 502, 503, 504, 529])
 
+/** What a call fails with, without an answer, when it can't be made as it was asked for. */
+const UNSENT: ReadonlySet<string> = new Set(['egress_refused', 'bad_request'])
+
 /** What is safe in a header and reads as it was meant: printable ASCII, no space at either end. */
 const PRINTABLE = /^[!-~]([ -~]*[!-~])?$/
 const PLAIN_NAME = /^[a-z0-9-]+$/
@@ -102,7 +105,8 @@ export function failureStatus({ job, result }: JobView): number {
   const status = result?.status ?? last?.status_code ?? null
   if (status !== null && status >= 400 && (status < 500 || CLEAR_SERVER_ERRORS.has(status))) return status
   if (last?.error_class === 'timeout') return 504
-  if (last?.error_class === 'egress_refused') return 400
+  // Refused before it was sent: it is the request that must change.
+  if (status === null && UNSENT.has(last?.error_class ?? '')) return 400
   return 502
 }
 

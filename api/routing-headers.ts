@@ -36,3 +36,26 @@ export function readRoutingHeaders(headers: IncomingHttpHeaders): Record<string,
   if (given.length > 0) fields['tags'] = given
   return fields
 }
+
+const BETAS = /^[\w.,: -]{1,1024}$/
+
+/**
+ * What Anthropic's SDK asks for by `anthropic-beta`, as a field of its request: a job is made of a body alone.
+ * @throws {InvalidRequestError}
+ */
+export function readBetas(headers: IncomingHttpHeaders): Record<string, unknown> {
+  const text = [headers['anthropic-beta'] ?? []].flat().join(',').trim()
+  if (text === '') return {}
+  if (!BETAS.test(text)) {
+    throw new InvalidRequestError(
+      '`anthropic-beta` must be names of betas, comma-separated.',
+      'anthropic-beta',
+    )
+  }
+  return {
+    anthropic_beta: text
+      .split(',')
+      .map((name) => name.trim())
+      .filter((name) => name !== ''),
+  }
+}

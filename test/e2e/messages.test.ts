@@ -266,6 +266,15 @@ test('to Anthropic go the bytes that came, and its own come back', async () => {
   })
 })
 
+test('betas that are asked for by header go to Anthropic as one', async () => {
+  const ask = (betas: string) =>
+    gateway.call('POST', '/v1/messages', { body: asking(native()), headers: { 'anthropic-beta': betas } })
+  expect((await ask('one-2025-01-01, two')).status).toBe(200)
+  expect(provider.ledger[0]?.headers['anthropic-beta']).toBe('one-2025-01-01,two')
+  expect(provider.ledger[0]?.body).not.toHaveProperty('anthropic_beta')
+  expect(await ask('"no name"')).toMatchObject({ status: 400, json: { error: { param: 'anthropic-beta' } } })
+})
+
 test('a base with /v1 and one without, x-api-key and a bearer', async () => {
   for (const path of ['/v1/messages', '/messages']) {
     const headers = { authorization: '', 'x-api-key': gateway.masterKey }

@@ -131,7 +131,7 @@ test('what does not open is told to the reader, and ends no process', async () =
   tail.close()
 })
 
-test('a stream that Redis lost the beginning of ends as any other, and its job knows of it', async () => {
+test('a stream that Redis lost the beginning of ends like every other, and its job knows of it', async () => {
   const { id, tell } = await begin()
   await tell(2, 'b')
   expect(await redis.pttl(keys.stream(id))).toBeGreaterThan(50_000)

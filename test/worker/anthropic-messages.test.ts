@@ -58,6 +58,17 @@ test('its own request goes out as it came but for the model, and its answer come
   })
 })
 
+test('betas go as the header that they came in, beside the deployment’s own, and not in the body', async () => {
+  const body = { ...BODY, anthropic_beta: ['context-1m-2025-08-07', 'files-api-2025-04-14'] }
+  await createAnthropic(outbound).call(
+    callOf(bundle({ headers: { 'Anthropic-Beta': 'own-beta' } }), body, { endpoint: 'messages' }),
+  )
+  expect(upstream.ledger.at(-1)?.headers['anthropic-beta']).toBe(
+    'own-beta,context-1m-2025-08-07,files-api-2025-04-14',
+  )
+  expect(upstream.ledger.at(-1)?.body).not.toHaveProperty('anthropic_beta')
+})
+
 test('its stream passes byte for byte, whole events at a time, and is put together', async () => {
   const events = sse([
     { type: 'message_start', message: { ...JSON.parse(ANSWER), content: [], stop_reason: null } },

@@ -57,9 +57,16 @@ async function postMessages(
 ): Promise<CallOutcome> {
   const lowered = Object.entries(call.bundle.headers).map(([name, value]) => [name.toLowerCase(), value])
   const headers: Record<string, string> = { 'anthropic-version': VERSION, ...Object.fromEntries(lowered) }
+  // What its SDK sends as a header came here in the body.
+  const { anthropic_beta: betas, ...body } = call.body
+  const named = [headers['anthropic-beta'], betas]
+    .flat()
+    .filter((name) => typeof name === 'string' && name !== '')
+  if (named.length > 0) headers['anthropic-beta'] = named.join(',')
   // One of the two would be a second credential.
   delete headers['authorization' in target.credential ? 'x-api-key' : 'authorization']
-  const outcome = await postOpenai(outbound, { ...call, bundle: { ...call.bundle, headers } }, target, limits)
+  const own = { ...call, body, bundle: { ...call.bundle, headers } }
+  const outcome = await postOpenai(outbound, own, target, limits)
   if (outcome.kind === 'error') return outcome
   return { kind: 'reply', reply: { ...outcome.reply, usage: messageUsage(outcome.reply.body) } }
 }
