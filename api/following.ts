@@ -91,3 +91,13 @@ export function followJob(
 }
 
 export type Following = ReturnType<typeof followJob>
+
+/** What a read gives; undefined while Redis is away. */
+export async function unlessAway<T>(read: Promise<T>): Promise<T | undefined> {
+  try {
+    return await read
+  } catch (error) {
+    if (!isRedisOutage(error)) throw error
+    return undefined
+  }
+}

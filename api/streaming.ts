@@ -4,7 +4,7 @@ import type { EndpointName } from '../shared/endpoints.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { JobError } from '../shared/schemas/job.ts'
-import type { FollowDeps, Following, Next } from './following.ts'
+import { unlessAway, type FollowDeps, type Following, type Next } from './following.ts'
 import type { Hold, Holds } from './holds.ts'
 import { errorOf, missingJob, noteJob, sendCompletion } from './job-replies.ts'
 import { errorEvent, HEARTBEAT, startEventStream } from './stream-events.ts'
@@ -54,7 +54,9 @@ export async function sendStream(
   if (first.kind === 'ended') {
     close()
     if (first.view.job.status !== 'completed') {
-      return sendCompletion(reply, (await deps.jobs.read(job.tenant, job.id)) ?? first.view)
+      // Redis may be away: a 503 would make the SDKs ask, and pay, for it again.
+      const whole = await unlessAway(deps.jobs.read(job.tenant, job.id))
+      return sendCompletion(reply, whole ?? first.view)
     }
     const { message, param, code } = UNAVAILABLE
     throw new InvalidRequestError(message, param, code)

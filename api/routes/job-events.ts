@@ -7,7 +7,7 @@ import type { JobView } from '../../shared/jobs.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import type { Job } from '../../shared/schemas/job.ts'
 import { createSseReader } from '../../shared/sse.ts'
-import { followJob, type Following } from '../following.ts'
+import { followJob, unlessAway, type Following } from '../following.ts'
 import type { Hold } from '../holds.ts'
 import { missingJob } from '../job-replies.ts'
 import { HEARTBEAT, startEventStream } from '../stream-events.ts'
@@ -94,8 +94,11 @@ async function* eventsOf(
     const next = await following.next(Math.min(LOOK_MS, heartbeatMs), hold.signal)
     if (next.kind === 'gone' || (next.kind === 'quiet' && hold.signal.aborted)) return
     if (next.kind === 'ended') {
+      const whole = await unlessAway(readWhole())
+      // Asked again, after a while.
+      if (whole === undefined) continue
       const id = `${position}.end`
-      const { job } = (await readWhole()) ?? next.view
+      const { job } = whole ?? next.view
       yield jobEvent(`job.${job.status}`, id, job)
       yield `id: ${id}\nevent: end\ndata: {}\n\n`
       return
