@@ -3,6 +3,8 @@ import { startGateway, type Gateway } from '../support/gateway.ts'
 import { completion, startProvider, type TestProvider } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
 
+const idOf = ({ json }: { json: unknown }) => (json as { id: string }).id
+
 let provider: TestProvider
 let gateway: Gateway
 
@@ -24,7 +26,6 @@ test('a conversation that is told by previous_response_id grows no larger than a
     gateway.call('POST', '/v1/responses', {
       body: { ...rest, input: 'x'.repeat(8_000), previous_response_id: previous },
     })
-  const idOf = ({ json }: { json: unknown }) => (json as { id: string }).id
   const second = await say(idOf(await say()))
   expect(second.status).toBe(200)
   expect(await say(idOf(second))).toMatchObject({
