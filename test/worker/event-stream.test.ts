@@ -83,12 +83,12 @@ describe('how it ends', () => {
   })
 
   test('without [DONE] it is whole only when all of its choices have ended', () => {
-    const part = (index: number, finish: string | null) => ({
-      ...chunk({}),
-      choices: [{ index, delta: { content: 'x' }, finish_reason: finish }],
+    expect(run(lines(choicePart(0, null), choicePart(1, null), choicePart(0, 'stop'))).end).toEqual({
+      kind: 'cut',
     })
-    expect(run(lines(part(0, null), part(1, null), part(0, 'stop'))).end).toEqual({ kind: 'cut' })
-    expect(run(lines(part(0, null), part(1, 'stop'), part(0, 'stop'))).end.kind).toBe('whole')
+    expect(run(lines(choicePart(0, null), choicePart(1, 'stop'), choicePart(0, 'stop'))).end.kind).toBe(
+      'whole',
+    )
   })
 
   test('a [DONE] that the provider left out is added, an event without its blank line is complete', () => {
@@ -205,6 +205,24 @@ describe('the whole answer', () => {
     })
   })
 
+  test('of chat at Azure: what is said again with each chunk is said once', () => {
+    const safe = { hate: { filtered: false, severity: 'safe' } }
+    const told = { content_filter_results: safe, stop_reason: 'x' }
+    const part = (content: string, finish: string | null) => ({
+      ...chunk({}),
+      choices: [{ index: 0, delta: { content }, finish_reason: finish, ...told }],
+    })
+    const first = { id: '', object: '', created: 0, model: '', choices: [], prompt_filter_results: [safe] }
+    expect(wholeOf(lines(first, part('a', null), part('b', 'stop'), '[DONE]'))).toMatchObject({
+      id: 'chatcmpl-1',
+      object: 'chat.completion',
+      created: 1,
+      model: 'm',
+      prompt_filter_results: [safe],
+      choices: [{ message: { content: 'ab' }, ...told }],
+    })
+  })
+
   test('of completions: text grows', () => {
     expect(wholeOf(lines(textPart('a', null), textPart('b', 'stop'), '[DONE]'), 'completions')).toEqual({
       id: 'c',
@@ -276,4 +294,9 @@ function callPiece(index: number, more: object) {
 
 function textPart(text: string, finish: string | null) {
   return { id: 'c', object: 'text_completion', choices: [{ index: 0, text, finish_reason: finish }] }
+}
+
+/** A chunk of one of several choices. */
+function choicePart(index: number, finish: string | null) {
+  return { ...chunk({}), choices: [{ index, delta: { content: 'x' }, finish_reason: finish }] }
 }

@@ -31,7 +31,7 @@ function foldChoices(object: string): StreamFold {
     const at = typeof index === 'number' ? index : 0
     const choice = choices.get(at) ?? { fields: { index: at }, message: {} }
     choices.set(at, choice)
-    merge(choice.fields, others)
+    merge(choice.fields, others, growsInChoice)
     if (isObject(delta)) merge(choice.message, delta)
     if (typeof reason === 'string') choice.fields['finish_reason'] = reason
   }
@@ -39,7 +39,7 @@ function foldChoices(object: string): StreamFold {
   return {
     add(event) {
       const { choices: parts, ...others } = event
-      head ??= { ...others, object }
+      head = head ? fillIn(head, others) : { ...others, object }
       if (isObject(event['usage'])) head['usage'] = event['usage']
       if (Array.isArray(parts)) for (const part of parts) if (isObject(part)) addChoice(part)
     },
@@ -56,6 +56,12 @@ function foldChoices(object: string): StreamFold {
     isFinished: () =>
       choices.size > 0 && [...choices.values()].every(({ fields }) => 'finish_reason' in fields),
   }
+}
+
+// Azure begins with an event of its own, whose id and model are empty.
+function fillIn(head: JsonObject, others: JsonObject): JsonObject {
+  for (const name in others) if (!head[name]) head[name] = others[name]
+  return head
 }
 
 function finishMessage(message: JsonObject): JsonObject {
@@ -81,19 +87,23 @@ const SAID_ONCE = new Set([
   'model',
 ])
 
+const growsInDelta = (name: string) => !SAID_ONCE.has(name)
+// Of what stands beside a delta, completions' text; all else (Azure's content filter) is said again with each chunk.
+const growsInChoice = (name: string) => name === 'text'
+
 /** Adds a piece to what has come: texts grow, lists grow (those whose entries have an `index` entry by entry), objects are merged. */
-function merge(into: JsonObject, piece: JsonObject): void {
+function merge(into: JsonObject, piece: JsonObject, grows = growsInDelta): void {
   for (const [name, value] of Object.entries(piece)) {
     // Whoever wrote to it would write to all objects of this process.
     if (name === '__proto__') continue
     const known = Object.hasOwn(into, name) ? into[name] : undefined
     if (value === null || value === undefined) into[name] ??= value
     else if (typeof value === 'string' && typeof known === 'string')
-      into[name] = SAID_ONCE.has(name) ? value || known : known + value
+      into[name] = grows(name) ? known + value : value || known
     else if (Array.isArray(value)) into[name] = mergeList(Array.isArray(known) ? known : [], value)
     else if (isObject(value)) {
       const inner = isObject(known) ? known : {}
-      merge(inner, value)
+      merge(inner, value, grows)
       into[name] = inner
     } else into[name] = value
   }
