@@ -20,10 +20,10 @@ function awayAfter(reads: number) {
   const { redis } = api.store
   const read = redis.hmgetBuffer.bind(redis)
   let left = reads
-  vi.spyOn(redis, 'hmgetBuffer').mockImplementation((async (...args: Parameters<typeof read>) => {
+  vi.spyOn(redis, 'hmgetBuffer').mockImplementation(async (...args: Parameters<typeof read>) => {
     if (args.includes('out') && left-- === 0) throw new Error('Connection is closed.')
     return read(...args)
-  }) as typeof read) // one of its forms
+  })
 }
 
 test('a failure keeps its own status, which no SDK tries again, when Redis goes away at its end', async () => {
