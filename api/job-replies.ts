@@ -111,11 +111,11 @@ export function failureStatus({ job, result }: JobView): number {
 }
 
 /** The headers that every answer about a job has. */
-export function noteJob(reply: FastifyReply, job: Pick<Job, 'id' | 'attempts_made'>): void {
+export function noteJob(reply: FastifyReply, job: Pick<Job, 'id'> & Partial<Job>): void {
+  if (job.attempts_made !== undefined) void reply.header('x-job-attempts', String(job.attempts_made))
   void reply
     .header('x-job-id', job.id)
     .header('x-litellm-call-id', job.id)
-    .header('x-job-attempts', String(job.attempts_made))
     .header('openai-processing-ms', String(Math.round(reply.elapsedTime)))
 }
 

@@ -61,7 +61,7 @@ export async function sendStream(
     const { message, param, code } = UNAVAILABLE
     throw new InvalidRequestError(message, param, code)
   }
-  noteJob(reply, { id: job.id, attempts_made: 1 })
+  noteJob(reply, { id: job.id })
   startEventStream(reply)
   const events = Readable.from(eventsOf(first, job, { ...deps, following, hold }), { objectMode: false })
   events.once('close', () => {

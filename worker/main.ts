@@ -119,6 +119,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     streaming: createStreaming({
       streamOf: createJobStreams({ redis, keys, sealer }),
       lose: (jobId) => running.stop(jobId, 'lost'),
+      resultRetentionMs: config.jobs.resultRetentionMs,
     }),
     providers: createProviders(outbound),
     operatorBundles: operatorBundles(operator, ids),

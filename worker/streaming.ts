@@ -10,7 +10,7 @@ import { isFiltered } from './providers/answers.ts'
 import type { Hold } from './running.ts'
 import { createTurns } from './turns.ts'
 
-// As settle.ts keeps a record at least.
+// As settle.ts keeps a record at least, and what the steps between may take.
 const KEPT_MS_MIN = 60_000
 
 // Of all streams of a process together. Above this a piece waits for its turn, and what comes meanwhile goes with it: with
@@ -45,6 +45,8 @@ export function createStreaming(deps: {
   streamOf: JobStreams
   /** Ends a run whose claim was replaced. */
   lose: (jobId: string) => void
+  /** How long a result with a webhook outlives its end at least, in milliseconds. */
+  resultRetentionMs: number
 }) {
   const nextTurn = createTurns(PIECES_PER_SECOND_MAX)
 
@@ -74,7 +76,10 @@ export function createStreaming(deps: {
         // The first token is waited for.
         if (number > 0 && waitMs >= TURN_MS_MIN) await hurry.wait(waitMs)
         const next = (piece ??= takePiece())
-        const said = await persist(() => stream.append(claim.token, next, keptMs(claim)), isStopped)
+        const said = await persist(
+          () => stream.append(claim.token, next, keptMs(claim, deps.resultRetentionMs)),
+          isStopped,
+        )
         piece = null
         if (said === 'appended') continue
         isFenced = true
@@ -141,7 +146,9 @@ function isStreamed({ body, meta }: Claim): boolean {
   return body['stream'] === true && endpointAt(meta.endpoint)?.canStream === true
 }
 
-function keptMs({ deadline, meta, subject }: Claim): number {
+/** As long as the record will be, at least: from its latest possible end on, and a minute for the steps between. */
+function keptMs({ deadline, meta, subject }: Claim, resultRetentionMs: number): number {
   const leftMs = Math.max(0, deadline - Date.now())
-  return leftMs + Math.max(meta.resultTtlMs, KEPT_MS_MIN) + (subject.hasWebhook ? KEPT_MS_MIN : 0)
+  const retentionMs = Math.max(meta.resultTtlMs, subject.hasWebhook ? resultRetentionMs : 0)
+  return leftMs + retentionMs + KEPT_MS_MIN
 }

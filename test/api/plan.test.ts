@@ -183,17 +183,15 @@ describe('what is shown of a plan of the client', () => {
 
   test('is a plan for any endpoint, of its own body', async () => {
     const { messages: _messages, ...rest } = ask([entry('main')])
-    const plan = (endpoint: string, body: object) =>
-      api.call('POST', `/v1/plan?endpoint=${endpoint}`, { body })
-    expect(await plan('/v1/responses', { ...rest, input: 'Hi' })).toMatchObject({
+    expect(await planAt('/v1/responses', { ...rest, input: 'Hi' })).toMatchObject({
       status: 200,
       json: { group: 'main' },
     })
-    expect(await plan('/v1/embeddings', rest)).toMatchObject({
+    expect(await planAt('/v1/embeddings', rest)).toMatchObject({
       status: 400,
       json: { error: { param: 'input' } },
     })
-    expect(await plan('/v1/images', rest)).toMatchObject({
+    expect(await planAt('/v1/images', rest)).toMatchObject({
       status: 400,
       json: { error: { param: 'endpoint' } },
     })
@@ -375,3 +373,7 @@ describe('asking for a plan', () => {
     expect((await api.call('POST', PATH, { body })).status).toBe(413)
   })
 })
+
+function planAt(endpoint: string, body: object) {
+  return api.call('POST', `/v1/plan?endpoint=${endpoint}`, { body })
+}

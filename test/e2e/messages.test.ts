@@ -267,12 +267,13 @@ test('to Anthropic go the bytes that came, and its own come back', async () => {
 })
 
 test('betas that are asked for by header go to Anthropic as one', async () => {
-  const ask = (betas: string) =>
-    gateway.call('POST', '/v1/messages', { body: asking(native()), headers: { 'anthropic-beta': betas } })
-  expect((await ask('one-2025-01-01, two')).status).toBe(200)
+  expect((await askWithBetas('one-2025-01-01, two')).status).toBe(200)
   expect(provider.ledger[0]?.headers['anthropic-beta']).toBe('one-2025-01-01,two')
   expect(provider.ledger[0]?.body).not.toHaveProperty('anthropic_beta')
-  expect(await ask('"no name"')).toMatchObject({ status: 400, json: { error: { param: 'anthropic-beta' } } })
+  expect(await askWithBetas('"no name"')).toMatchObject({
+    status: 400,
+    json: { error: { param: 'anthropic-beta' } },
+  })
 })
 
 test('a base with /v1 and one without, x-api-key and a bearer', async () => {
@@ -383,3 +384,8 @@ describe('a stream that breaks off throws, and is not tried again', () => {
     held.open()
   })
 })
+
+function askWithBetas(betas: string) {
+  const headers = { 'anthropic-beta': betas }
+  return gateway.call('POST', '/v1/messages', { body: asking(native()), headers })
+}

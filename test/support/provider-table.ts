@@ -38,7 +38,9 @@ function cellsOf(provider: ProviderEntry): string[] {
 
 function baseOf({ defaultBase, placeBase, basePath }: ProviderEntry): string {
   if (defaultBase !== null) return defaultBase
-  if (placeBase) return code((placeBase.make('xyz') ?? '').replace('xyz', `<${placeBase.field}>`))
+  // One that every provider takes: a region of Amazon's must look like one.
+  const place = 'us-xyz-1'
+  if (placeBase) return code((placeBase.make(place) ?? '').replace(place, `<${placeBase.field}>`))
   return `its own \`api_base\`${basePath === null ? '' : `, \`${basePath}\` added to a bare origin`}`
 }
 

@@ -93,7 +93,7 @@ export function testStore(options: { leaseMs?: number; windowMs?: number } = {})
   const jobs = createJobs({ redis, queue, keys, sealer, ids, window, settle, log, ...times })
   const claims = createClaims({ redis, keys, sealer, leaseMs: options.leaseMs ?? 10_000 })
   const streamOf = createJobStreams({ redis, keys, sealer })
-  const streaming = createStreaming({ streamOf, lose: () => {} })
+  const streaming = createStreaming({ streamOf, lose: () => {}, ...times })
   /** One more process' view of the same deployments. */
   const makeState = (
     change: { wakeOthers?: (ids: readonly string[]) => Promise<string[]>; now?: Clock } = {},
