@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { access, constants, rm } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { delimiter, isAbsolute, join } from 'node:path'
 import { promisify } from 'node:util'
 import { ConfigError } from '../shared/errors.ts'
 import { unpackDebianRedis } from './debian-redis.ts'
+import { cacheFolder } from './settings.ts'
 
 const run = promisify(execFile)
 
@@ -33,7 +33,7 @@ export type RedisSearch = { path?: string; cacheDir?: string }
  * @throws {ConfigError} with the command that installs one on this system.
  */
 export async function findRedisServer(search: RedisSearch = {}): Promise<string> {
-  const { path = process.env.PATH ?? '', cacheDir = defaultCacheDir() } = search
+  const { path = process.env.PATH ?? '', cacheDir = cacheFolder(process.env) } = search
   for (const folder of path.split(delimiter)) {
     if (!isAbsolute(folder)) continue
     for (const name of SERVER_NAMES) {
@@ -58,10 +58,6 @@ export async function findRedisServer(search: RedisSearch = {}): Promise<string>
   }
   if (!(await isUsable(file))) throw noServer(system)
   return file
-}
-
-function defaultCacheDir(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'byok-gateway')
 }
 
 /** Whether the file runs here at all, and is new enough. */

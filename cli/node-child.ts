@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { exitOf, type RunningProcess } from './running-process.ts'
+import { cacheFolder } from './settings.ts'
 
 /**
  * Starts one of our own processes (`api/main.ts`) on this Node. It gets its secrets by its environment only; a process
@@ -18,7 +20,12 @@ export async function startNodeChild(
   const child = spawn(process.execPath, [...process.execArgv, path], {
     detached: true,
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    env: { ...environment, GATEWAY_EXIT_WITH_PARENT: '1' },
+    env: {
+      // Compiled code from the last start: half of the time and of the processor until it is ready, and less memory.
+      NODE_COMPILE_CACHE: join(cacheFolder(environment), 'compiled'),
+      ...environment,
+      GATEWAY_EXIT_WITH_PARENT: '1',
+    },
   })
   const exited = exitOf(child)
   if (child.pid === undefined) throw (await exited).error ?? new Error(`${file} could not be started`)

@@ -24,6 +24,11 @@ export function readFolders(environment: Environment) {
   }
 }
 
+/** Where what can be made again is kept: an unpacked Redis, compiled code. */
+export function cacheFolder(environment: Environment): string {
+  return join(environment.XDG_CACHE_HOME || join(homedir(), '.cache'), 'byok-gateway')
+}
+
 /** How long an API or worker may take from being asked to end until it is killed, in milliseconds. */
 export function readStopTimeoutMs(environment: Environment): number {
   return Number(environment.GATEWAY_DRAIN_MS || DEFAULT_DRAIN_MS) + CLOSE_MS

@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import { findRedisServer } from '../../cli/find-redis.ts'
 import { startRedisProcess } from './redis-process.ts'
@@ -7,6 +10,17 @@ import { startRedisProcess } from './redis-process.ts'
  * Tests that kill Redis start their own, so they need a server even where the run's Redis is a foreign one.
  */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
+  // Hundreds of processes load the same code: compiled once, each of them starts in less than half of the time.
+  const compiled = await mkdtemp(join(tmpdir(), 'byok-test-compiled-'))
+  process.env.NODE_COMPILE_CACHE = compiled
+  const stopRedis = await provideRedis(project)
+  return async () => {
+    await stopRedis()
+    await rm(compiled, { recursive: true, force: true })
+  }
+}
+
+async function provideRedis(project: TestProject): Promise<() => Promise<void>> {
   const foreignUrl = process.env.TEST_REDIS_URL
   const server = await findServer(foreignUrl === undefined)
   project.provide('redisServer', server)

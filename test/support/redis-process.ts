@@ -72,7 +72,7 @@ export type RedisProcess = Awaited<ReturnType<typeof startRedisProcess>>
 
 /** What a child process needs of this one's environment, and nothing else. */
 export function environment(): Record<string, string> {
-  const names = ['PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH', 'LANG']
+  const names = ['PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH', 'LANG', 'NODE_COMPILE_CACHE']
   return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
 }
 
