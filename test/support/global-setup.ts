@@ -16,7 +16,8 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const stopRedis = await provideRedis(project)
   return async () => {
     await stopRedis()
-    await rm(compiled, { recursive: true, force: true })
+    // A process that has just ended may still have been writing.
+    await rm(compiled, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   }
 }
 
