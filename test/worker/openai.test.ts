@@ -228,6 +228,16 @@ test('the timeout of a call ends it, and an abort ends it at once; both were sen
   })
 })
 
+test('a guardrail that the operator has set stays, whatever a request says; on a client’s own key the request’s wins', async () => {
+  const [house, mine] = [{ guardrailIdentifier: 'house' }, { guardrailIdentifier: 'mine' }]
+  const body = { model: 'group', messages: [], guardrailConfig: mine }
+  const drop = { unsupported: false, names: ['guardrailConfig'], allowed: [] }
+  const bundle = { api_base: base(), params: { guardrailConfig: house } }
+  await chat(callOf({ ...bundle, is_operators: true }, body, { drop }))
+  await chat(callOf(bundle, body))
+  expect(upstream.ledger.map(({ body: sent }) => sent['guardrailConfig'])).toEqual([house, mine])
+})
+
 test('an address that is not open is refused without a call', async () => {
   const elsewhere = base().replace('127.0.0.1', '127.0.0.2')
   const refused = await chat(callOf({ api_base: elsewhere }))

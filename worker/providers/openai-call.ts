@@ -163,7 +163,13 @@ function reply(
 export function buildBody({ bundle, body, drop }: ProviderCall): Record<string, unknown> {
   const full = renameParams({ ...bundle.params, ...body, ...bundle.overrides }, bundle.provider)
   const kept = dropParams(dropParams(full, bundle.drop, bundle), drop, bundle)
-  return { ...kept, model: bundle.model }
+  return { ...kept, ...restrictionsOf(bundle), model: bundle.model }
+}
+
+/** What the operator has put on every call with his key: no request changes it or takes it out. */
+function restrictionsOf({ is_operators: isOperators, params }: ProviderCall['bundle']) {
+  const { guardrailConfig } = params
+  return isOperators && guardrailConfig !== undefined ? { guardrailConfig } : {}
 }
 
 function buildHeaders({ bundle, sink }: ProviderCall, credential: Record<string, string>) {
