@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { messages } from '../../worker/translation/messages.ts'
 import type { ChatDialect } from '../../worker/translation/translation.ts'
+import { chatCall } from './translated-turns.ts'
 
 const ask = (request: Record<string, unknown>, dialect: ChatDialect = 'plain') =>
   messages.request({ model: 'm', ...request }, dialect)
@@ -10,11 +11,6 @@ const said = (content: unknown, dialect: ChatDialect = 'plain', role = 'user') =
 }
 const named = (warnings: string[]) =>
   warnings.map((warning) => /^`([^`]+)` was left out: .+\.$/.exec(warning)?.[1])
-const chatCall = (id: string, name: string, text: string) => ({
-  id,
-  type: 'function',
-  function: { name, arguments: text },
-})
 
 test('a request goes out as the chat completion that says the same', () => {
   const schema = { type: 'object', properties: { city: { type: 'string' } } }

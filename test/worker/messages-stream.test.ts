@@ -13,21 +13,15 @@ import {
   foldOf,
   served,
   streamOf,
-  type Said,
 } from './chat-streams.ts'
+import { THOUGHT_AND_CALLED, TURNS_FOR_SDKS } from './translated-turns.ts'
 
 const request = { model: 'group', max_tokens: 100, stop_sequences: ['END'] }
 
 const delta = (index: number, fields: object) => ({ type: 'content_block_delta', index, delta: fields })
 
 test('events come in the order of the Messages API', () => {
-  const said: Said = {
-    reasoning_content: 'Hm',
-    content: 'Hello',
-    calls: [{ id: 'call_1', name: 'a', text: '{"x":1}' }],
-    finish_reason: 'tool_calls',
-  }
-  const whole = messages.answer(completionOf(said), request)
+  const whole = messages.answer(completionOf(THOUGHT_AND_CALLED), request)
   const none = {
     input_tokens: 0,
     cache_creation_input_tokens: 0,
@@ -36,7 +30,7 @@ test('events come in the order of the Messages API', () => {
     output_tokens_details: null,
     server_tool_use: null,
   }
-  expect(dataOf(streamOf(messages, chunksOf(said, [9]), request).events)).toEqual([
+  expect(dataOf(streamOf(messages, chunksOf(THOUGHT_AND_CALLED, [9]), request).events)).toEqual([
     { type: 'message_start', message: { ...whole, content: [], stop_reason: null, usage: none } },
     {
       type: 'content_block_start',
@@ -113,18 +107,7 @@ test('however a stream is cut and its calls mixed, its answer is that of one pie
 })
 
 describe("the Anthropic SDK's messages.stream()", () => {
-  const calls = [
-    { id: 'call_1', name: 'a', text: '{"x":1}' },
-    { id: 'call_2', name: 'b', text: '{}' },
-  ]
-  const cases: [string, Said][] = [
-    ['text', { content: 'Hello there' }],
-    ['parallel calls after reasoning', { reasoning_content: 'Hm, well', calls, finish_reason: 'tool_calls' }],
-    ['a refusal', { refusal: 'I can not.' }],
-    ['a length stop', { content: 'Hel', finish_reason: 'length' }],
-    ['nothing', {}],
-  ]
-  test.each(cases)('reads %s', async (_what, said) => {
+  test.each(TURNS_FOR_SDKS)('reads %s', async (_what, said) => {
     const { events, answer } = streamOf(messages, chunksOf(said, [2, 3]), request)
     await served(events, async (baseURL) => {
       const client = new Anthropic({ apiKey: 'sk-test', baseURL, maxRetries: 0 })

@@ -1,15 +1,10 @@
 import { expect, test } from 'vitest'
 import type { ChatDialect } from '../../worker/translation/translation.ts'
 import { responses } from '../../worker/translation/responses.ts'
+import { chatCall } from './translated-turns.ts'
 
 const ask = (request: Record<string, unknown>, dialect: ChatDialect = 'plain') =>
   responses.request({ model: 'm', ...request }, dialect)
-
-const call = (id: string, name: string, text: string) => ({
-  id,
-  type: 'function',
-  function: { name, arguments: text },
-})
 
 test('a request goes out as the chat completion that says the same', () => {
   const schema = { type: 'object', properties: { city: { type: 'string' } } }
@@ -123,7 +118,7 @@ test('a conversation of items becomes one of messages, a turn of the model one m
       role: 'assistant',
       content: 'I look.',
       reasoning_content: 'Hm',
-      tool_calls: [call('call_1', 'a', '{"x":1}'), call('call_2', 'b', '{}')],
+      tool_calls: [chatCall('call_1', 'a', '{"x":1}'), chatCall('call_2', 'b', '{}')],
     },
     { role: 'tool', tool_call_id: 'call_1', content: 'one' },
     { role: 'tool', tool_call_id: 'call_2', content: 'two' },

@@ -14,21 +14,15 @@ import {
   foldOf,
   served,
   streamOf,
-  type Said,
 } from './chat-streams.ts'
+import { THOUGHT_AND_CALLED, TURNS_FOR_SDKS } from './translated-turns.ts'
 
 const request = { model: 'group', input: 'Hi', instructions: 'Be brief.', metadata: { a: 'b' } }
 const typesOf = (chunks: Record<string, unknown>[]) =>
   dataOf(streamOf(responses, chunks, request).events).map(({ type }) => String(type).replace('response.', ''))
 
 test('events come in the order of the Responses API, each with its number', () => {
-  const said: Said = {
-    reasoning_content: 'Hm',
-    content: 'Hello',
-    calls: [{ id: 'call_1', name: 'a', text: '{"x":1}' }],
-    finish_reason: 'tool_calls',
-  }
-  const { events } = streamOf(responses, chunksOf(said, [9]), request)
+  const { events } = streamOf(responses, chunksOf(THOUGHT_AND_CALLED, [9]), request)
   const data = dataOf(events)
   expect(data.map(({ sequence_number: number }) => number)).toEqual(data.map((_, number) => number))
   const rs = { item_id: 'rs_Ab1_0', output_index: 0, summary_index: 0 }
@@ -37,7 +31,7 @@ test('events come in the order of the Responses API, each with its number', () =
   const text = { type: 'output_text', annotations: [], logprobs: [] }
   const message = { id: msg.item_id, type: 'message', role: 'assistant' }
   const call = { id: fc1.item_id, type: 'function_call', call_id: 'call_1', name: 'a' }
-  const whole = responses.answer(completionOf(said), request)
+  const whole = responses.answer(completionOf(THOUGHT_AND_CALLED), request)
   const begun = { ...whole, status: 'in_progress', output: [], usage: null }
   const output = whole['output'] as unknown[] // asserted in the test of answers
   expect(data.map(({ sequence_number: _number, ...event }) => event)).toEqual([
@@ -185,18 +179,7 @@ describe.each<[string, (url: string) => SdkStream]>([
   ['openai 7', (url) => new OpenAI(options(url)).responses.stream(params)],
   ['openai 6', (url) => new OpenAI6(options(url)).responses.stream(params)],
 ])("%s's responses.stream()", (_name, open) => {
-  const calls = [
-    { id: 'call_1', name: 'a', text: '{"x":1}' },
-    { id: 'call_2', name: 'b', text: '{}' },
-  ]
-  const cases: [string, Said][] = [
-    ['text', { content: 'Hello there' }],
-    ['parallel calls after reasoning', { reasoning_content: 'Hm, well', calls, finish_reason: 'tool_calls' }],
-    ['a refusal', { refusal: 'I can not.' }],
-    ['a length stop', { content: 'Hel', finish_reason: 'length' }],
-    ['nothing', {}],
-  ]
-  test.each(cases)('reads %s', async (_what, said) => {
+  test.each(TURNS_FOR_SDKS)('reads %s', async (_what, said) => {
     const { events, answer } = streamOf(responses, chunksOf(said, [2, 3]), request)
     await served(events, async (url) => {
       const stream = open(url)
