@@ -1,27 +1,10 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import type { Outbound } from '../../worker/outbound.ts'
-import { createAnthropic } from '../../worker/providers/anthropic.ts'
+import { expect, test } from 'vitest'
 import type { ProviderCall } from '../../worker/providers/provider.ts'
-import { startProvider, type TestProvider } from '../support/provider.ts'
-import { createKeepingSink, poisonEnvironment, SSE, sse } from './model-calls.ts'
-import { callOf, createLocalOutbound } from './provider-calls.ts'
+import { anthropicStage } from './family-stage.ts'
+import { createKeepingSink, SSE, sse } from './model-calls.ts'
 
-let upstream: TestProvider
-let outbound: Outbound
-beforeAll(async () => {
-  upstream = await startProvider()
-  outbound = createLocalOutbound()
-})
-beforeEach(() => {
-  upstream.ledger.length = 0
-  upstream.answer(() => ({ kind: 'reply', status: 200, body: ANSWER }))
-  poisonEnvironment()
-})
-afterEach(() => void vi.unstubAllEnvs())
-afterAll(async () => {
-  await outbound.close()
-  await upstream.close()
-})
+const stage = anthropicStage(() => ({ kind: 'reply', status: 200, body: ANSWER }))
+const { upstream } = stage
 
 // https://docs.anthropic.com/en/api/messages, with odd spacing and a field of the future.
 const ANSWER =
@@ -32,15 +15,8 @@ const BODY = {
   messages: [{ role: 'user', content: [{ type: 'text', text: 'Hi', cache_control: { type: 'ephemeral' } }] }],
   future_field: { deep: [null] },
 }
-const bundle = (changes = {}) => ({
-  provider: 'anthropic',
-  model: 'claude-sonnet-4-5',
-  api_base: upstream.url,
-  api_key: 'sk-ant-test-key',
-  ...changes,
-})
 const ask = (changes = {}, rest: Partial<ProviderCall> = {}) =>
-  createAnthropic(outbound).call(callOf(bundle(changes), BODY, { endpoint: 'messages', ...rest }))
+  stage.ask(BODY, changes, { endpoint: 'messages', ...rest })
 
 test('its own request goes out as it came but for the model, and its answer comes back byte for byte', async () => {
   const outcome = await ask()
@@ -60,9 +36,7 @@ test('its own request goes out as it came but for the model, and its answer come
 
 test('betas go as the header that they came in, beside the deployment’s own, and not in the body', async () => {
   const body = { ...BODY, anthropic_beta: ['context-1m-2025-08-07', 'files-api-2025-04-14'] }
-  await createAnthropic(outbound).call(
-    callOf(bundle({ headers: { 'Anthropic-Beta': 'own-beta' } }), body, { endpoint: 'messages' }),
-  )
+  await stage.ask(body, { headers: { 'Anthropic-Beta': 'own-beta' } }, { endpoint: 'messages' })
   expect(upstream.ledger.at(-1)?.headers['anthropic-beta']).toBe(
     'own-beta,context-1m-2025-08-07,files-api-2025-04-14',
   )

@@ -1,40 +1,16 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import type { Outbound } from '../../worker/outbound.ts'
-import { createAnthropic } from '../../worker/providers/anthropic.ts'
+import { expect, test } from 'vitest'
 import type { ProviderCall } from '../../worker/providers/provider.ts'
 import { eventually } from '../support/eventually.ts'
-import { startProvider, type TestProvider } from '../support/provider.ts'
-import { completionOf, createKeepingSink, poisonEnvironment, SSE, sse } from './model-calls.ts'
-import { callOf, createLocalOutbound } from './provider-calls.ts'
+import { anthropicStage } from './family-stage.ts'
+import { completionOf, createKeepingSink, SSE, sse } from './model-calls.ts'
 
-let upstream: TestProvider
-let outbound: Outbound
-beforeAll(async () => {
-  upstream = await startProvider()
-  outbound = createLocalOutbound()
-})
-beforeEach(() => {
-  upstream.ledger.length = 0
-  poisonEnvironment()
-})
-afterEach(() => void vi.unstubAllEnvs())
-afterAll(async () => {
-  await outbound.close()
-  await upstream.close()
-})
-
+const stage = anthropicStage()
+const { upstream } = stage
 const BODY = { model: 'group', messages: [{ role: 'user', content: 'Hi' }], max_tokens: 50 }
-const bundle = (changes = {}) => ({
-  provider: 'anthropic',
-  model: 'claude-sonnet-4-5',
-  api_base: upstream.url,
-  api_key: 'sk-ant-test-key',
-  ...changes,
-})
 const ask = (body: Record<string, unknown>, rest: Partial<ProviderCall> = {}, changes = {}) =>
-  createAnthropic(outbound).call(callOf(bundle(changes), { ...BODY, ...body }, rest))
+  stage.ask({ ...BODY, ...body }, changes, rest)
 const say = (events: Record<string, unknown>[], tail = '') =>
   upstream.answer(() => ({ kind: 'reply', status: 200, headers: SSE, body: sse(events) + tail }))
 

@@ -1,26 +1,9 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import type { Outbound } from '../../worker/outbound.ts'
-import { createAnthropic } from '../../worker/providers/anthropic.ts'
-import { startProvider, type TestProvider } from '../support/provider.ts'
-import { completionOf, PIXEL, poisonEnvironment } from './model-calls.ts'
-import { callOf, createLocalOutbound } from './provider-calls.ts'
+import { expect, test } from 'vitest'
+import { anthropicStage, user } from './family-stage.ts'
+import { completionOf, PIXEL } from './model-calls.ts'
+import { chatCall } from './translated-turns.ts'
 
-let upstream: TestProvider
-let outbound: Outbound
-beforeAll(async () => {
-  upstream = await startProvider()
-  outbound = createLocalOutbound()
-})
-beforeEach(() => {
-  upstream.ledger.length = 0
-  upstream.answer(() => ({ kind: 'reply', status: 200, body: MESSAGE }))
-  poisonEnvironment()
-})
-afterEach(() => void vi.unstubAllEnvs())
-afterAll(async () => {
-  await outbound.close()
-  await upstream.close()
-})
+const { upstream, ask } = anthropicStage(() => ({ kind: 'reply', status: 200, body: MESSAGE }))
 
 // https://docs.anthropic.com/en/api/messages (response), with the cache and thinking counts of its usage.
 const MESSAGE = {
@@ -40,22 +23,7 @@ const MESSAGE = {
   },
 }
 
-const bundle = (changes = {}) => ({
-  provider: 'anthropic',
-  model: 'claude-sonnet-4-5',
-  api_base: upstream.url,
-  api_key: 'sk-ant-test-key',
-  ...changes,
-})
-const ask = (body: Record<string, unknown>, changes = {}, rest = {}) =>
-  createAnthropic(outbound).call(callOf(bundle(changes), { model: 'group', ...body }, rest))
-const user = (content: unknown) => ({ role: 'user', content })
-
-const call = (id: string, input: string) => ({
-  id,
-  type: 'function',
-  function: { name: 'get_weather', arguments: input },
-})
+const call = (id: string, input: string) => chatCall(id, 'get_weather', input)
 
 const WEATHER = {
   type: 'function',

@@ -1,63 +1,17 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import type { Outbound } from '../../worker/outbound.ts'
-import { createBedrock } from '../../worker/providers/bedrock.ts'
-import type { ProviderCall } from '../../worker/providers/provider.ts'
+import { expect, test } from 'vitest'
 import { signatureOf } from '../support/amazon.ts'
-import { startProvider, type TestProvider } from '../support/provider.ts'
-import { PIXEL, poisonEnvironment } from './model-calls.ts'
-import { callOf, createLocalOutbound } from './provider-calls.ts'
+import {
+  BEDROCK_MODEL as MODEL,
+  BEDROCK_REGION as REGION,
+  bedrockStage,
+  SCHEMA,
+  TOOL,
+  user,
+} from './family-stage.ts'
+import { PIXEL } from './model-calls.ts'
 
-let upstream: TestProvider
-let outbound: Outbound
-beforeAll(async () => {
-  upstream = await startProvider()
-  outbound = createLocalOutbound()
-})
-beforeEach(() => {
-  upstream.ledger.length = 0
-  upstream.answer(() => ({ kind: 'reply', status: 200, body: answer([{ text: 'Hello' }]), headers: ID }))
-  poisonEnvironment()
-})
-afterEach(() => void vi.unstubAllEnvs())
-afterAll(async () => {
-  await outbound.close()
-  await upstream.close()
-})
-
-// https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_ResponseSyntax
-const answer = (content: object[], stopReason = 'end_turn') => ({
-  metrics: { latencyMs: 551 },
-  output: { message: { role: 'assistant', content } },
-  stopReason,
-  usage: {
-    inputTokens: 10,
-    outputTokens: 9,
-    totalTokens: 49,
-    cacheReadInputTokens: 25,
-    cacheWriteInputTokens: 5,
-  },
-})
-const ID = { 'x-amzn-requestid': 'amzn-1', 'x-request-id': '' }
-const MODEL = 'anthropic.claude-sonnet-4-5-20250929-v1:0'
+const { upstream, ask } = bedrockStage()
 const KEYS = { aws_access_key_id: 'AKIATESTACCESSKEY1', aws_secret_access_key: 'test/secret+access/key' }
-const REGION = { aws_region_name: 'eu-west-1' }
-
-const bundle = (changes = {}) => ({
-  provider: 'bedrock',
-  model: MODEL,
-  api_base: upstream.url,
-  api_key: 'bedrock-api-key-test',
-  auth: REGION,
-  ...changes,
-})
-const ask = (body: Record<string, unknown>, changes = {}, rest: Partial<ProviderCall> = {}) =>
-  createBedrock(outbound).call(callOf(bundle(changes), { model: 'group', ...body }, rest))
-const user = (content: unknown) => ({ role: 'user', content })
-const SCHEMA = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
-const TOOL = {
-  type: 'function',
-  function: { name: 'get_weather', description: 'Weather', parameters: SCHEMA },
-}
 
 test('a request is put into its words whole, and nothing of it is left out', async () => {
   const outcome = await ask({

@@ -1,60 +1,12 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import type { Outbound } from '../../worker/outbound.ts'
-import { createGemini } from '../../worker/providers/gemini.ts'
-import { startProvider, type TestProvider } from '../support/provider.ts'
-import { completionOf, createKeepingSink, PIXEL, poisonEnvironment, SSE, sse } from './model-calls.ts'
-import { callOf, createLocalOutbound } from './provider-calls.ts'
+import { expect, test } from 'vitest'
+import { GEMINI_ANSWER, geminiStage, TOOL, user } from './family-stage.ts'
+import { completionOf, createKeepingSink, PIXEL, SSE, sse } from './model-calls.ts'
 
-let upstream: TestProvider
-let outbound: Outbound
-beforeAll(async () => {
-  upstream = await startProvider()
-  outbound = createLocalOutbound()
-})
-beforeEach(() => {
-  upstream.ledger.length = 0
-  upstream.answer(() => ({ kind: 'reply', status: 200, body: ANSWER }))
-  poisonEnvironment()
-})
-afterEach(() => void vi.unstubAllEnvs())
-afterAll(async () => {
-  await outbound.close()
-  await upstream.close()
-})
-
-// https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse
-const ANSWER = {
-  candidates: [{ content: { role: 'model', parts: [{ text: 'Hello' }] }, finishReason: 'STOP', index: 0 }],
-  usageMetadata: {
-    promptTokenCount: 20,
-    candidatesTokenCount: 4,
-    thoughtsTokenCount: 6,
-    cachedContentTokenCount: 12,
-    totalTokenCount: 30,
-  },
-  modelVersion: 'gemini-2.5-flash',
-  responseId: 'resp-1',
-}
+const { upstream, ask } = geminiStage()
 const candidate = (parts: unknown[], finishReason: string | null = 'STOP') => ({
-  ...ANSWER,
+  ...GEMINI_ANSWER,
   candidates: [{ content: { role: 'model', parts }, finishReason, index: 0 }],
 })
-
-const bundle = (changes = {}) => ({
-  provider: 'gemini',
-  model: 'gemini-2.5-flash',
-  api_base: upstream.url,
-  api_key: 'AIza-test-key',
-  ...changes,
-})
-const ask = (body: Record<string, unknown>, changes = {}, rest = {}) =>
-  createGemini(outbound).call(callOf(bundle(changes), { model: 'group', ...body }, rest))
-const user = (content: unknown) => ({ role: 'user', content })
-const SCHEMA = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
-const TOOL = {
-  type: 'function',
-  function: { name: 'get_weather', description: 'Weather', parameters: SCHEMA },
-}
 
 test('an answer is told as a completion, with usage, thoughts, calls, images and signatures', async () => {
   upstream.answer(() => ({

@@ -1,60 +1,16 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { createEgressPolicy } from '../../shared/egress.ts'
-import { createOutbound, type Outbound } from '../../worker/outbound.ts'
+import { createOutbound } from '../../worker/outbound.ts'
 import { createGemini } from '../../worker/providers/gemini.ts'
-import { startProvider, type Answer, type TestProvider } from '../support/provider.ts'
-import { PIXEL, poisonEnvironment } from './model-calls.ts'
-import { callOf, createLocalOutbound } from './provider-calls.ts'
+import { startProvider, type Answer } from '../support/provider.ts'
+import { GEMINI_ANSWER, geminiStage, SCHEMA, TOOL, user } from './family-stage.ts'
+import { PIXEL } from './model-calls.ts'
+import { callOf } from './provider-calls.ts'
 
-let upstream: TestProvider
-let outbound: Outbound
-beforeAll(async () => {
-  upstream = await startProvider()
-  outbound = createLocalOutbound()
-})
-beforeEach(() => {
-  upstream.ledger.length = 0
-  upstream.answer(() => ({ kind: 'reply', status: 200, body: ANSWER }))
-  poisonEnvironment()
-})
-afterEach(() => void vi.unstubAllEnvs())
-afterAll(async () => {
-  await outbound.close()
-  await upstream.close()
-})
-
-// https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse
-const ANSWER = {
-  candidates: [{ content: { role: 'model', parts: [{ text: 'Hello' }] }, finishReason: 'STOP', index: 0 }],
-  usageMetadata: {
-    promptTokenCount: 20,
-    candidatesTokenCount: 4,
-    thoughtsTokenCount: 6,
-    cachedContentTokenCount: 12,
-    totalTokenCount: 30,
-  },
-  modelVersion: 'gemini-2.5-flash',
-  responseId: 'resp-1',
-}
-
-const bundle = (changes = {}) => ({
-  provider: 'gemini',
-  model: 'gemini-2.5-flash',
-  api_base: upstream.url,
-  api_key: 'AIza-test-key',
-  ...changes,
-})
-const ask = (body: Record<string, unknown>, changes = {}, rest = {}) =>
-  createGemini(outbound).call(callOf(bundle(changes), { model: 'group', ...body }, rest))
-const user = (content: unknown) => ({ role: 'user', content })
-const SCHEMA = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
+const { upstream, bundle, ask } = geminiStage()
 const response = (id: string, content: string) => ({
   functionResponse: { id, name: 'get_weather', response: { name: 'get_weather', content } },
 })
-const TOOL = {
-  type: 'function',
-  function: { name: 'get_weather', description: 'Weather', parameters: SCHEMA },
-}
 
 test('a request is put into its words whole, and nothing of it is left out', async () => {
   const outcome = await ask({
@@ -279,7 +235,7 @@ test('a call is one request: neither a redirect nor a wish to go on leads to ano
   })
   const content = { role: 'model', parts: [{ text: 'Hel' }] }
   const candidates = [{ content, finishReason: 'CONTINUATION', continuationToken: 'more' }]
-  upstream.answer(() => ({ kind: 'reply', status: 200, body: { ...ANSWER, candidates } }))
+  upstream.answer(() => ({ kind: 'reply', status: 200, body: { ...GEMINI_ANSWER, candidates } }))
   expect(await ask({ messages: [user('Hi')] })).toMatchObject({
     kind: 'error',
     error: { class: 'response_invalid' },
