@@ -47,8 +47,10 @@ export function createStreaming(deps: {
   lose: (jobId: string) => void
   /** How long a result with a webhook outlives its end at least, in milliseconds. */
   resultRetentionMs: number
+  /** Milliseconds until the next piece may go; of all streams of this process together. */
+  nextTurn?: () => number
 }) {
-  const nextTurn = createTurns(PIECES_PER_SECOND_MAX)
+  const { nextTurn = createTurns(PIECES_PER_SECOND_MAX) } = deps
 
   /** The stream of a claimed job; null when its answer is wanted in one piece. */
   function open(claim: Claim, hold: Hold): RunStream | null {
@@ -68,13 +70,15 @@ export function createStreaming(deps: {
     let piece: StreamPiece | null = null
     let isFinishing = false
     let isFenced = false
+    // Nothing comes any more that could go along.
+    let isLast = false
     const isStopped = () => isFenced || (hold.reason() !== null && !isFinishing)
 
     async function flush(): Promise<void> {
       while ((piece || pending.length > 0) && !isStopped()) {
         const waitMs = nextTurn()
-        // The first token is waited for.
-        if (number > 0 && waitMs >= TURN_MS_MIN) await hurry.wait(waitMs)
+        // The first token is waited for, and the end.
+        if (number > 0 && !isLast && waitMs >= TURN_MS_MIN) await hurry.wait(waitMs)
         const next = (piece ??= takePiece())
         const said = await persist(
           () => stream.append(claim.token, next, keptMs(claim, deps.resultRetentionMs)),
@@ -102,6 +106,8 @@ export function createStreaming(deps: {
       },
       isStarted: () => number > 0,
       async flushed() {
+        isLast = true
+        hurry.ring()
         for (let last = flushing; last; last = flushing) await last
       },
       async finish() {
