@@ -59,7 +59,7 @@ export type StreamSink = {
   /**
    * Takes one or more complete server-sent events, as bytes in the form of the call's endpoint, a `[DONE]` at the end where
    * that form has one. From the first write on the call can't be repeated elsewhere. It never waits: what can't be passed on
-   * yet is kept, up to a cap, beyond which the call is given up by its signal.
+   * yet is kept, at most as much as the whole of a streamed answer may be.
    */
   write: (events: Uint8Array) => void
 }
