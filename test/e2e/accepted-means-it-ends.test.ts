@@ -1,30 +1,13 @@
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { eventually, gate } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, startProvider, type TestProvider } from '../support/provider.ts'
+import { completion } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
+useGateway({ workers: 0, env: { GATEWAY_CRASHES_MAX: '1' } })
 
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({ workers: 0, env: { GATEWAY_CRASHES_MAX: '1' } })
-})
-
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(() => completion('ok'))
-})
-
-const config = () => ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}` }, { num_retries: 0 })
+const config = () => ownConfig({ url: provider.url, key: freshKey() }, { num_retries: 0 })
 
 /** A worker that is gone at the end of the test, so that none takes another test's jobs. */
 async function worker(env: Record<string, string> = {}) {

@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { expect, test } from 'vitest'
+import { completion, failure } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 // What a caller is told of who answered, after how many tries and at what cost, and what not.
 
@@ -9,26 +9,10 @@ const ENDPOINT = '/v1/chat/completions'
 const PAGE =
   '<!DOCTYPE html><html><head><title>502</title></head><body>inner-host-17 at 10.0.0.7</body></html>'
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
-
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({ env: { GATEWAY_RETRY_INITIAL_MS: '10' } })
-})
-
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-
-beforeEach(() => {
-  provider.ledger.length = 0
-})
+useGateway({ env: { GATEWAY_RETRY_INITIAL_MS: '10' } })
 
 function entry(model: string, group: string, base_model: string) {
-  const own = ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}`, model, group })
+  const own = ownConfig({ url: provider.url, key: freshKey(), model, group })
   return { ...own.model_list[0], model_info: { base_model } }
 }
 

@@ -1,36 +1,14 @@
 import { AzureOpenAI, type OpenAI } from 'openai'
 import { AzureOpenAI as AzureOpenAI6 } from 'openai-v6'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { SDKS } from '../support/clients.ts'
 import { eventually } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import {
-  chunks,
-  completion,
-  failure,
-  startProvider,
-  type LedgerEntry,
-  type TestProvider,
-} from '../support/provider.ts'
+import { chunks, completion, failure, type LedgerEntry } from '../support/provider.ts'
 import { ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
-
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({ env: { GATEWAY_RETRY_INITIAL_MS: '10' } })
-})
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(byPath)
-})
+useGateway({ env: { GATEWAY_RETRY_INITIAL_MS: '10' }, answer: byPath })
 
 /** Each endpoint's request as text, and an answer with what a parser would change: spaces, order, and a number no double holds. */
 const ENDPOINTS = [
@@ -64,7 +42,6 @@ function byPath({ path }: LedgerEntry) {
     : failure(404, 'no_such_path')
 }
 
-const freshKey = () => `sk-own-${(keyNumber += 1)}`
 const config = (params: object = {}, settings: object = {}) =>
   ownConfig({ url: provider.url, key: freshKey(), ...params }, { num_retries: 0, ...settings })
 

@@ -1,34 +1,17 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { completion, failure } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 // What went wrong at others in production (LiteLLM #20722, #6498, #5698, #34836), played in small.
 
 const WORKERS = 8
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
-
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({ workers: WORKERS, env: { GATEWAY_RETRY_INITIAL_MS: '20' } })
-})
-
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(() => completion('ok'))
-})
+useGateway({ workers: WORKERS, env: { GATEWAY_RETRY_INITIAL_MS: '20' } })
 
 const config = (settings: Record<string, unknown> = {}, params: Record<string, unknown> = {}) =>
-  ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}`, ...params }, settings)
+  ownConfig({ url: provider.url, key: freshKey(), ...params }, settings)
 
 // What else runs on this machine can hold up any one wait: so three tries.
 test(
@@ -77,7 +60,7 @@ test('eight workers and one 429: nobody calls the key again before its time', as
 })
 
 test('two models with one key share a 429’s pause; another key goes on', async () => {
-  const key = `sk-shared-${(keyNumber += 1)}`
+  const key = freshKey('shared')
   const url = provider.url
   provider.answer(({ model }) =>
     model === 'a' && provider.ledger.length === 1
@@ -100,9 +83,7 @@ test('two models with one key share a 429’s pause; another key goes on', async
 test('fallbacks in a circle end within the budget, every hop in the record', async () => {
   provider.answer(() => failure(503, 'overloaded'))
   const url = provider.url
-  const list = ['a', 'b', 'c'].flatMap(
-    (group) => ownConfig({ url, key: `sk-${group}-${(keyNumber += 1)}`, group }).model_list,
-  )
+  const list = ['a', 'b', 'c'].flatMap((group) => ownConfig({ url, key: freshKey(group), group }).model_list)
   const circle = {
     fallbacks: [{ a: ['b'] }, { b: ['c'] }, { c: ['a'] }],
     num_retries: 2,
@@ -121,7 +102,7 @@ test('five failures in a hundred close no deployment: the job rate and at least 
   const url = provider.url
   const shared = {
     model_list: ['a', 'b', 'c'].flatMap(
-      (model) => ownConfig({ url, key: `sk-own-${(keyNumber += 1)}`, model: `openai/${model}` }).model_list,
+      (model) => ownConfig({ url, key: freshKey(), model: `openai/${model}` }).model_list,
     ),
     num_retries: 0,
   }
@@ -140,7 +121,7 @@ test('all deployments cooling is no outage: jobs queue, one call tries each, the
   const url = provider.url
   const shared = {
     model_list: ['a', 'b', 'c'].flatMap(
-      (model) => ownConfig({ url, key: `sk-own-${(keyNumber += 1)}`, model: `openai/${model}` }).model_list,
+      (model) => ownConfig({ url, key: freshKey(), model: `openai/${model}` }).model_list,
     ),
     allowed_fails: 0,
     cooldown_time: 2,

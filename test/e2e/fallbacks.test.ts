@@ -1,32 +1,19 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { completion, failure } from '../support/provider.ts'
+import { gateway, provider, useGateway } from '../support/stage.ts'
 
-let provider: TestProvider
-let gateway: Gateway
-
-beforeAll(async () => {
-  provider = await startProvider()
-  const operators = `
+useGateway(() => ({
+  workers: 2,
+  config: `
 model_list:
   - model_name: house
     litellm_params: { model: openai/house, api_key: sk-operator, api_base: "${provider.url}/v1" }
   - model_name: spare-house
     litellm_params: { model: openai/spare-house, api_key: sk-operator, api_base: "${provider.url}/v1" }
-`
-  gateway = await startGateway({ workers: 2, config: operators, env: { GATEWAY_RETRY_INITIAL_MS: '20' } })
-})
-
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(() => completion('ok'))
-})
+`,
+  env: { GATEWAY_RETRY_INITIAL_MS: '20' },
+}))
 
 const params = (model: string, more: object = {}) => ({
   model: `openai/${model}`,

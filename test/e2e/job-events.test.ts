@@ -1,26 +1,12 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { eventually, gate } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { chunks, completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { chunks, completion, failure } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
+useGateway()
 
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway()
-})
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-beforeEach(() => {
-  provider.ledger.length = 0
-})
-
-const config = () => ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}` }, { num_retries: 0 })
+const config = () => ownConfig({ url: provider.url, key: freshKey() }, { num_retries: 0 })
 const streamed = () => gateway.submit({ ...ask(config()), stream: true })
 
 type Told = {

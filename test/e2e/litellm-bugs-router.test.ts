@@ -1,35 +1,18 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { eventually, gate } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { completion, failure } from '../support/provider.ts'
 import { ask } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 // Each test is one entry of LiteLLM's issue tracker about its Router: what was complained of must not be so here.
 
 /** The "minute" of limits and failure counts in this file. */
 const MINUTE_MS = 3_000
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
-
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({
-    workers: 2,
-    env: { GATEWAY_LIMIT_WINDOW_MS: String(MINUTE_MS), GATEWAY_RETRY_INITIAL_MS: '20' },
-  })
-})
-
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(() => completion('ok'))
+useGateway({
+  workers: 2,
+  env: { GATEWAY_LIMIT_WINDOW_MS: String(MINUTE_MS), GATEWAY_RETRY_INITIAL_MS: '20' },
 })
 
 type Entry = { group?: string; params?: Record<string, unknown>; info?: Record<string, unknown> }
@@ -40,7 +23,7 @@ function config(entries: Record<string, Entry>, settings: Record<string, unknown
     model_name: group,
     litellm_params: {
       model: `openai/${model}`,
-      api_key: `sk-own-${(keyNumber += 1)}`,
+      api_key: freshKey(),
       api_base: `${provider.url}/v1`,
       ...params,
     },

@@ -1,43 +1,17 @@
 import { Anthropic } from '@anthropic-ai/sdk'
 import type { Message, MessageCreateParamsNonStreaming } from '@anthropic-ai/sdk/resources/messages'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { gate } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import {
-  chunks,
-  completion,
-  failure,
-  startProvider,
-  type Answer,
-  type LedgerEntry,
-  type TestProvider,
-} from '../support/provider.ts'
+import { chunks, completion, failure, type Answer, type LedgerEntry } from '../support/provider.ts'
 import { ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
-
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({ env: { GATEWAY_RETRY_INITIAL_MS: '10' } })
-})
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(answerAnthropic)
-})
+useGateway({ env: { GATEWAY_RETRY_INITIAL_MS: '10' }, answer: answerAnthropic })
 
 const client = (apiKey = gateway.masterKey) => new Anthropic({ baseURL: gateway.url, apiKey, maxRetries: 0 })
 const configOf = (params: object, settings: object = {}) =>
-  ownConfig(
-    { url: provider.url, key: `sk-own-${(keyNumber += 1)}`, ...params },
-    { num_retries: 0, ...settings },
-  )
+  ownConfig({ url: provider.url, key: freshKey(), ...params }, { num_retries: 0, ...settings })
 /** Anthropic itself, which is asked as it is. */
 const native = (settings: object = {}) =>
   configOf({ model: 'anthropic/claude-test', api_base: provider.url }, settings)

@@ -1,31 +1,14 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { eventually, gate } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { completion, failure } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
-
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({ workers: 2 })
-})
-
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(() => completion('ok'))
-})
+useGateway({ workers: 2 })
 
 const config = (settings: Record<string, unknown> = {}) =>
-  ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}` }, settings)
+  ownConfig({ url: provider.url, key: freshKey() }, settings)
 
 test('the attempts of all jobs are the provider’s ledger, call by call', async () => {
   // Some need a second try, some a third, some end in an error that no try mends.

@@ -1,43 +1,18 @@
 import type { Response, ResponseStreamEvent } from 'openai/resources/responses/responses'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { openaiClient, SDKS } from '../support/clients.ts'
 import { eventually, gate } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import {
-  chunks,
-  completion,
-  failure,
-  startProvider,
-  type LedgerEntry,
-  type TestProvider,
-} from '../support/provider.ts'
+import { chunks, completion, failure, type LedgerEntry } from '../support/provider.ts'
 import { ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
-
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway()
-})
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(answerNatively)
-})
+useGateway({ answer: answerNatively })
 
 /** An upstream that has the Responses API itself. */
-const native = () => ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}` }, { num_retries: 0 })
+const native = () => ownConfig({ url: provider.url, key: freshKey() }, { num_retries: 0 })
 /** One that has chat completions only. */
 const chatOnly = () =>
-  ownConfig(
-    { url: provider.url, key: `sk-own-${(keyNumber += 1)}`, model: 'hosted_vllm/m' },
-    { num_retries: 0 },
-  )
+  ownConfig({ url: provider.url, key: freshKey(), model: 'hosted_vllm/m' }, { num_retries: 0 })
 
 const upstream = (text: string, more: object = {}) => ({
   id: 'resp_upstream',
@@ -250,9 +225,8 @@ test('another tenant’s response is not there: not to read, go on from, cancel,
   })
 })
 
+const post = (more: object) => askMine({ user_config: native(), ...more })
 test('what is not kept, or can’t be, is a clear 400; a failed one in the background says why', async () => {
-  const post = (more: object) =>
-    gateway.call('POST', '/v1/responses', { body: { model: 'mine', user_config: native(), ...more } })
   expect(await post({})).toMatchObject({ status: 400, json: { error: { param: 'input' } } })
   expect(await post({ input: 'x', background: true, store: false })).toMatchObject({
     status: 400,

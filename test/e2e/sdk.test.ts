@@ -1,35 +1,16 @@
 import { OpenAI } from 'openai'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { chat, SDKS } from '../support/clients.ts'
 import { eventually, gate } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { completion, failure } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
+useGateway({ workers: 2 })
 
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({ workers: 2 })
-})
-
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(() => completion('ok'))
-})
-
-/** A config whose key no other test uses: no test meets a cooldown of another's making. */
 function freshConfig(settings: Record<string, unknown> = {}) {
-  keyNumber += 1
-  return ownConfig({ url: provider.url, key: `sk-own-${keyNumber}` }, { num_retries: 0, ...settings })
+  return ownConfig({ url: provider.url, key: freshKey() }, { num_retries: 0, ...settings })
 }
 
 async function thrown(reply: Promise<unknown>): Promise<unknown> {

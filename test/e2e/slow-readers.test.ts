@@ -1,44 +1,29 @@
 import { readFileSync } from 'node:fs'
 import { request, type IncomingMessage } from 'node:http'
 import { Anthropic } from '@anthropic-ai/sdk'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { openaiClient } from '../support/clients.ts'
 import { eventually, gate } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { chunks, completion, startProvider, type TestProvider } from '../support/provider.ts'
+import { chunks, completion } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 /** More than the sockets of both sides hold. */
 const PIECES = 256
 const PIECE_BYTES = 64 * 1024
 const READERS = 4
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
 let open: IncomingMessage[] = []
 
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({
-    env: { GATEWAY_WHEN_CLIENT_LEAVES: 'cancel', GATEWAY_STREAM_HEARTBEAT_MS: '100' },
-  })
-})
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-beforeEach(() => {
-  provider.ledger.length = 0
-})
+useGateway({ env: { GATEWAY_WHEN_CLIENT_LEAVES: 'cancel', GATEWAY_STREAM_HEARTBEAT_MS: '100' } })
 afterEach(() => {
   for (const one of open) one.destroy()
   open = []
 })
 
 const config = (params: object = {}) =>
-  ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}`, ...params }, { num_retries: 0 })
+  ownConfig({ url: provider.url, key: freshKey(), ...params }, { num_retries: 0 })
 
 /** A call whose answer nobody reads until the test does. */
 function call(path: string, body?: object): Promise<IncomingMessage> {

@@ -1,30 +1,15 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { ChatCompletionChunk } from 'openai/resources/chat/completions'
 import { SDKS } from '../support/clients.ts'
 import { eventually, gate } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { chunks, completion, failure, inTurn, startProvider, type TestProvider } from '../support/provider.ts'
+import { chunks, completion, failure, inTurn } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
-
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({ workers: 2, env: { GATEWAY_RETRY_INITIAL_MS: '10' } })
-})
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(() => chunks('Hel', 'lo'))
-})
+useGateway({ workers: 2, env: { GATEWAY_RETRY_INITIAL_MS: '10' }, answer: () => chunks('Hel', 'lo') })
 
 const config = (settings: Record<string, unknown> = {}) =>
-  ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}` }, { num_retries: 1, ...settings })
+  ownConfig({ url: provider.url, key: freshKey() }, { num_retries: 1, ...settings })
 
 /** A streaming call of its own, read by hand. */
 async function open(body: object, signal?: AbortSignal) {

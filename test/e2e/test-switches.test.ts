@@ -1,34 +1,17 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, startProvider, type TestProvider } from '../support/provider.ts'
+import { gateway, provider, useGateway } from '../support/stage.ts'
 
-let provider: TestProvider
-let gateway: Gateway
-
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({
-    workers: 1,
-    config: `
+useGateway(() => ({
+  workers: 1,
+  config: `
 model_list:
 ${['house', 'spare'].map((name) => `  - { model_name: ${name}, litellm_params: { model: openai/${name}, api_key: sk-operator, api_base: "${provider.url}/v1" } }`).join('\n')}
 router_settings: { fallbacks: [{ house: [spare] }], allowed_fails: 0, cooldown_time: 60 }
 general_settings: { dangerously_allow_mock_testing_request_params: true }
 `,
-    env: { GATEWAY_RETRY_INITIAL_MS: '20' },
-  })
-})
-
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(() => completion('ok'))
-})
+  env: { GATEWAY_RETRY_INITIAL_MS: '20' },
+}))
 
 const params = (model: string, more: object = {}) => ({
   model: `openai/${model}`,

@@ -1,38 +1,24 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, startProvider, type TestProvider } from '../support/provider.ts'
+import { completion } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 // A call that is given up costs its job and everybody behind it no more time than that.
 
 /** What else runs on this machine can hold up any one call: so each has three tries (`retry`). */
 const AT_ONCE_MS = 250
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
-
-beforeAll(async () => {
-  provider = await startProvider()
-  // One slot, so that it shows when it is free; the usual pace of the sweeper, so that nothing hangs on it.
-  gateway = await startGateway({ env: { WORKER_CONCURRENCY: '1', GATEWAY_SWEEP_MS: '200' } })
-})
-
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(({ model }) => (model === 'slow' ? { kind: 'hang' } : completion('ok')))
+// One slot, so that it shows when it is free; the usual pace of the sweeper, so that nothing hangs on it.
+useGateway({
+  env: { WORKER_CONCURRENCY: '1', GATEWAY_SWEEP_MS: '200' },
+  answer: ({ model }) => (model === 'slow' ? { kind: 'hang' } : completion('ok')),
 })
 
 const entryOf = (model: string, group: string, params: Record<string, unknown> = {}) =>
   ownConfig({
     url: provider.url,
-    key: `sk-own-${(keyNumber += 1)}`,
+    key: freshKey(),
     model: `openai/${model}`,
     group,
     ...params,

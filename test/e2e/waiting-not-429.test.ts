@@ -1,34 +1,16 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { chat, openaiClient } from '../support/clients.ts'
 import { eventually } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { completion, failure } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 /** The "minute" of rpm and tpm in this file. */
 const MINUTE_MS = 2000
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
+useGateway({ workers: 2, env: { GATEWAY_LIMIT_WINDOW_MS: String(MINUTE_MS) } })
 
-beforeAll(async () => {
-  provider = await startProvider()
-  gateway = await startGateway({ workers: 2, env: { GATEWAY_LIMIT_WINDOW_MS: String(MINUTE_MS) } })
-})
-
-afterAll(async () => {
-  await gateway?.stop()
-  await provider?.close()
-})
-
-beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(() => completion('ok'))
-})
-
-const freshKey = () => `sk-own-${(keyNumber += 1)}`
 const config = (settings: Record<string, unknown> = {}, params: Record<string, unknown> = {}) =>
   ownConfig({ url: provider.url, key: freshKey(), ...params }, settings)
 
