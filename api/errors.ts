@@ -18,7 +18,7 @@ const ECHO_MAX = 200
 const MESSAGE_MAX = 1000
 
 /** Sends an error in OpenAI's shape, with the headers that the official SDKs obey. */
-export function sendError(reply: FastifyReply, error: GatewayError): FastifyReply {
+function sendError(reply: FastifyReply, error: GatewayError): FastifyReply {
   if (error.retryAfterSeconds !== null) void reply.header('retry-after', String(error.retryAfterSeconds))
   if (error.shouldRetry !== null) void reply.header('x-should-retry', String(error.shouldRetry))
   const body = shapeError(reply, error.status, cutEchoes(error.toBody()))

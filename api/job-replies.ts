@@ -98,7 +98,7 @@ export function errorOf({ job }: JobView): JobError {
 }
 
 /** The HTTP status that says how a job failed. */
-export function failureStatus({ job, result }: JobView): number {
+function failureStatus({ job, result }: JobView): number {
   if (job.status === 'cancelled') return 409
   if (job.status === 'expired') return 504
   const last = job.attempts.at(-1)

@@ -1,5 +1,6 @@
 import type { JobView } from '../shared/jobs.ts'
 import { parseJsonLossless } from '../shared/lossless-json.ts'
+import { echoRequest } from '../shared/response-echo.ts'
 import { responseIdOf } from '../shared/response-ids.ts'
 import type { Job } from '../shared/schemas/job.ts'
 import { errorOf } from './job-replies.ts'
@@ -17,25 +18,6 @@ const STATUSES: Record<Job['status'], string> = {
   expired: 'failed',
 }
 
-/** What of a request its Response tells again, and what stands there otherwise. */
-const ECHOED: JsonObject = {
-  instructions: null,
-  max_output_tokens: null,
-  max_tool_calls: null,
-  metadata: {},
-  parallel_tool_calls: true,
-  previous_response_id: null,
-  reasoning: { effort: null, summary: null },
-  store: true,
-  temperature: null,
-  text: { format: { type: 'text' } },
-  tool_choice: 'auto',
-  tools: [],
-  top_p: null,
-  truncation: 'disabled',
-  user: null,
-}
-
 /**
  * The Response of a job that has brought none: it waits, runs, was cancelled or has failed.
  * @see https://platform.openai.com/docs/api-reference/responses/object
@@ -49,14 +31,14 @@ export function describeResponse(job: Job, request: JsonObject | null, isBackgro
     object: 'response',
     created_at: job.created_at,
     status,
-    background: isBackground,
     error:
       isFailed && job.error ? { code: job.error.code ?? 'server_error', message: job.error.message } : null,
     incomplete_details: null,
     model: request?.['model'] ?? job.model,
     output: [],
     usage: null,
-    ...Object.fromEntries(Object.entries(ECHOED).map(([name, other]) => [name, request?.[name] ?? other])),
+    ...echoRequest(request ?? {}),
+    background: isBackground,
   }
 }
 

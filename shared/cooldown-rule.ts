@@ -4,7 +4,7 @@ import { OPERATOR } from './deployments.ts'
 import type { Plan, PlanDeployment } from './schemas/plan.ts'
 
 /** Below a second it would be a hot loop: waits for a paused key end at the deadline only. */
-export const RETRY_AFTER_MS_MIN = 1_000
+const RETRY_AFTER_MS_MIN = 1_000
 
 /** What one failure may do to its deployment; the script that counts decides. */
 export type CooldownRule = {

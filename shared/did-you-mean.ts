@@ -23,7 +23,7 @@ export function suggestion(name: string, candidates: Iterable<string>): string {
 }
 
 /** A name without case and separators: `apiKey`, `api-key` and `API_KEY` are one. */
-export function plainName(name: string): string {
+function plainName(name: string): string {
   return name.toLowerCase().replaceAll(/[_\-\s]/g, '')
 }
 

@@ -6,7 +6,7 @@ import { refuseReferences } from './refused-keys.ts'
 import { FallbackList, FallbackMaps } from './schemas/user-config.ts'
 
 /** Most fallbacks of one request that are given as objects. */
-export const OBJECTS_MAX = 20
+const OBJECTS_MAX = 20
 
 /** A fallback that is a request of its own: what it says wins over the request, for its call alone. */
 export type GivenObject = { model: string; fields: Record<string, unknown>; path: string }

@@ -19,7 +19,7 @@ type Node =
   | { kind: 'choice'; items: Node[] }
   | { kind: 'repeat'; item: Node; min: number; max: number }
 
-export const PATTERN_CHARACTERS_MAX = 512
+const PATTERN_CHARACTERS_MAX = 512
 const STATES_MAX = 4000
 const REPEAT_MAX = 100
 const URL_CHARACTERS_MAX = 2048

@@ -7,7 +7,7 @@ import { CHAT_PARAMS, CONNECTION_FIELDS } from './schemas/field-names.ts'
 import { DEPLOYMENTS_MAX, PARAM_NAMES, UserConfig, dropShape, routerShape } from './schemas/user-config.ts'
 
 /** Most characters of a `user_config` as JSON. */
-export const USER_CONFIG_CHARACTERS_MAX = 256 * 1024
+const USER_CONFIG_CHARACTERS_MAX = 256 * 1024
 
 const ROUTER_KEYS = ['model_list', ...Object.keys(routerShape)]
 const DEPLOYMENT_KEYS = ['model_name', 'litellm_params', 'model_info', 'tpm', 'rpm']

@@ -65,7 +65,7 @@ export function createAnnounce(deps: {
  * The event in OpenAI's envelope. Nothing in it depends on when it is built, so an end that is announced twice is told
  * in the same bytes.
  */
-export function buildEvent(id: string, type: JobEventType, view: JobView, webhook: JobWebhook): object {
+function buildEvent(id: string, type: JobEventType, view: JobView, webhook: JobWebhook): object {
   const { job, result } = view
   const ended = job.completed_at ?? job.failed_at ?? job.cancelled_at ?? job.expired_at ?? job.created_at
   const isIncluded =

@@ -72,7 +72,7 @@ async function postMessages(
 }
 
 /** Tokens of a message. Unlike OpenAI, Anthropic tells cached input beside `input_tokens`, not as a part of them. */
-export function messageUsage(body: Buffer): TokenUsage | null {
+function messageUsage(body: Buffer): TokenUsage | null {
   const message = parseJson(body)
   const usage = isObject(message) ? message['usage'] : null
   if (!isObject(usage)) return null
@@ -145,7 +145,7 @@ export const CLAUDE: ModelFamily = {
 const TIERS = ['auto', 'standard_only'] as const
 
 /** What Claude can be told besides what all models can, in LiteLLM's words and Anthropic's own. */
-export function claudeSettings(
+function claudeSettings(
   body: Fields,
   common: LanguageModelV4CallOptions,
   warnings: Warnings,

@@ -33,7 +33,7 @@ export function createAzure(
 }
 
 /** Where a call of this bundle goes, and the header that carries its secret; an error when it has no base, or gets no token. */
-export async function azureTarget(
+async function azureTarget(
   bundle: CredentialBundle,
   endpoint: EndpointName,
   tokens: AzureTokens,

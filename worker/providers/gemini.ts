@@ -72,7 +72,7 @@ export const GEMINI: ModelFamily = {
 }
 
 /** What Gemini can be told besides what all models can, in LiteLLM's words. */
-export function geminiSettings(
+function geminiSettings(
   body: Fields,
   { reasoning }: LanguageModelV4CallOptions,
   warnings: Warnings,

@@ -68,7 +68,7 @@ export function tellUsage(usage: ChatUsage | null): JsonObject {
 const NO_USAGE: ChatUsage = { input: 0, cached: 0, cacheWritten: 0, output: 0, reasoning: null, total: 0 }
 
 /** A block as it stands in a message's content. */
-export function tellBlock(block: Block, idStem: string, at: number): JsonObject {
+function tellBlock(block: Block, idStem: string, at: number): JsonObject {
   const { kind, text, signature } = block
   if (kind === 'reasoning') return { type: 'thinking', thinking: text, signature }
   if (kind === 'call') return { ...tellNewBlock(block, idStem, at), input: readArguments(text) }

@@ -1,3 +1,4 @@
+import { echoRequest } from '../../shared/response-echo.ts'
 import { createChatAnswer, type ChatAnswer, type ChatUsage } from './chat-answer.ts'
 import { itemsOf, tellItem, type ItemStatus } from './responses-items.ts'
 
@@ -33,7 +34,7 @@ export function tellResponse(answer: ChatAnswer, request: JsonObject, state: Ans
     model: answer.model ?? request['model'] ?? null,
     output: tellOutput(answer, status),
     usage: state === 'ended' && answer.usage ? tellUsage(answer.usage) : null,
-    ...echo(request),
+    ...echoRequest(request),
     service_tier: answer.serviceTier ?? request['service_tier'] ?? null,
   }
 }
@@ -58,39 +59,4 @@ function tellUsage({ input, cached, cacheWritten, output, reasoning, total }: Ch
     output_tokens_details: { reasoning_tokens: reasoning ?? 0 },
     total_tokens: total,
   }
-}
-
-/** What of the request a Response tells again; what stands for a setting that was not given, where the API says it. */
-const ECHOED: JsonObject = {
-  background: false,
-  instructions: null,
-  max_output_tokens: null,
-  max_tool_calls: null,
-  metadata: {},
-  parallel_tool_calls: true,
-  previous_response_id: null,
-  prompt_cache_key: null,
-  safety_identifier: null,
-  store: true,
-  // Which ones the provider takes by itself is not known.
-  temperature: null,
-  tool_choice: 'auto',
-  tools: [],
-  top_logprobs: 0,
-  top_p: null,
-  truncation: 'disabled',
-  user: null,
-}
-
-function echo(request: JsonObject): JsonObject {
-  const given = Object.entries(ECHOED).map(([name, other]) => [name, request[name] ?? other])
-  return {
-    ...Object.fromEntries(given),
-    reasoning: { effort: null, summary: null, ...objectOf(request['reasoning']) },
-    text: { format: { type: 'text' }, ...objectOf(request['text']) },
-  }
-}
-
-function objectOf(value: unknown): object {
-  return typeof value === 'object' && value !== null ? value : {}
 }
