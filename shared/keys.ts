@@ -49,6 +49,35 @@ export function createKeys(prefix: string) {
     /** Sorted set of delivery ids by when the next try is due. */
     deliveriesDue: `${shard}:deliveries-due`,
 
+    /** A batch: its record; what is known of each line in flight or parked; which lines are settled, and where their results lie. */
+    batch: (id: string) => `${shard}:batch:${id}`,
+    batchChunk: (id: string, chunk: string) => `${shard}:batch-chunk:${id}:${chunk}`,
+    batchLines: (id: string) => `${shard}:batch-lines:${id}`,
+    batchDone: (id: string) => `${shard}:batch-done:${id}`,
+    batchOrder: (id: string) => `${shard}:batch-order:${id}`,
+    /** String: a random key for each line's credentials, zeroed when the line settles. */
+    batchKeys: (id: string) => `${shard}:batch-keys:${id}`,
+    /** Sorted sets: lines that wait for a time; batches by when the first of these is due. */
+    batchParked: (id: string) => `${shard}:batch-parked:${id}`,
+    batchParkedDue: `${shard}:batch-parked-due`,
+    /** As `window`, `busy`, `tenants`, `owners` and `waiting` are for jobs: chunks, lines in flight, batches with lines to run. */
+    batchWindow: `${shard}:batch-window`,
+    batchBusy: `${shard}:batch-busy`,
+    batchTenants: `${shard}:batch-tenants`,
+    batchOwners: (tenant: string) => `${shard}:batch-owners:${tenant}`,
+    batchWaiting: (tenant: string, owner: string) => `${shard}:batch-wait:${tenant}:${owner}`,
+    /** What a script puts a batch's id, or a tenant's, behind: records, chunks, parked lines, owner rings, waiting sets. */
+    batchPrefixes: ['batch:', 'batch-chunk:', 'batch-parked:', 'batch-owners:', 'batch-wait:'].map(
+      (name) => `${shard}:${name}`,
+    ),
+    batchIndex: (tenant: string) => `${shard}:batch-index:${tenant}`,
+    /** When the sweeper must look at a batch: at its deadline, then at the end of its retention. */
+    batchDue: `${shard}:batch-due`,
+    /** Says that lines of a batch settled, or that it changed its state. */
+    batchChannel: (id: string) => `${shard}:batch-news:${id}`,
+    /** Says that no new line of a batch is to be started. */
+    batchStopChannel: `${shard}:batch-stop`,
+
     settledChannel: `${shard}:settled`,
     cancelChannel: `${shard}:cancel`,
     /** Says which jobs were handed a place at a full deployment. */
