@@ -1,4 +1,3 @@
-import type { Claim } from '../shared/claims.ts'
 import { bundleOf } from '../shared/deployments.ts'
 import { endpointAt } from '../shared/endpoints.ts'
 import type { Grant } from '../shared/deployment-state.ts'
@@ -8,6 +7,7 @@ import { responseIdOf } from '../shared/response-ids.ts'
 import type { CredentialBundle, Plan, PlanDeployment } from '../shared/schemas/plan.ts'
 import { plainError } from './providers/classify.ts'
 import { callForResponse } from './response-id.ts'
+import type { Work } from './run-record.ts'
 import type { CallOutcome, Provider, ProviderError, StreamSink } from './providers/provider.ts'
 
 /** Finds the provider family that serves a bundle. */
@@ -86,7 +86,7 @@ export function loseAttempt(attempt: Attempt, nowMs: number): Attempt {
  * @param operatorBundles The operator's credentials by deployment id, from this worker's own config.yaml.
  */
 export async function callDeployment(
-  claim: Claim,
+  claim: Work,
   { deployment }: Grant,
   deps: { providers: Providers; operatorBundles: ReadonlyMap<string, CredentialBundle> },
   limits: { timeoutMs: number; signal: AbortSignal; sink: StreamSink | null },

@@ -1,19 +1,21 @@
-import type { Claim, Claims } from '../shared/claims.ts'
+import type { Claims } from '../shared/claims.ts'
 import type { DeploymentState, Grant } from '../shared/deployment-state.ts'
 import { SealError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
 import type { FedJob } from '../shared/queues.ts'
 import type { Attempt } from '../shared/schemas/job.ts'
 import type { CredentialBundle } from '../shared/schemas/plan.ts'
-import { type Settle, type SettleResult, type SettleSubject } from '../shared/settle.ts'
+import type { Settle, SettleResult, SettleSubject } from '../shared/settle.ts'
 import { callDeployment, closeAttempt, filteredAttempt, type Providers } from './attempt.ts'
 import { choose } from './choosing.ts'
-import { createEnding, type RunOutcome } from './ending.ts'
+import { complete, endBroken, endRun, letGo, stop } from './ending.ts'
 import { failFirst } from './first-failure.ts'
-import { createLeaving, fallsBackFromFilter } from './leaving.ts'
+import { createLeaving, fallsBackFromFilter, moveOn } from './leaving.ts'
 import { persistUnlessStopped, RedisAwayError } from './persist.ts'
 import type { CallOutcome, ProviderReply } from './providers/provider.ts'
+import { createJobRecords } from './record-of-job.ts'
 import { jobError, noteAttempt, openRun, streamLostError, workerLostError, type Run } from './run.ts'
+import type { RunOutcome, RunRecord, Work } from './run-record.ts'
 import type { Hold, RunningJobs } from './running.ts'
 import { createStarting } from './starting.ts'
 import type { Streaming } from './streaming.ts'
@@ -46,12 +48,10 @@ export type CompletionDeps = {
  */
 export function createCompletion(deps: CompletionDeps) {
   const { claims, state, running, log } = deps
-  const ending = createEnding(deps)
-  const waiting = createWaiting({ claims, state, ending, afterSnooze: deps.afterSnooze })
+  const records = createJobRecords(deps)
+  const { waitFor, rest } = createWaiting(state)
   const starting = createStarting(deps)
-  const leaving = createLeaving({ ...deps, ending })
-  const { complete, endClaim, endBroken, endUnreadable, endFree, stop, letGo } = ending
-  const { waitFor, rest } = waiting
+  const leaving = createLeaving(deps)
 
   async function runEntry(fed: FedJob): Promise<RunOutcome> {
     const own = running.find(fed.id)
@@ -61,18 +61,18 @@ export function createCompletion(deps: CompletionDeps) {
       return { kind: 'dropped', why: 'adopted' }
     }
     const result = await claims.claim(fed)
-    if (result.kind === 'cancelled' || result.kind === 'expired') return endFree(fed.id, result.kind)
+    if (result.kind === 'cancelled' || result.kind === 'expired') return records.endFree(fed.id, result.kind)
     if (result.kind === 'unreadable') {
       const { message, type, code } =
         result.error instanceof SealError ? result.error : new SealError('The record is damaged.')
       log.error({ job_id: fed.id, code }, 'A job can not be opened')
-      return endUnreadable(result, { message, type, param: null, code })
+      return records.endUnreadable(result, { message, type, param: null, code })
     }
     if (result.kind !== 'claimed') return { kind: 'dropped', why: result.kind }
     const { claim } = result
     const hold = running.enter(claim.id, claim.token, claim.deadline - Date.now())
     try {
-      return await work(claim, hold)
+      return await work(claim, hold, records.open(claim, hold))
     } catch (error) {
       if (error instanceof RedisAwayError) return { kind: 'dropped', why: 'redis_away' }
       throw error
@@ -81,13 +81,17 @@ export function createCompletion(deps: CompletionDeps) {
     }
   }
 
-  async function work(claim: Claim, hold: Hold): Promise<RunOutcome> {
-    const { run, lostCalls } = openRun(claim, deps.streaming.open(claim, hold), Date.now())
-    const remains = await persistUnlessStopped(hold, () => deps.streaming.remains(claim))
+  /**
+   * Runs what was claimed, until it is settled, put back or lost.
+   * @throws {RedisAwayError} when it was stopped while Redis was away.
+   */
+  async function work(claim: Work, hold: Hold, record: RunRecord): Promise<RunOutcome> {
+    const { run, lostCalls } = openRun(claim, record, Date.now())
+    const remains = record.stream && (await persistUnlessStopped(hold, record.remains))
     if (remains?.kind === 'whole') return complete(run, remains.reply, remains.pieces)
     if (remains) return endBroken(run, streamLostError(), remains.partial)
     const isGivenUp = claim.crashes > deps.crashesMax || (lostCalls > 0 && claim.meta.onCrash === 'fail')
-    if (isGivenUp) return endClaim(run, 'failed', workerLostError(claim.crashes))
+    if (isGivenUp) return endRun(run, 'failed', workerLostError(claim.crashes))
     for (;;) {
       const reason = hold.reason()
       const outcome = reason ? await stop(run, reason) : await step(run, hold)
@@ -99,8 +103,8 @@ export function createCompletion(deps: CompletionDeps) {
   async function step(run: Run, hold: Hold): Promise<RunOutcome | null> {
     const { plan } = run.claim
     const choice = choose(run, deps.random)
-    if (choice.kind === 'nobody') return leaving.moveOn(run, choice.reason)
-    if (run.progress.counted >= plan.max_attempts) return endClaim(run, 'failed', jobError(run.lastError))
+    if (choice.kind === 'nobody') return moveOn(run, choice.reason)
+    if (run.progress.counted >= plan.max_attempts) return endRun(run, 'failed', jobError(run.lastError))
     const [{ deployment: first }] = choice.candidates
     if (run.backoffMs !== null && run.progress.failed.includes(first.id)) return backOff(run, hold)
     const started = await starting.start(run, hold, choice.candidates)
@@ -116,7 +120,7 @@ export function createCompletion(deps: CompletionDeps) {
     const played = attempt.number === 1 ? plan.first_failure : undefined
     // Not shortened to the deadline: the hold stops the call then, so that it ends `expired` and not as a timeout.
     const timeoutMs = timeoutMsOf(plan, grant.deployment, body['stream'] === true)
-    const { stream } = run
+    const { stream } = run.record
     const outcome: CallOutcome = played
       ? { kind: 'error', error: failFirst(played) }
       : await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal, sink: stream })
@@ -147,7 +151,7 @@ export function createCompletion(deps: CompletionDeps) {
     { error, partial }: Extract<CallOutcome, { kind: 'error' }>,
   ): Promise<RunOutcome | null> {
     await leaving.noteFailure(run, hold, grant, error)
-    await run.stream?.flushed()
+    await run.record.stream?.flushed()
     return hold.reason() ? null : endBroken(run, jobError(error), partial ?? null)
   }
 
@@ -171,7 +175,7 @@ export function createCompletion(deps: CompletionDeps) {
     return rest(run, hold, waitMs, 'retrying')
   }
 
-  return { run: runEntry }
+  return { run: runEntry, work }
 }
 
 /** The call is about to be made, and is counted as if it will count. */

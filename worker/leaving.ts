@@ -1,7 +1,7 @@
 import { ownerOf } from '../shared/cooldown-rule.ts'
 import type { DeploymentState, Grant } from '../shared/deployment-state.ts'
 import { retryDelayMs } from './backoff.ts'
-import type { Ending, RunOutcome } from './ending.ts'
+import { endRun } from './ending.ts'
 import { groupFits } from './fit.ts'
 import { persistUnlessStopped } from './persist.ts'
 import { plainError } from './providers/classify.ts'
@@ -15,6 +15,7 @@ import {
   type LeaveReason,
 } from '../shared/router.ts'
 import { jobError, type Run } from './run.ts'
+import type { RunOutcome } from './run-record.ts'
 import type { Hold } from './running.ts'
 import { strategyOf } from '../shared/strategies.ts'
 import { waitForFirst } from './waiting.ts'
@@ -22,11 +23,10 @@ import { waitForFirst } from './waiting.ts'
 /** What follows a call that did not bring the answer: another try, another group, a wait, or the end. */
 export function createLeaving(deps: {
   state: DeploymentState
-  ending: Ending
   random: () => number
   retryInitialMs: number
 }) {
-  const { state, ending } = deps
+  const { state } = deps
 
   /** Counts a failed call and judges it. Null: go on. */
   async function afterFailure(
@@ -68,8 +68,7 @@ export function createLeaving(deps: {
     if (judged.verdict.kind === 'move_on') return null
     if (judged.verdict.kind === 'fall_back') return moveOn(run, judged.verdict.reason)
 
-    if (run.progress.counted >= plan.max_attempts)
-      return ending.endClaim(run, 'failed', jobError(run.lastError))
+    if (run.progress.counted >= plan.max_attempts) return endRun(run, 'failed', jobError(run.lastError))
     run.backoffMs = retryDelayMs({
       retry: run.progress.retries - 1,
       retryAfterMs: error.retryAfterMs,
@@ -93,21 +92,21 @@ export function createLeaving(deps: {
     return standings.every(({ coolingUntil, pausedUntil }) => (coolingUntil ?? pausedUntil) !== null)
   }
 
-  /** The group has nothing more to give: a fallback, else wait for one that can come back, else the end. */
-  async function moveOn(run: Run, reason: LeaveReason): Promise<RunOutcome | null> {
-    const next = nextGroup(run.claim.plan, run.progress, reason, (group) => groupFits(run, group))
-    if (next) {
-      run.progress = next
-      run.backoffMs = null
-      return null
-    }
-    // What a provider calls wrong would be wrong after a wait as well.
-    if (run.waits.length > 0 && reason !== 'wrong_request') return waitForFirst(run)
-    if (reason === 'context') run.lastError ??= tooLong()
-    return ending.endClaim(run, 'failed', jobError(run.lastError))
-  }
+  return { afterFailure, afterPlayedFailure, noteFailure }
+}
 
-  return { afterFailure, afterPlayedFailure, noteFailure, moveOn }
+/** The group has nothing more to give: a fallback, else wait for one that can come back, else the end. */
+export async function moveOn(run: Run, reason: LeaveReason): Promise<RunOutcome | null> {
+  const next = nextGroup(run.claim.plan, run.progress, reason, (group) => groupFits(run, group))
+  if (next) {
+    run.progress = next
+    run.backoffMs = null
+    return null
+  }
+  // What a provider calls wrong would be wrong after a wait as well.
+  if (run.waits.length > 0 && reason !== 'wrong_request') return waitForFirst(run)
+  if (reason === 'context') run.lastError ??= tooLong()
+  return endRun(run, 'failed', jobError(run.lastError))
 }
 
 /**

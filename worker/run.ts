@@ -1,21 +1,21 @@
-import type { Claim, Progress } from '../shared/claims.ts'
+import type { Progress } from '../shared/claims.ts'
 import type { Tokens } from '../shared/deployment-state.ts'
-import { formatLog, keepAttempts, type AnswerFacts } from '../shared/job-record.ts'
+import { keepAttempts, type AnswerFacts } from '../shared/job-record.ts'
 import type { PlanDeployment } from '../shared/schemas/plan.ts'
 import type { Attempt, JobError } from '../shared/schemas/job.ts'
-import type { ScriptArgument } from '../shared/scripts.ts'
 import { loseAttempt, shownGroup } from './attempt.ts'
 import type { ErrorClass } from '../shared/schemas/error-class.ts'
 import type { ProviderError } from './providers/provider.ts'
 import { startProgress } from '../shared/router.ts'
-import type { RunStream } from './streaming.ts'
+import type { RunRecord, Work } from './run-record.ts'
 
 /** A group that has nothing free now, and when it will. */
 export type Wait = { at: number; progress: Progress }
 
 /** What one claim knows while it works; written to the record with the next script, never on its own. */
 export type Run = {
-  claim: Claim
+  claim: Work
+  record: RunRecord
   progress: Progress
   attemptsMade: number
   lastError: ProviderError | null
@@ -32,18 +32,13 @@ export type Run = {
   hasWaitedTurn: boolean
   /** Deployment of the last call. */
   last: PlanDeployment | null
-  /** Where a streamed answer goes; null when it is wanted in one piece. */
-  stream: RunStream | null
 }
 
 /** Opens a claim: calls that were in flight when an earlier worker died are marked as lost. */
-export function openRun(
-  claim: Claim,
-  stream: RunStream | null,
-  nowMs: number,
-): { run: Run; lostCalls: number } {
+export function openRun(claim: Work, record: RunRecord, nowMs: number): { run: Run; lostCalls: number } {
   const run: Run = {
     claim,
+    record,
     // A first claim writes no progress before its call: what it made counts when it died.
     progress: claim.progress ?? { ...startProgress(claim.plan), counted: claim.attempts.length },
     attemptsMade: claim.attemptsMade,
@@ -55,38 +50,34 @@ export function openRun(
     backoffMs: null,
     hasWaitedTurn: false,
     last: null,
-    stream,
   }
   return { run, lostCalls: claim.attempts.filter(isOpen).length }
 }
 
-/** Where a claimed job stands, as record fields. */
-export function standing({ attempts, attemptsMade, progress, waits }: Run): ScriptArgument[] {
-  const stands = { ...progress, waiting: waits[0]?.progress ?? null }
-  return ['log', formatLog(attempts), 'attempts', attemptsMade, 'run', JSON.stringify(stands)]
+/** Where a run stands in its plan when it is put back. */
+export function restingProgress({ progress, waits }: Run): Progress {
+  return { ...progress, waiting: waits[0]?.progress ?? null }
 }
 
-/** What the answer's headers tell, as record fields: who answered after how many tries, at what cost. */
-export function answerFields(run: Run, headers: Record<string, string>): ScriptArgument[] {
+/** What an answer's headers tell: who answered after how many tries. Null when no call was made. */
+export function answerFacts(run: Run, headers: Record<string, string>): AnswerFacts | null {
   const { last, attempts, progress, claim } = run
-  if (!last) return []
+  if (!last) return null
   const group = shownGroup(claim.plan, last.group)
   const tries = attempts.filter(({ model_group: tried }) => tried === group).length
-  const facts: AnswerFacts = {
+  return {
     model_id: last.id,
     model_group: group,
     retries: Math.max(0, tries - 1),
     fallbacks: progress.hops,
     headers,
   }
+}
+
+/** What all calls cost, in dollars; null when no price is known. */
+export function costOfRun({ attempts }: Run): number | null {
   const costs = attempts.flatMap(({ cost }) => cost ?? [])
-  const fields: ScriptArgument[] = ['answer', JSON.stringify(facts)]
-  if (costs.length > 0)
-    fields.push(
-      'cost',
-      costs.reduce((sum, cost) => sum + cost, 0),
-    )
-  return fields
+  return costs.length > 0 ? costs.reduce((sum, cost) => sum + cost, 0) : null
 }
 
 /** Notes how a call ended. A job that waits out many 429s makes many calls: the first and the last are kept. */

@@ -1,9 +1,6 @@
-import type { Claims } from '../shared/claims.ts'
 import type { Candidate, DeploymentState, Grant, Reservation } from '../shared/deployment-state.ts'
-import { formatLog } from '../shared/job-record.ts'
 import type { Logger } from '../shared/log.ts'
 import type { Attempt } from '../shared/schemas/job.ts'
-import type { ScriptArgument } from '../shared/scripts.ts'
 import type { ReserveRequest } from '../shared/deployment-reserve.ts'
 import { openAttempt } from './attempt.ts'
 import { groupFits, tokensOf } from './fit.ts'
@@ -20,15 +17,7 @@ export type Start =
   | { kind: 'fenced' | 'cancelling' }
 
 /** What comes before a call: a place at a deployment, and the attempt in the record, so that it is known whatever dies. */
-export function createStarting({
-  claims,
-  state,
-  log,
-}: {
-  claims: Claims
-  state: DeploymentState
-  log: Logger
-}) {
+export function createStarting({ state, log }: { state: DeploymentState; log: Logger }) {
   async function start(
     run: Run,
     hold: Hold,
@@ -86,20 +75,6 @@ export function createStarting({
     return { kind: 'started', grant, attempt: made }
   }
 
-  function note(run: Run, attempt: Attempt) {
-    const fields: ScriptArgument[] = [
-      'log',
-      formatLog([...run.attempts, attempt]),
-      'attempts',
-      run.attemptsMade + 1,
-    ]
-    // Written as if the call counted, which it does when this worker dies during it.
-    const progress = { ...run.progress, counted: run.progress.counted + 1, slot: null }
-    if (run.attemptsMade > 0 || run.progress.hops > 0 || run.claim.progress)
-      fields.push('run', JSON.stringify(progress))
-    return claims.start(run.claim, fields)
-  }
-
   // A probe that is never made, or never answered, must not keep its deployment closed, nor a place in flight be kept.
   function release(run: Run, grant: Grant): void {
     state.release(run.claim.plan, grant).catch((error: unknown) => {
@@ -108,6 +83,14 @@ export function createStarting({
   }
 
   return { start, release }
+}
+
+function note(run: Run, attempt: Attempt): Promise<'started' | 'fenced' | 'cancelling'> {
+  const { record, attempts, attemptsMade, progress, claim } = run
+  const isFirst = attemptsMade === 0 && progress.hops === 0 && !claim.progress
+  // Written as if the call counted, which it does when this worker dies during it.
+  const made = isFirst ? null : { ...progress, counted: progress.counted + 1, slot: null }
+  return record.start(run, [...attempts, attempt], made)
 }
 
 /** A probe is not asked for twice: its deployment is closed to all others. */

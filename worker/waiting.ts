@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Claims } from '../shared/claims.ts'
 import type { DeploymentState, Reservation } from '../shared/deployment-state.ts'
 import type { QueueState } from '../shared/schemas/job.ts'
-import type { Ending, RunOutcome } from './ending.ts'
+import { letGo } from './ending.ts'
 import { groupFits } from './fit.ts'
 import { persistUnlessStopped } from './persist.ts'
 import { nextGroup } from '../shared/router.ts'
-import { progressAfterWait, standing, type Run } from './run.ts'
+import { progressAfterWait, type Run } from './run.ts'
+import type { RunOutcome } from './run-record.ts'
 import type { Hold } from './running.ts'
 
 // A longer wait gives the slot back.
@@ -15,12 +15,7 @@ const WAIT_IN_PLACE_MS_MAX = 1_000
 type WaitReservation = Extract<Reservation, { kind: 'wait' }>
 
 /** Waiting instead of failing: in place when short, else put back (snoozed) until a deployment is free. */
-export function createWaiting(deps: {
-  claims: Claims
-  state: DeploymentState
-  ending: Ending
-  afterSnooze: (tenantsWaiting: number) => void
-}) {
+export function createWaiting(state: DeploymentState) {
   /** Nothing in this group is free: another group may be, else the job waits for the first to come free. */
   async function waitFor(run: Run, hold: Hold, wait: WaitReservation): Promise<RunOutcome | null> {
     if (run.isLastResort) return restUntilFree(run, hold, wait)
@@ -43,7 +38,7 @@ export function createWaiting(deps: {
     if (wait.why === 'busy' && waitMs <= WAIT_IN_PLACE_MS_MAX) {
       // Calls end at any moment: the place is handed over as soon as one does.
       run.hasWaitedTurn ||= isTurn
-      await deps.state.waitTurn(run.claim.id, waitMs, hold.signal)
+      await state.waitTurn(run.claim.id, waitMs, hold.signal)
       return null
     }
     return rest(run, hold, waitMs, 'rate_limited')
@@ -67,13 +62,10 @@ export function createWaiting(deps: {
     waitMs: number,
     queueState: QueueState,
   ): Promise<RunOutcome | null> {
-    const fields = standing(run)
-    const snoozeJob = () => deps.claims.snooze(run.claim, waitMs, queueState, fields)
-    const result = await persistUnlessStopped(hold, snoozeJob)
-    if (result.kind !== 'snoozed') return deps.ending.letGo(run, result.kind)
-    deps.afterSnooze(result.tenantsWaiting)
+    const said = await persistUnlessStopped(hold, () => run.record.snooze(run, waitMs, queueState))
+    if (said !== 'snoozed') return letGo(run, said)
     // At worst the place that it was handed meanwhile is lost with its lease.
-    void deps.state.noteParked(run.claim.id).catch(() => undefined)
+    void state.noteParked(run.claim.id).catch(() => undefined)
     return { kind: 'snoozed', waitMs }
   }
 

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createLog } from '../../shared/log.ts'
+import { createJobRecords } from '../../worker/record-of-job.ts'
 import { openRun, type Run } from '../../worker/run.ts'
 import { createStarting } from '../../worker/starting.ts'
 import { eventually, gate } from '../support/eventually.ts'
@@ -20,12 +21,13 @@ const hold = { signal: new AbortController().signal, reason: () => null, leave: 
 const one = testDeployment('one', { rpm: 2, max_parallel: 5 })
 const plan = testPlan([one])
 
-async function claimedRun(): Promise<Run> {
+async function claimedRun(claims: TestStore['claims']): Promise<Run> {
   await store.jobs.create(store.jobInput({ plan }))
   const fed = store.queued.at(-1)
   const got = fed && (await store.claims.claim(fed))
   if (got?.kind !== 'claimed') throw new Error('the job was not claimed')
-  return openRun(got.claim, null, Date.now()).run
+  const records = createJobRecords({ ...store, claims, afterSettle: () => {}, afterSnooze: () => {} })
+  return openRun(got.claim, records.open(got.claim, hold), Date.now()).run
 }
 
 /** Starts a call whose note in the record takes until `noted` is opened. */
@@ -36,12 +38,8 @@ function slowStart() {
     await noted.opened
     return store.claims.start(...args)
   }
-  const starting = createStarting({
-    claims: { ...store.claims, start },
-    state,
-    log: createLog('silent', 'test'),
-  })
-  return { state, starting, noted }
+  const starting = createStarting({ state, log: createLog('silent', 'test') })
+  return { state, starting, noted, claims: { ...store.claims, start } }
 }
 
 const request = {
@@ -58,8 +56,8 @@ async function timePasses(ms: number): Promise<void> {
 }
 
 test('a call that is made long after it was let through is counted when it is made', async () => {
-  const { state, starting, noted } = slowStart()
-  const run = await claimedRun()
+  const { state, starting, noted, claims } = slowStart()
+  const run = await claimedRun(claims)
   const candidates = [{ deployment: one, tier: 0 }] as const
   const started = starting.start(run, hold, candidates)
   await eventually(
@@ -79,8 +77,8 @@ test('a call that is made long after it was let through is counted when it is ma
 })
 
 test('one that would break the limit by now waits, and leaves its place in flight', async () => {
-  const { state, starting, noted } = slowStart()
-  const run = await claimedRun()
+  const { state, starting, noted, claims } = slowStart()
+  const run = await claimedRun(claims)
   const candidates = [{ deployment: one, tier: 0 }] as const
   const started = starting.start(run, hold, candidates)
   await eventually(

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createLog } from '../../shared/log.ts'
-import { createEnding } from '../../worker/ending.ts'
+import { createJobRecords } from '../../worker/record-of-job.ts'
 import { openRun, type Run } from '../../worker/run.ts'
 import { createWaiting } from '../../worker/waiting.ts'
 import { testDeployment, testStore, type TestStore } from '../support/store.ts'
@@ -11,21 +10,21 @@ beforeEach(() => {
 })
 afterEach(() => store.cleanup())
 
+const hold = { signal: new AbortController().signal, reason: () => null, leave: () => {} }
+
 async function claimedRun(): Promise<Run> {
   await store.jobs.create(store.jobInput())
   const [fed] = store.queued
   const got = fed && (await store.claims.claim(fed))
   if (got?.kind !== 'claimed') throw new Error('the job was not claimed')
-  return openRun(got.claim, null, Date.now()).run
+  const records = createJobRecords({ ...store, afterSettle: () => {}, afterSnooze: () => {} })
+  return openRun(got.claim, records.open(got.claim, hold), Date.now()).run
 }
 
 test('a job that waits a moment at a full deployment goes on when it is handed a place, also the second time', async () => {
   const run = await claimedRun()
-  const { claims, state, settle } = store
-  const log = createLog('silent', 'test')
-  const ending = createEnding({ claims, settle, log, afterSettle: () => {}, afterSnooze: () => {} })
-  const waiting = createWaiting({ claims, state, ending, afterSnooze: () => {} })
-  const hold = { signal: new AbortController().signal, reason: () => null, leave: () => {} }
+  const { state } = store
+  const waiting = createWaiting(state)
   const wait = {
     kind: 'wait' as const,
     deployment: testDeployment('one'),
