@@ -78,14 +78,33 @@ function holdsExtraBody({ model_list: list, default_litellm_params: defaults }: 
   return hasExtra || defaults?.['extra_body'] !== undefined
 }
 
-function makePlan(context: PlanContext, config: UserConfig): { made: MadePlan; sources: number[] } {
-  const { settings, fallbacks, notes, ids } = context
+/** What a config says, whichever of its models is asked for. */
+type ReadContext = Pick<PlanContext, 'trust' | 'notes'>
+
+/**
+ * Checks a `user_config` as far as that can be told before it is known which of its models is asked for.
+ * @throws {InvalidRequestError}
+ */
+export function checkConfig(gateway: Record<string, unknown>, context: ReadContext): void {
+  refuseRequestHeaders(gateway)
+  const config = gateway['user_config']
+  readConfig(parseUserConfig(config, textOf(config).length), context)
+}
+
+function readConfig(config: UserConfig, context: ReadContext) {
+  const { notes } = context
   const router = readRouter(config, PATH, notes)
   warnOfMaxRetries(config.default_litellm_params, `${PATH}.default_litellm_params`, notes)
   const list = readList(config, context)
   const names = createModelNames(list, router.aliases, router.routingGroups)
   requireKnownAliases(router, names)
   requireKnownGroups([...fallbacksOf(router), ...groupsNamed(config, PATH)], names)
+  return { router, names }
+}
+
+function makePlan(context: PlanContext, config: UserConfig): { made: MadePlan; sources: number[] } {
+  const { settings, fallbacks, ids } = context
+  const { router, names } = readConfig(config, context)
   requireKnownGroups(namesGiven(fallbacks), names)
   const sources: number[] = []
   const source: GroupSource<Listed> = {
@@ -157,7 +176,7 @@ function withGiven(listed: CredentialBundle, given: Connection): CredentialBundl
   return given.apiBase === null ? { ...own, headers: listed.headers } : own
 }
 
-function readList(config: UserConfig, context: PlanContext): Listed[] {
+function readList(config: UserConfig, context: ReadContext): Listed[] {
   const defaults = config.default_litellm_params ?? {}
   const deployments = config.model_list.flatMap((item, index) => {
     const path = `${PATH}.model_list[${index}]`

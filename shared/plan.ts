@@ -13,6 +13,7 @@ import { planOfCredentials } from './plan-of-credentials.ts'
 import { modelNotFound, planOfOperator } from './plan-of-operator.ts'
 import { readRequestFallbacks } from './request-fallbacks.ts'
 import { takePlaces } from './request-places.ts'
+import type { SplitRequest } from './request-settings.ts'
 import { readRequestSettings, splitRequest } from './request-settings.ts'
 import { nameFault } from './schemas/model-name.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
@@ -90,7 +91,19 @@ function readModel(value: unknown): string {
 }
 
 function choose(context: PlanContext): { plan: Plan; bundles: CredentialBundle[] | null } {
-  const { gateway, credentials } = context.split
+  const source = sourceOf(context.split, context.operator)
+  if (source === 'operator') return planOfOperator(context)
+  return source === 'user_config' ? planOfConfig(context) : planOfCredentials(context)
+}
+
+/**
+ * Whose credentials a request is to be called with.
+ * @throws {InvalidRequestError} when it brings two kinds, or some where clients may bring none.
+ */
+export function sourceOf(
+  { gateway, credentials }: Pick<SplitRequest, 'gateway' | 'credentials'>,
+  operator: OperatorConfig,
+): 'operator' | 'user_config' | 'client_credentials' {
   const credential = Object.keys(credentials)[0]
   const isConfigGiven = gateway['user_config'] !== undefined
   if (isConfigGiven && credential !== undefined) {
@@ -99,10 +112,10 @@ function choose(context: PlanContext): { plan: Plan; bundles: CredentialBundle[]
     throw new InvalidRequestError(`\`${credential}\` ${advice}`, credential, 'ambiguous_credentials')
   }
   const clientField = isConfigGiven ? 'user_config' : credential
-  if (clientField === undefined) return planOfOperator(context)
-  if (!context.operator.generalSettings.allowClientSideCredentials) {
+  if (clientField === undefined) return 'operator'
+  if (!operator.generalSettings.allowClientSideCredentials) {
     const message = `\`${clientField}\` is refused: this gateway takes no credentials from clients.`
     throw new InvalidRequestError(message, clientField, 'client_credentials_disabled')
   }
-  return isConfigGiven ? planOfConfig(context) : planOfCredentials(context)
+  return isConfigGiven ? 'user_config' : 'client_credentials'
 }

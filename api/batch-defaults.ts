@@ -1,0 +1,58 @@
+import { readConnection, refuseFilePaths } from '../shared/connection.ts'
+import { closestName } from '../shared/did-you-mean.ts'
+import type { EgressPolicy } from '../shared/egress.ts'
+import { InvalidRequestError } from '../shared/errors.ts'
+import { invalid, type Notes } from '../shared/notes.ts'
+import type { OperatorConfig } from '../shared/operator-config.ts'
+import { checkConfig } from '../shared/plan-of-config.ts'
+import { sourceOf } from '../shared/plan.ts'
+import { AUTH_FIELDS } from '../shared/provider-auth.ts'
+import { readRequestFallbacks } from '../shared/request-fallbacks.ts'
+import { readRequestSettings, splitRequest } from '../shared/request-settings.ts'
+
+/**
+ * Checks what lies under every line of a batch, as far as that can be told without a line: names, shapes, credentials. What
+ * hangs on a line's model is looked at with the line.
+ * @param batchFields names that a misspelt field of the batch itself may stand for
+ * @returns whether credentials are among them, and what a caller should know.
+ * @throws {InvalidRequestError} with the field's path.
+ */
+export function checkDefaults(
+  defaults: Record<string, unknown>,
+  batchFields: readonly string[],
+  { operator, egress }: { operator: OperatorConfig; egress: EgressPolicy },
+): { hasCredentials: boolean; warnings: string[] } {
+  refuseOfBatch(defaults)
+  const split = splitRequest(defaults)
+  for (const name of Object.keys(split.body)) refuseMisspelt(name, batchFields)
+  const notes: Notes = { warnings: [] }
+  readRequestSettings(split.gateway, notes)
+  readRequestFallbacks(split.gateway)
+  const { allowedClientHosts: allowedHosts } = operator.generalSettings
+  const trust = { kind: 'client' as const, egress, allowedHosts }
+  const source = sourceOf(split, operator)
+  if (source === 'user_config') checkConfig(split.gateway, { trust, notes })
+  if (source === 'client_credentials') {
+    refuseFilePaths(split.credentials, '')
+    readConnection(split.credentials, '', trust, AUTH_FIELDS)
+  }
+  return { hasCredentials: source !== 'operator', warnings: notes.warnings }
+}
+
+function refuseOfBatch(defaults: Record<string, unknown>): void {
+  if (defaults['job'] !== undefined) {
+    throw invalid('job', 'has no place here: give the options of a batch in the body itself.')
+  }
+  const stream = defaults['stream'] ?? false
+  if (stream === false) return
+  const message = 'A batch has no streams: leave `stream` out, or set it to false.'
+  throw new InvalidRequestError(message, 'stream', 'unsupported_stream')
+}
+
+// As a default of the lines it would go to every provider, and the batch would not be what was meant.
+function refuseMisspelt(name: string, batchFields: readonly string[]): void {
+  const meant = closestName(name, batchFields)
+  if (meant === null) return
+  const message = `\`${name}\` is not a field of a batch. Did you mean "${meant}"?`
+  throw new InvalidRequestError(message, name, 'unknown_parameter')
+}
