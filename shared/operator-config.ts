@@ -1,12 +1,11 @@
 import { readFileSync } from 'node:fs'
-import type { Document, YAMLParseError } from 'yaml'
-import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
-import { firstOf, readOperatorDeployments } from './operator-deployments.ts'
+import { readOperatorDeployments } from './operator-deployments.ts'
 import type { OperatorDeployment } from './operator-deployments.ts'
 import { OPERATOR } from './deployments.ts'
 import { deploymentIds } from './deployment-ids.ts'
 import { ConfigError, InvalidRequestError } from './errors.ts'
+import { fillFromEnvironment, parseYaml } from './config-text.ts'
 import type { Ids } from './ids.ts'
 import { createModelNames } from './model-names.ts'
 import type { Notes } from './notes.ts'
@@ -57,33 +56,6 @@ function readText(file: string): string {
   }
 }
 
-function parseYaml(text: string, file: string): { config: Record<string, unknown>; warnings: string[] } {
-  const lines = new LineCounter()
-  // The parser's own messages quote the text around an error, which may be a key.
-  const options = { uniqueKeys: true, prettyErrors: false, logLevel: 'error', lineCounter: lines } as const
-  const document = parseDocument(text, options)
-  const describe = ({ code, pos: [start] }: YAMLParseError) => {
-    const { line, col } = lines.linePos(start)
-    return `${code.toLowerCase().replaceAll('_', ' ')} at line ${line}, column ${col}`
-  }
-  // LiteLLM's documentation writes patterns as "...\.": an escape that YAML does not know and that keeps its text.
-  const fatal = document.errors.find(({ code }) => code !== 'BAD_DQ_ESCAPE')
-  if (fatal) throw new ConfigError(`${file} is no valid YAML: ${describe(fatal)}.`)
-  const config = toPlain(document, file)
-  if (config === null || config === undefined) return { config: {}, warnings: [] }
-  if (!isObject(config)) throw new ConfigError(`${file} must be a mapping with a model_list.`)
-  const warnings = document.errors.map((error) => `${describe(error)}: taken as written.`)
-  return { config, warnings }
-}
-
-function toPlain(document: Document.Parsed, file: string): unknown {
-  try {
-    return document.toJS({ maxAliasCount: 100 })
-  } catch {
-    throw new ConfigError(`${file}: an alias (*name) in it is unknown, or its aliases multiply without end.`)
-  }
-}
-
 /**
  * The same from plain data: what a parsed file holds.
  * @throws {ConfigError} or {InvalidRequestError} with the path of what is wrong.
@@ -106,7 +78,7 @@ export function readOperatorConfig(
   const dropsParams = section(config, 'litellm_settings', variables)['drop_params'] === true
   const defaults = { ...(dropsParams ? { drop_params: true } : {}), ...routerSettings.default_litellm_params }
   const deployments = list.flatMap((item: unknown, index) =>
-    readOperatorDeployments(resolve(item, `model_list[${index}]`, variables), {
+    readOperatorDeployments(fillFromEnvironment(item, `model_list[${index}]`, variables), {
       defaults,
       path: `model_list[${index}]`,
       variables,
@@ -185,26 +157,8 @@ function section(
   const value = config[name] ?? {}
   if (!isObject(value)) throw new ConfigError(`${name} must be a mapping.`)
   const read = Object.fromEntries(Object.entries(value).filter(([key]) => isReadSetting(name, key)))
-  const resolved = resolve(read, name, variables)
+  const resolved = fillFromEnvironment(read, name, variables)
   return isObject(resolved) ? resolved : {}
-}
-
-/** Replaces `os.environ/NAME` at any depth. */
-function resolve(value: unknown, path: string, variables: Record<string, string | undefined>): unknown {
-  if (typeof value === 'string') {
-    if (!value.startsWith('os.environ/')) return value
-    const name = value.slice('os.environ/'.length)
-    return firstOf([name], variables) ?? missing(name, path)
-  }
-  if (Array.isArray(value)) return value.map((item, index) => resolve(item, `${path}[${index}]`, variables))
-  if (!isObject(value)) return value
-  return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, resolve(item, `${path}.${key}`, variables)]),
-  )
-}
-
-function missing(name: string, path: string): never {
-  throw new ConfigError(`${path} needs the environment variable ${name}, which is not set.`)
 }
 
 function parsed<Shape extends z.ZodType>(schema: Shape, value: unknown, path: string): z.infer<Shape> {

@@ -163,7 +163,7 @@ function variablesOf({ keyVariables, authVariables }: ProviderEntry, field: stri
 }
 
 /** The first of some environment variables that is set. */
-export function firstOf(names: readonly string[], variables: Variables): string | undefined {
+function firstOf(names: readonly string[], variables: Variables): string | undefined {
   for (const name of names) {
     const value = variables[name]
     if (value !== undefined && value !== '') return value
