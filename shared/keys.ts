@@ -49,6 +49,14 @@ export function createKeys(prefix: string) {
     /** Sorted set of delivery ids by when the next try is due. */
     deliveriesDue: `${shard}:deliveries-due`,
 
+    /** A file: its record; a random key for each line whose credentials are stored. */
+    file: (id: string) => `${shard}:file:${id}`,
+    fileKeys: (id: string) => `${shard}:file-keys:${id}`,
+    /** Sorted set of a tenant's file ids by creation; those of all by when the sweeper must look at them; hash tenant -> bytes. */
+    fileIndex: (tenant: string) => `${shard}:files:${tenant}`,
+    filesDue: `${shard}:files-due`,
+    filesUse: `${shard}:files-use`,
+
     /** A batch: its record; what is known of each line in flight or parked; which lines are settled, and where their results lie. */
     batch: (id: string) => `${shard}:batch:${id}`,
     batchChunk: (id: string, chunk: string) => `${shard}:batch-chunk:${id}:${chunk}`,
