@@ -69,6 +69,40 @@ export class GoneError extends GatewayError {
   }
 }
 
+/** 410: the file store has no such bytes any more, though a record speaks of them. */
+export class FileGoneError extends GatewayError {
+  constructor(noun = 'file') {
+    super(410, 'invalid_request_error', 'result_expired', `The content of this ${noun} is no longer kept.`, {
+      shouldRetry: false,
+    })
+  }
+}
+
+/** 410: a file whose bytes are not in the store any more. */
+export class FileGoneError extends GatewayError {
+  constructor() {
+    const message = "The file's content is not in the store any more."
+    super(410, 'invalid_request_error', 'file_gone', message, { shouldRetry: false })
+  }
+}
+
+/** 413: the tenant's files are as many bytes as they may be. */
+export class FileQuotaError extends GatewayError {
+  constructor(bytesUsed: number, bytesMax: number) {
+    const room = `Your files hold ${bytesUsed} of ${bytesMax} bytes (GATEWAY_TENANT_FILE_BYTES_MAX)`
+    const message = `${room}, and there is no room for this one. Delete some, or let them expire.`
+    super(413, 'invalid_request_error', 'file_quota_exceeded', message, { shouldRetry: false })
+  }
+}
+
+/** 409: an unfinished batch reads the file. */
+export class FileInUseError extends GatewayError {
+  constructor() {
+    const message = 'A batch that has not ended uses this file. Cancel it, or wait for its end.'
+    super(409, 'conflict_error', 'file_in_use', message, { shouldRetry: false })
+  }
+}
+
 /** 413: a body over the limit. */
 export class TooLargeError extends GatewayError {
   constructor(message: string) {
