@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { InvalidRequestError } from '../../shared/errors.ts'
 import { parseJsonLossless } from '../../shared/lossless-json.ts'
-import { findJsonError } from '../json-position.ts'
+import { findJsonError } from '../../shared/json-position.ts'
 
 const DEPTH_MAX = 100
 // An underscore or one of the letters of "proto", escaped.

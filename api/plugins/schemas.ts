@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { z } from 'zod'
-import { describeIssue } from '../schema-errors.ts'
+import { describeIssue } from '../../shared/schema-issues.ts'
 
 /**
  * Checks what comes in by the routes' zod schemas, once. Replies are not checked against theirs: they are our own

@@ -1,7 +1,7 @@
-import { endpointAt, ENDPOINTS, type Endpoint } from '../shared/endpoints.ts'
-import { InvalidRequestError } from '../shared/errors.ts'
-import { REQUESTS, type CompletionBody } from '../shared/schemas/completion.ts'
-import { describeIssue } from './schema-errors.ts'
+import { endpointAt, ENDPOINTS, type Endpoint } from './endpoints.ts'
+import { InvalidRequestError } from './errors.ts'
+import { REQUESTS, type CompletionBody } from './schemas/completion.ts'
+import { describeIssue } from './schema-issues.ts'
 
 /** @throws {InvalidRequestError} unless there is such an endpoint. */
 export function findEndpoint(path: string): Endpoint {

@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { InvalidRequestError } from '../shared/errors.ts'
+import { InvalidRequestError } from './errors.ts'
 
 /**
  * Says of the first thing that a schema refuses where it is and what is wrong with it.

@@ -1,6 +1,6 @@
 import { assert, constantFrom, json, nat, property, tuple } from 'fast-check'
 import { expect, test } from 'vitest'
-import { findJsonError } from '../../api/json-position.ts'
+import { findJsonError } from '../../shared/json-position.ts'
 
 function isJson(text: string): boolean {
   try {
