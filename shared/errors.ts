@@ -78,14 +78,6 @@ export class FileGoneError extends GatewayError {
   }
 }
 
-/** 410: a file whose bytes are not in the store any more. */
-export class FileGoneError extends GatewayError {
-  constructor() {
-    const message = "The file's content is not in the store any more."
-    super(410, 'invalid_request_error', 'file_gone', message, { shouldRetry: false })
-  }
-}
-
 /** 413: the tenant's files are as many bytes as they may be. */
 export class FileQuotaError extends GatewayError {
   constructor(bytesUsed: number, bytesMax: number) {
