@@ -1,4 +1,5 @@
 import type { Progress } from './claims.ts'
+import { roundUsd } from './prices.ts'
 import type { Attempt, QueueState } from './schemas/job.ts'
 
 /** Batch states, in OpenAI's own words. The last four are terminal. */
@@ -81,4 +82,66 @@ export type LineState = {
   /** Claims of it that ended without a word with a call in flight. */
   crashes: number
   queueState: QueueState
+}
+
+const TERMINAL: ReadonlySet<string> = new Set(['completed', 'failed', 'expired', 'cancelled'])
+
+/** Hash fields that a batch is read from. */
+export const BATCH_FIELDS = [
+  'status', 'tenant', 'meta', 'created', 'deadline', 'ending', 'errors', 'model', 'started', 'finalizing_at',
+  'cancelling_at', 'ended', 'expires', 'total', 'completed', 'failed', 'expired', 'cancelled', 'inflight', 'input_tokens',
+  'cached_tokens', 'output_tokens', 'cost', 'output_file', 'error_file',
+] as const // oxfmt-ignore
+
+/** Assembles a batch from `BATCH_FIELDS`; null when there is no record. */
+export function parseBatch(id: string, fields: readonly (string | null)[], parked: number): BatchView | null {
+  const text = (name: (typeof BATCH_FIELDS)[number]) => fields[BATCH_FIELDS.indexOf(name)] ?? null
+  const count = (name: (typeof BATCH_FIELDS)[number]) => Number(text(name) ?? 0)
+  const time = (name: (typeof BATCH_FIELDS)[number]) => (text(name) === null ? null : Number(text(name)))
+  const [tenant, metaText] = [text('tenant'), text('meta')]
+  if (tenant === null || metaText === null) return null
+  // Written by our own scripts from values that the API had checked.
+  const meta = JSON.parse(metaText) as BatchMeta
+  const status = text('status') as BatchStatus
+  const ending = text('ending') as BatchEnding | null
+  const cost = text('cost')
+  return {
+    ...meta,
+    id,
+    tenant,
+    status,
+    isTerminal: TERMINAL.has(status),
+    ending,
+    errors: readErrors(text('errors'), ending, meta),
+    model: text('model'),
+    createdMs: count('created'),
+    deadlineMs: count('deadline'),
+    inProgressMs: time('started'),
+    finalizingMs: time('finalizing_at'),
+    cancellingMs: time('cancelling_at'),
+    endedMs: time('ended'),
+    retainedUntilMs: time('expires'),
+    total: count('total'),
+    completed: count('completed'),
+    failed: count('failed'),
+    expired: count('expired'),
+    cancelled: count('cancelled'),
+    inProgress: count('inflight'),
+    parked,
+    usage: {
+      input: count('input_tokens'),
+      cached: count('cached_tokens'),
+      output: count('output_tokens'),
+      cost: cost === null ? null : roundUsd(Number(cost)),
+    },
+    outputFileId: text('output_file'),
+    errorFileId: text('error_file'),
+  }
+}
+
+function readErrors(text: string | null, ending: BatchEnding | null, meta: BatchMeta): BatchError[] | null {
+  if (text !== null) return JSON.parse(text) as BatchError[]
+  if (ending !== 'max_errors') return null
+  const message = `More than ${meta.maxErrors} lines failed, as \`max_errors\` allows; the rest was not run. What was done is in the batch's files.`
+  return [{ code: 'max_errors_exceeded', message, param: 'max_errors', line: null }]
 }

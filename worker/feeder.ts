@@ -1,14 +1,16 @@
 import type { Logger } from '../shared/log.ts'
-import type { JobQueue } from '../shared/queues.ts'
-import type { Window } from '../shared/window.ts'
 
 const AT_ONCE_MAX = 200
 
 /**
- * Lets waiting jobs into the window and enqueues them: one feed at a time in a process, and one more when asked meanwhile.
- * A failure is logged only: the sweeper feeds again.
+ * Lets what waits (jobs, or chunks of batches) into its window and enqueues it: one feed at a time in a process, and one more
+ * when asked meanwhile. A failure is logged only: the sweeper feeds again.
  */
-export function createFeeder(window: Window, queue: JobQueue, log: Logger) {
+export function createFeeder<Fed>(
+  window: { feed: (atOnceMax: number) => Promise<Fed[]> },
+  queue: { add: (fed: readonly Fed[]) => Promise<void> },
+  log: Logger,
+) {
   let isFeeding = false
   let isWanted = false
 
@@ -28,7 +30,7 @@ export function createFeeder(window: Window, queue: JobQueue, log: Logger) {
     try {
       await feedAll()
     } catch (error) {
-      log.warn({ err: error }, 'Waiting jobs could not be enqueued; the sweeper will')
+      log.warn({ err: error }, 'What waits could not be enqueued; the sweeper will')
     } finally {
       isFeeding = false
     }

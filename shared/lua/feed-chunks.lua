@@ -1,0 +1,51 @@
+-- Cuts chunks of lines while there is room for them: round robin over tenants, within a tenant over its owners, within an
+-- owner over batches of the same priority. Lines that waited for a time and are due come before new ones. No tenant gets above half of the
+-- slots while others wait, nor ever the last 15% of them; a batch not above its own concurrency.
+-- Batches and rings are named by what the rings hold, hence the prefixes.
+-- KEYS: window, busy, tenants, slots
+-- ARGV: now_ms ('' = Redis TIME), chunks at most, ms after which an entry that nobody claimed is looked for, lines of a chunk
+--       at most, lines of a chunk in flight at most, prefixes of: batches, chunks, parked lines, owner rings, waiting sets
+-- Output: {batch, chunk, batch, chunk, ...} to be enqueued with generation 1
+local window, busy, tenants = KEYS[1], KEYS[2], KEYS[3]
+local chunks_max, lines_max, width_cap = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local slots = tonumber(redis.call('GET', KEYS[4])) or 0
+-- @include now
+-- @include cut-chunk
+local width_max = math.max(1, math.min(width_cap, math.floor(slots / 8)))
+local passed, ring, out = 0, redis.call('LLEN', tenants), {}
+
+while #out < chunks_max * 2 and passed < ring do
+  local tenant = redis.call('LMOVE', tenants, tenants, 'LEFT', 'RIGHT')
+  local mine = tonumber(redis.call('HGET', busy, tenant)) or 0
+  local room = math.max(1, math.floor(slots * 0.95)) - (tonumber(redis.call('HGET', busy, '*')) or 0)
+  local share = math.max(1, math.floor(slots * (ring == 1 and 0.85 or 0.5)))
+  room = math.min(room, share - mine)
+  -- A sliver of room is left to grow, unless it is all that there is.
+  local id, chunk
+  if room >= math.min(math.ceil(width_max / 2), share) then
+    local owners = ARGV[9] .. tenant
+    local owner = redis.call('LMOVE', owners, owners, 'LEFT', 'RIGHT')
+    local waiting = ARGV[10] .. tenant .. ':' .. (owner or '')
+    id = redis.call('ZRANGE', waiting, 0, 0)[1]
+    local has_more = false
+    if id then chunk, has_more = cut(id, tenant, math.min(room, width_max)) end
+    if has_more then
+      redis.call('ZADD', waiting, redis.call('HGET', ARGV[6] .. id, 'class') * 1e14 + now, id)
+    else
+      if id then redis.call('ZREM', waiting, id) end
+      if owner and redis.call('ZCARD', waiting) == 0 then redis.call('LREM', owners, 0, owner) end
+      if redis.call('LLEN', owners) == 0 then
+        redis.call('LREM', tenants, 0, tenant)
+        ring = ring - 1
+      end
+      passed = 0
+    end
+  end
+  if chunk then
+    out[#out + 1], out[#out + 2] = id, chunk
+    passed = 0
+  else
+    passed = passed + 1
+  end
+end
+return out

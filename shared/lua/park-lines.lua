@@ -1,0 +1,31 @@
+-- Puts claimed lines back for later without ending them: each frees its place in its chunk and stands parked until due.
+-- KEYS: those of a batch's step (include/batch-step)
+-- ARGV: now_ms ('' = Redis TIME), id, chunk, token, ms after which an entry that nobody claimed is looked for, then of each line:
+--       line, ms to wait, state
+-- Output: {a letter for each line: p(arked) | e(nded before) | f(enced) | c(ancelling), finish to be enqueued 1|0, tenants waiting}
+local unclaimed_ms = tonumber(ARGV[5])
+-- @include now
+-- @include batch-step
+local is_mine = redis.call('HGET', chunk, 'token') == ARGV[4]
+local facts = redis.call('HMGET', batch, 'ending', 'deadline')
+local words, left = {}, 0
+for at = 6, #ARGV, 3 do
+  local line, word = ARGV[at], 'f'
+  if is_mine and facts[1] then
+    word = 'c'
+  elseif is_mine then
+    word = redis.call('GETBIT', done, line) == 1 and 'e' or 'p'
+    local leaves = redis.call('HSETNX', chunk, 'x' .. line, 1)
+    left = left + leaves
+    if word == 'p' and leaves == 1 then
+      local due = math.min(now + tonumber(ARGV[at + 1]), tonumber(facts[2]))
+      redis.call('ZADD', parked, due, line)
+      redis.call('ZADD', parked_due, 'LT', due, id)
+      redis.call('HSET', lines, line, ARGV[at + 2])
+    end
+  end
+  words[#words + 1] = word
+end
+if left > 0 then leave(left) end
+offer()
+return { table.concat(words), check_end(), redis.call('LLEN', tenants) }

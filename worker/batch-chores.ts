@@ -1,0 +1,64 @@
+import type { BatchEnds } from '../shared/batch-ends.ts'
+import type { BatchQueue } from '../shared/batch-queue.ts'
+import type { BatchWindow, DueBatch } from '../shared/batch-window.ts'
+import type { FileStore } from '../shared/file-store.ts'
+import type { Logger } from '../shared/log.ts'
+import type { Feed } from './feeder.ts'
+
+const AT_ONCE_MAX = 200
+
+/** What the sweeper does for batches; all of it is safe to do twice. */
+export function createBatchChores(deps: {
+  window: BatchWindow
+  queue: BatchQueue
+  ends: BatchEnds
+  feed: Feed
+  store: FileStore
+  /** Erases files whose time is over. */
+  expireFiles: () => Promise<void>
+  log: Logger
+}) {
+  const { window, queue, log } = deps
+
+  /** Batches with room, and those whose parked lines are due, go on. */
+  async function feedWaiting(): Promise<void> {
+    if ((await window.wake()) > 0) await deps.feed()
+  }
+
+  /** Chunks of the window that are neither claimed nor in BullMQ: enqueued anew. */
+  async function mendEntries(): Promise<void> {
+    for (const chunk of await window.overdue(AT_ONCE_MAX)) {
+      if (await queue.has(chunk)) continue
+      const again = await window.refeed(chunk)
+      if (!again) continue
+      log.warn(
+        { batch_id: chunk.batchId, chunk: chunk.chunk },
+        'A chunk had lost its queue entry and is enqueued again',
+      )
+      await queue.add([again])
+    }
+  }
+
+  /** Deadlines that passed, and records to forget. */
+  async function lookAtDue(): Promise<void> {
+    for (const due of await window.due(AT_ONCE_MAX)) {
+      if (due.hasEnded) await forget(due)
+      else await deps.ends.stop({ id: due.id, tenant: due.tenant ?? '', owner: due.owner ?? '' }, 'expired')
+    }
+  }
+
+  // Its bytes first: nobody would find them without the record.
+  async function forget(due: DueBatch): Promise<void> {
+    await deps.store.remove(`batches/${due.id}/`)
+    await window.forget(due)
+  }
+
+  return {
+    /** Each tick of the sweeper. */
+    often: [feedWaiting],
+    /** Twice a second. */
+    seldom: [lookAtDue, mendEntries, deps.expireFiles],
+  }
+}
+
+export type BatchChores = ReturnType<typeof createBatchChores>
