@@ -1,11 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { InvalidRequestError } from '../../shared/errors.ts'
-import { parseJsonLossless } from '../../shared/lossless-json.ts'
-import { findJsonError } from '../../shared/json-position.ts'
-
-const DEPTH_MAX = 100
-// An underscore or one of the letters of "proto", escaped.
-const ESCAPE_IN_PROTO = /\\u00(?:5f|70|72|6f|74)/i
+import { parseClientJson } from '../../shared/client-json.ts'
 
 /**
  * Takes JSON bodies and nothing else. An empty body is no body (Python's SDK sends the content type with every
@@ -16,68 +10,9 @@ export function addJsonBody(app: FastifyInstance): void {
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, text, done) => {
     if (text.length === 0) return done(null, undefined)
     try {
-      return done(null, parseJson(text.toString()))
+      return done(null, parseClientJson(text.toString(), 'The body'))
     } catch (error) {
       return done(error as Error, undefined)
     }
   })
-}
-
-function parseJson(text: string): unknown {
-  let value: unknown
-  try {
-    value = parseJsonLossless(text)
-  } catch (cause) {
-    throw malformed(text, cause)
-  }
-  checkDepth(text)
-  // The key is there only if its text is, in plain or with an escape in it.
-  if (text.includes('__proto__') || ESCAPE_IN_PROTO.test(text)) checkKeys(value)
-  return value
-}
-
-// V8's message quotes the body, which may hold a key: only the position is told.
-function malformed(text: string, cause: unknown): InvalidRequestError {
-  const position = findJsonError(text) ?? text.length
-  const before = text.slice(0, position)
-  const line = before.split('\n').length
-  const column = position - before.lastIndexOf('\n')
-  const where = position === text.length ? 'it ends too early, at' : 'the first error is at'
-  const message = `The body is not valid JSON: ${where} position ${position} (line ${line}, column ${column}).`
-  const error = new InvalidRequestError(message, null, 'invalid_json')
-  error.cause = cause
-  return error
-}
-
-// Over the text, which costs a tenth of a walk over the values: ten megabytes may be millions of empty objects.
-function checkDepth(text: string): void {
-  let depth = 0
-  for (let index = 0; index < text.length; index += 1) {
-    const code = text.charCodeAt(index)
-    if (code === 0x22) index = endOfString(text, index)
-    else if (code === 0x5b || code === 0x7b) depth += 1
-    else if (code === 0x5d || code === 0x7d) depth -= 1
-    if (depth > DEPTH_MAX) {
-      const message = `The body is nested more than ${DEPTH_MAX} levels deep.`
-      throw new InvalidRequestError(message, null, 'invalid_json')
-    }
-  }
-}
-
-// Of valid JSON: the quote that ends the string is the first one that no odd number of backslashes stands before.
-function endOfString(text: string, start: number): number {
-  for (let end = text.indexOf('"', start + 1); end > 0; end = text.indexOf('"', end + 1)) {
-    let before = end - 1
-    while (text.charCodeAt(before) === 0x5c) before -= 1
-    if ((end - before) % 2 === 1) return end
-  }
-  return text.length
-}
-
-function checkKeys(value: unknown): void {
-  if (typeof value !== 'object' || value === null) return
-  if (Object.hasOwn(value, '__proto__')) {
-    throw new InvalidRequestError('The body holds a key "__proto__", which is refused.', null, 'invalid_json')
-  }
-  for (const item of Object.values(value)) checkKeys(item)
 }
