@@ -35,15 +35,18 @@ export type DeliveryState = 'pending' | 'delivered' | 'exhausted' | 'gone'
 
 export type DeliveryInput = {
   id: string
-  jobId: string
+  /** The job or batch that it is about. */
+  subjectId: string
+  /** News of what goes on, of which there is no announcement. */
+  isNews?: boolean
   tenant: string
   eventId: string
   type: string
   /** The exact text that is signed and sent, on every try. */
   event: string
   hook: DeliveryHook
-  /** How long the job is kept after the event was accepted, in milliseconds. */
-  resultTtlMs: number
+  /** How long a job is kept after the event was accepted, in milliseconds; a batch's record hangs on none. */
+  resultTtlMs?: number
 }
 
 /** One try, taken by one worker. */
@@ -54,7 +57,7 @@ export type DeliveryClaim = {
   number: number
   startedMs: number
   tenant: string
-  jobId: string
+  subjectId: string
   eventId: string
   sealed: { event: Buffer; hook: Buffer }
 }
@@ -67,8 +70,8 @@ export type DeliveryOutcome =
   | { state: 'delivered' | 'exhausted' | 'gone' }
 
 /**
- * The record store of webhook deliveries. A record is written where the announcement of an ended job is taken away, waits
- * in one sorted set between its tries, and is kept for a while after its end. Event, URL and secret are sealed; URL, secret
+ * The record store of webhook deliveries. A record is written where the announcement of an ended job or batch is taken away,
+ * waits in one sorted set between its tries, and is kept for a while after its end. Event, URL and secret are sealed; URL, secret
  * and the event are erased when it was accepted.
  */
 export function createDeliveries(deps: {
@@ -93,17 +96,17 @@ export function createDeliveries(deps: {
   const takeDue = createScript(redis, 'take-due-deliveries')
 
   /**
-   * Makes the delivery of an announced end and enqueues its first try. Twice, or by two at once: one delivery.
+   * Makes the delivery of an announced end, or of news, and enqueues its first try. Twice, or by two at once: one delivery.
    * @returns false when the end was announced before.
    */
   async function create(input: DeliveryInput): Promise<boolean> {
-    const { id, tenant, jobId } = input
+    const { id, tenant, subjectId, resultTtlMs = 0 } = input
     const { firstWaitMs } = deps
     const reply = await createDelivery(
-      [keys.delivery(id), keys.deliveriesDue, keys.announce, keys.job(jobId)],
+      [keys.delivery(id), keys.deliveriesDue, keys.announce, recordOf(subjectId)],
       [
-        '', jobId, id, firstWaitMs, firstWaitMs === 0 ? lookAgainMs : firstWaitMs,
-        'tenant', tenant, 'job', jobId, 'event_id', input.eventId, 'type', input.type, 'result_ttl', input.resultTtlMs,
+        '', input.isNews ? '' : subjectId, id, firstWaitMs, firstWaitMs === 0 ? lookAgainMs : firstWaitMs,
+        'tenant', tenant, 'subject', subjectId, 'event_id', input.eventId, 'type', input.type, 'result_ttl', resultTtlMs,
         'event', sealer.seal(place(tenant, id, 'event'), input.event),
         'hook', sealer.seal(place(tenant, id, 'hook'), JSON.stringify(input.hook)),
       ], // oxfmt-ignore
@@ -114,15 +117,22 @@ export function createDeliveries(deps: {
     return isNew
   }
 
-  /** Takes away the announcement of an end that nobody asked to be told of, and what the job knew of its webhook. */
-  async function drop(jobId: string): Promise<void> {
+  /** Takes away the announcement of an end that nobody asked to be told of, and what the record knew of its webhook. */
+  async function drop(subjectId: string): Promise<void> {
     const none = keys.delivery('none')
-    await createDelivery([none, keys.deliveriesDue, keys.announce, keys.job(jobId)], ['', jobId, '', 0, 0])
+    await createDelivery(
+      [none, keys.deliveriesDue, keys.announce, recordOf(subjectId)],
+      ['', subjectId, '', 0, 0],
+    )
+  }
+
+  function recordOf(subjectId: string): string {
+    return isBatchId(subjectId) ? keys.batch(subjectId) : keys.job(subjectId)
   }
 
   /** Leaves an announcement that can't be made now for later, so that it does not stand before the others. */
-  async function putOff(jobId: string): Promise<void> {
-    await redis.zadd(keys.announce, 'XX', Date.now() + ANNOUNCE_AGAIN_MS, jobId)
+  async function putOff(subjectId: string): Promise<void> {
+    await redis.zadd(keys.announce, 'XX', Date.now() + ANNOUNCE_AGAIN_MS, subjectId)
   }
 
   /** Takes a delivery for one try. `early`: another worker has it, or its time has not come. */
@@ -130,11 +140,11 @@ export function createDeliveries(deps: {
     const token = randomBytes(12).toString('hex')
     const startedMs = Date.now()
     const reply = await claimDelivery([keys.delivery(id), keys.deliveriesDue], ['', id, token, deps.leaseMs])
-    const [kind, number, tenant, jobId, eventId, event, hook] = reply as [Buffer, number, ...Buffer[]] // see the script
+    const [kind, number, tenant, subjectId, eventId, event, hook] = reply as [Buffer, number, ...Buffer[]] // see the script
     const said = kind.toString()
     if (said !== 'claimed') return { kind: said as 'early' | 'ended' | 'gone' }
     const sealed = { event: event ?? Buffer.alloc(0), hook: hook ?? Buffer.alloc(0) }
-    const names = { tenant: String(tenant), jobId: String(jobId), eventId: String(eventId) }
+    const names = { tenant: String(tenant), subjectId: String(subjectId), eventId: String(eventId) }
     return { kind: 'claimed', claim: { id, token, number, startedMs, ...names, sealed } }
   }
 
@@ -152,8 +162,9 @@ export function createDeliveries(deps: {
     outcome: DeliveryOutcome,
   ): Promise<'noted' | 'ended' | 'fenced'> {
     const waitMs = outcome.state === 'pending' ? Math.round(outcome.waitMs) : 0
+    const keptRecord = keys.job(isBatchId(claimed.subjectId) ? 'none' : claimed.subjectId)
     const reply = await finishDelivery(
-      [keys.delivery(claimed.id), keys.deliveriesDue, keys.job(claimed.jobId), keys.due],
+      [keys.delivery(claimed.id), keys.deliveriesDue, keptRecord, keys.due],
       [
         '', claimed.id, claimed.token, outcome.state, waitMs, deps.retentionMs, ACCEPTED_KEPT_MS_MIN,
         attempt.number, JSON.stringify(attempt),
@@ -187,7 +198,7 @@ export function createDeliveries(deps: {
     const fields = Array.from({ length: count }, (_, index) => record[`a${index + 1}`])
     return {
       id,
-      jobId: record.job ?? '',
+      subjectId: record.subject ?? '',
       eventId: record.event_id ?? '',
       type: record.type ?? '',
       state: record.state as DeliveryState, // written by our scripts only
@@ -200,6 +211,11 @@ export function createDeliveries(deps: {
 }
 
 export type Deliveries = ReturnType<typeof createDeliveries>
+
+/** Whether what an event is about is a batch; else it is a job. */
+export function isBatchId(subjectId: string): boolean {
+  return subjectId.startsWith('batch_')
+}
 
 function place(tenant: string, id: string, field: 'event' | 'hook'): SealPlace {
   return { tenant, kind: 'delivery', id, field }

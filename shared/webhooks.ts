@@ -1,6 +1,9 @@
 import type { Redis } from 'ioredis'
+import { BATCH_FIELDS, parseBatch, type BatchView } from './batch-record.ts'
+import { isBatchId } from './deliveries.ts'
 import { parseRecord, READ_FIELDS, type JobMeta, type JobView } from './job-record.ts'
 import type { Keys } from './keys.ts'
+import { BatchWebhook } from './schemas/batch.ts'
 import { JobWebhook } from './schemas/job.ts'
 import type { Sealer } from './seal.ts'
 
@@ -13,22 +16,66 @@ export type EndedJob = {
   resultTtlMs: number
 }
 
+/** A batch, with whom to tell. */
+export type BatchWithHook = {
+  view: BatchView
+  /** Null when it has none, or its end was announced. */
+  webhook: BatchWebhook | null
+}
+
+type Deps = { redis: Redis; keys: Keys; sealer: Sealer }
+
 /**
- * Makes the reader of ended jobs that are to be announced; by id alone, since it serves no client.
- * It gives null for a job that is purged or has not ended.
+ * Makes the reader of what ended and is to be announced; by id alone, since it serves no client.
+ * It gives null for what is purged or has not ended.
  * @throws {SealError} when its key is not configured here.
  */
-export function createEndedReader(deps: { redis: Redis; keys: Keys; sealer: Sealer }) {
+export function createEndedReader(deps: Deps) {
   const { redis, keys, sealer } = deps
-  return async (jobId: string): Promise<EndedJob | null> => {
-    const fields = await redis.hmgetBuffer(keys.job(jobId), 'meta', 'hook', ...READ_FIELDS)
+  const readBatch = createBatchHookReader(deps)
+
+  async function readJob(id: string): Promise<EndedJob | null> {
+    const fields = await redis.hmgetBuffer(keys.job(id), 'meta', 'hook', ...READ_FIELDS)
     const [meta, hook] = fields
-    const view = parseRecord(jobId, fields.slice(2), sealer)
+    const view = parseRecord(id, fields.slice(2), sealer)
     if (!view?.isTerminal || !meta) return null
-    const place = { tenant: view.tenant, kind: 'job' as const, id: jobId, field: 'hook' }
+    const place = { tenant: view.tenant, kind: 'job' as const, id, field: 'hook' }
     const webhook = hook ? JobWebhook.parse(JSON.parse(sealer.open(place, hook).toString())) : null
     return { view, webhook, resultTtlMs: (JSON.parse(meta.toString()) as JobMeta).resultTtlMs }
+  }
+
+  return async (
+    id: string,
+  ): Promise<({ kind: 'job' } & EndedJob) | ({ kind: 'batch' } & BatchWithHook) | null> => {
+    if (isBatchId(id)) {
+      const batch = await readBatch(id)
+      return batch?.view.isTerminal ? { kind: 'batch', ...batch } : null
+    }
+    const job = await readJob(id)
+    return job && { kind: 'job', ...job }
   }
 }
 
 export type ReadEnded = ReturnType<typeof createEndedReader>
+
+/**
+ * Makes the reader of a batch with its webhook, by id alone.
+ * @throws {SealError} when its key is not configured here.
+ */
+export function createBatchHookReader({ redis, keys, sealer }: Deps) {
+  return async (id: string): Promise<BatchWithHook | null> => {
+    const [fields, parked] = await Promise.all([
+      redis.hmgetBuffer(keys.batch(id), 'hook', ...BATCH_FIELDS),
+      redis.zcard(keys.batchParked(id)),
+    ])
+    const [hook, ...plain] = fields
+    const texts = plain.map((field) => field?.toString() ?? null)
+    const view = parseBatch(id, texts, parked)
+    if (!view) return null
+    const place = { tenant: view.tenant, kind: 'batch' as const, id, field: 'hook' }
+    const webhook = hook ? BatchWebhook.parse(JSON.parse(sealer.open(place, hook).toString())) : null
+    return { view, webhook }
+  }
+}
+
+export type ReadBatchHook = ReturnType<typeof createBatchHookReader>

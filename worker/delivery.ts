@@ -102,7 +102,10 @@ export function createDeliveryProcessor(deps: {
     }
     const outcome = decideNext(answer, claim.number, scheduleSeconds, deps.random)
     await deliveries.finish(claim, attempt, outcome)
-    log.info({ delivery_id: claim.id, job_id: claim.jobId, ...attempt, ...outcome }, 'A webhook was tried')
+    log.info(
+      { delivery_id: claim.id, subject_id: claim.subjectId, ...attempt, ...outcome },
+      'A webhook was tried',
+    )
     return outcome
   }
 

@@ -2,7 +2,7 @@
 -- finishes comes back by itself, with the next number.
 -- KEYS: delivery, due
 -- ARGV: now_ms ('' = Redis TIME), delivery id, token, lease ms
--- Output: {'claimed', number of the try, tenant, job id, event id, sealed event, sealed hook} | {'early'} | {'ended'} | {'gone'}
+-- Output: {'claimed', number of the try, tenant, id of job or batch, event id, sealed event, sealed hook} | {'early'} | {'ended'} | {'gone'}
 local delivery, due = KEYS[1], KEYS[2]
 local id, token, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now = tonumber(ARGV[1])
@@ -10,7 +10,7 @@ if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local record = redis.call('HMGET', delivery, 'state', 'due', 'tenant', 'job', 'event_id', 'event', 'hook')
+local record = redis.call('HMGET', delivery, 'state', 'due', 'tenant', 'subject', 'event_id', 'event', 'hook')
 if record[1] ~= 'pending' then
   redis.call('ZREM', due, id)
   return { record[1] and 'ended' or 'gone' }

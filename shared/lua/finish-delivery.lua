@@ -1,7 +1,7 @@
 -- Notes how a try of a delivery went and what follows. Accepted counts from any try; everything else needs the current
--- claim. The job's record is kept while its delivery goes on, and from the first acceptance for as long as its result
--- is to be kept.
--- KEYS: delivery, due, job, jobs due
+-- claim. A job's record is kept while its delivery goes on, and from the first acceptance for as long as its result
+-- is to be kept. A batch's is kept long enough by itself.
+-- KEYS: delivery, due, job (of a batch's delivery a key that is not there), jobs due
 -- ARGV: now_ms ('' = Redis TIME), delivery id, token, state ('pending' | 'delivered' | 'exhausted' | 'gone'),
 --       ms until the next try ('pending'), retention ms of the delivery, least ms an accepted job is kept, number of the try, its JSON
 -- Output: 'noted' | 'ended' | 'fenced'
@@ -13,7 +13,7 @@ if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local record = redis.call('HMGET', delivery, 'state', 'token', 'result_ttl', 'job')
+local record = redis.call('HMGET', delivery, 'state', 'token', 'result_ttl', 'subject')
 if record[1] ~= 'pending' then return 'ended' end
 if record[2] ~= token and state ~= 'delivered' then return 'fenced' end
 

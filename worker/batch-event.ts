@@ -1,0 +1,32 @@
+import { toBatch } from '../shared/batch-object.ts'
+import type { BatchView } from '../shared/batch-record.ts'
+import type { BatchEvent } from '../shared/schemas/batch.ts'
+
+/**
+ * What a batch's webhook is told, in OpenAI's envelope: as much of the batch as says how it stands.
+ * @param createdMs When that happened; of an end nothing else in it depends on when it is built, so an end that is announced
+ * twice is told in the same bytes.
+ */
+export function batchEvent(id: string, type: BatchEvent, view: BatchView, createdMs: number): object {
+  const batch = toBatch(view)
+  return {
+    id,
+    object: 'event',
+    created_at: Math.floor(createdMs / 1000),
+    type,
+    data: {
+      id: batch.id,
+      object: 'batch',
+      status: batch.status,
+      ...(batch.customer === null ? {} : { customer: batch.customer }),
+      metadata: batch.metadata,
+      request_counts: batch.request_counts,
+      progress: batch.progress,
+      usage: batch.usage,
+      cost: batch.cost,
+      output_file_id: batch.output_file_id,
+      error_file_id: batch.error_file_id,
+      ...(batch.errors ? { errors: batch.errors } : {}),
+    },
+  }
+}
