@@ -25,6 +25,20 @@ export function createIds(idSecret: string) {
     return createHmac('sha256', secret).update(`job\0${tenant}\0${body}`).digest('hex').slice(0, 12)
   }
 
+  function newId(prefix: string, tenant: string, nowMs = Date.now()): string {
+    count = nowMs === lastMs ? (count + 1) & 0xffff : 0
+    lastMs = nowMs
+    const time = nowMs.toString(16).padStart(12, '0') + count.toString(16).padStart(4, '0')
+    const body = time + randomPart(6).toString('hex')
+    return `${prefix}${body}${tag(tenant, body)}`
+  }
+
+  function isOwn(prefix: string, tenant: string, id: string): boolean {
+    const [, body, given] = /^([0-9a-f]{28})([0-9a-f]{12})$/.exec(id.slice(prefix.length)) ?? []
+    if (!id.startsWith(prefix) || body === undefined || given === undefined) return false
+    return timingSafeEqual(Buffer.from(tag(tenant, body)), Buffer.from(given))
+  }
+
   return {
     fingerprint,
 
@@ -44,20 +58,19 @@ export function createIds(idSecret: string) {
      * of a keyed tag over tenant and id. The tag tells a purged job (410) from one that never was (404) without keeping a
      * tombstone.
      */
-    newJobId(tenant: string, nowMs = Date.now()): string {
-      count = nowMs === lastMs ? (count + 1) & 0xffff : 0
-      lastMs = nowMs
-      const time = nowMs.toString(16).padStart(12, '0') + count.toString(16).padStart(4, '0')
-      const body = time + randomPart(6).toString('hex')
-      return `job_${body}${tag(tenant, body)}`
-    },
+    newJobId: (tenant: string, nowMs?: number): string => newId('job_', tenant, nowMs),
+
+    /** Ids of batches (`batch_`) and files (`file-`), made like those of jobs. */
+    newBatchId: (tenant: string, nowMs?: number): string => newId('batch_', tenant, nowMs),
+    newFileId: (tenant: string, nowMs?: number): string => newId('file-', tenant, nowMs),
+
+    /** The id of one of the two files that a batch's results are read as: the same however often it is made. */
+    outputFileId: (batchId: string, part: 'output' | 'error'): string =>
+      `file-${fingerprint('output file', batchId, part).replaceAll('-', 'A').replaceAll('_', 'B')}`,
 
     /** Whether this installation made this id for this tenant. */
-    isOwnJobId(tenant: string, id: string): boolean {
-      const match = /^job_([0-9a-f]{28})([0-9a-f]{12})$/.exec(id)
-      if (!match?.[1] || !match[2]) return false
-      return timingSafeEqual(Buffer.from(tag(tenant, match[1])), Buffer.from(match[2]))
-    },
+    isOwnJobId: (tenant: string, id: string): boolean => isOwn('job_', tenant, id),
+    isOwnBatchId: (tenant: string, id: string): boolean => isOwn('batch_', tenant, id),
 
     /** The event of a job's end: one for each end, the same however often it is announced. */
     eventId(jobId: string, type: string): string {
