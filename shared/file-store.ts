@@ -1,11 +1,11 @@
+import { randomBytes } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { ConfigError } from './errors.ts'
 import { openBucketStore } from './file-store-bucket.ts'
 import { openFolderStore } from './file-store-folder.ts'
 
 /** Bytes by name (`files/<id>/content`); everything written there is sealed already. */
 export type FileStore = {
-  /** Makes sure that the place can be written to. @throws {ConfigError} saying what is wrong with it. */
-  check(): Promise<void>
   /** Writes an object whole or not at all; replaces one that is there. @returns bytes. */
   write(name: string, content: AsyncIterable<Uint8Array>): Promise<number>
   /** Bytes [from, to) of an object; to the end without `to`. @throws {FileGoneError} when it is not there. */
@@ -54,4 +54,16 @@ export function openFileStore(place: string, { hasEndpoint = false } = {}): File
   const [, bucket, prefix = ''] = /^s3:\/\/([^/]+)(?:\/(.*))?$/.exec(place) ?? []
   if (bucket !== undefined) return openBucketStore({ bucket, prefix, hasEndpoint })
   throw new ConfigError('GATEWAY_FILES must be file:/an/absolute/path or s3://bucket/prefix.')
+}
+
+/** Makes sure that a store can be written to. @throws {ConfigError} saying why it can not. */
+export async function checkFileStore(store: FileStore, place: string): Promise<void> {
+  const name = `check/${randomBytes(6).toString('hex')}`
+  try {
+    await store.write(name, Readable.from([Buffer.from('ok')]))
+    await store.remove(name)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new ConfigError(`GATEWAY_FILES=${place} can not be written to: ${why}`)
+  }
 }
