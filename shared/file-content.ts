@@ -1,5 +1,8 @@
+import { partOf, readOrder, unpackEntries, type BatchPlace, type ResultPart } from './batch-results.ts'
 import type { ByteRange, FileStore } from './file-store.ts'
 import type { FileView } from './files.ts'
+import { readResultFile } from './result-file.ts'
+import { createResultLogs } from './result-log.ts'
 import type { Sealer } from './seal.ts'
 import { readSealedFile } from './sealed-file.ts'
 
@@ -9,11 +12,19 @@ export function readFileContent(
   file: FileView,
   range: ByteRange = {},
 ): AsyncIterable<Buffer> {
-  const { source } = file
-  switch (source.kind) {
-    case 'upload':
-      return readSealedFile(deps.store, file, deps.sealer, range)
-    case 'batch':
-      throw new Error('in the works: results of a batch')
-  }
+  const { tenant, source } = file
+  if (source.kind === 'upload') return readSealedFile(deps.store, file, deps.sealer, range)
+  return readResults(deps, { tenant, id: source.batchId }, source.part, range)
+}
+
+// A batch's output has no bytes of its own: it is told from the logs of its results, in the order that was kept at its end.
+async function* readResults(
+  deps: { store: FileStore; sealer: Sealer },
+  batch: BatchPlace,
+  part: ResultPart,
+  range: ByteRange,
+): AsyncGenerator<Buffer> {
+  const order = unpackEntries(await readOrder(deps, batch))
+  const entries = order.filter(({ outcome }) => partOf(outcome) === part)
+  yield* readResultFile(createResultLogs(deps), batch, entries, range)
 }
