@@ -83,6 +83,8 @@ export function createKeys(prefix: string) {
     batchDue: `${shard}:batch-due`,
     /** Says that lines of a batch settled, or that it changed its state. */
     batchChannel: (id: string) => `${shard}:batch-news:${id}`,
+    /** String: there while the webhook of a batch that was told of its progress is told no more of it. */
+    batchTold: (id: string) => `${shard}:batch-told:${id}`,
     /** Says that no new line of a batch is to be started. */
     batchStopChannel: `${shard}:batch-stop`,
 
