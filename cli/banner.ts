@@ -46,6 +46,7 @@ A first request, which needs no provider account:
 `
 }
 
-function quote(path: string): string {
+/** A path as a shell takes it. */
+export function quote(path: string): string {
   return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`
 }

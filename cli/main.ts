@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError } from 'commander'
 import { ConfigError, GatewayError } from '../shared/errors.ts'
 import { createLog } from '../shared/log.ts'
 import { checkConfig } from './check-config.ts'
+import { addClientCommands, USAGE } from './client-commands.ts'
 import { createKey, listKeys, revokeKey } from './keys.ts'
 import { startNodeChild } from './node-child.ts'
 import { readStopTimeoutMs } from './settings.ts'
@@ -19,6 +20,11 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 const program = new Command('byok-gateway')
   .description("An async job gateway for LLM completions on your users' own provider keys")
   .version(version)
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : USAGE))
+  .configureOutput({
+    // What was typed is quoted in errors, and may be `--api-key=...`, which is no option.
+    outputError: (text, write) => write(text.replaceAll(/(--[\w-]+)=[^']*/g, '$1=...')),
+  })
 
 program
   .command('start')
@@ -66,6 +72,8 @@ program
   .action((file: string, { json: isJson }: { json: boolean }) =>
     checkConfig(file, { isJson }, { environment, print }),
   )
+
+addClientCommands(program, environment)
 
 try {
   await program.parseAsync()
