@@ -1,11 +1,10 @@
 import type { Redis } from 'ioredis'
-import type { BatchEnding, BatchMeta, LineState } from './batch-record.ts'
+import { LINE_KEY_BYTES, type BatchEnding, type BatchMeta, type LineState } from './batch-record.ts'
 import type { FedChunk } from './batch-queue.ts'
 import { batchStepKeys } from './batch-keys.ts'
 import { ORDER_ENTRY_BYTES, packEntry, unpackEntries, type OrderEntry } from './batch-results.ts'
 import { createGather } from './gather.ts'
 import type { Keys } from './keys.ts'
-import { LINE_KEY_BYTES } from './line-credentials.ts'
 import { parseJsonLossless } from './lossless-json.ts'
 import { randomPart } from './random.ts'
 import type { Usage } from './schemas/job.ts'
@@ -97,6 +96,7 @@ export function createBatchClaims(deps: {
   const startLines = createScript(redis, 'start-lines')
   const settleLines = createScript(redis, 'settle-lines')
   const parkLines = createScript(redis, 'park-lines')
+  const leaveChunk = createScript(redis, 'leave-chunk')
 
   /**
    * Takes a chunk for this worker.
@@ -241,6 +241,17 @@ export function createBatchClaims(deps: {
     /** Puts a line back for `waitMs` without ending it. */
     park: (claimed: ChunkClaim, line: number, waitMs: number, state: LineState) =>
       parkGathered(claimed, { line, waitMs, state }),
+    /** Gives back lines that were not run: they may be cut again at once, or are left for the end of a stopped batch. */
+    async leave(claimed: ChunkClaim, lines: Iterable<number>): Promise<'left' | 'fenced'> {
+      const { batchId, chunk, token } = claimed
+      const args = ['', batchId, chunk, token, UNCLAIMED_MS, ...lines]
+      const [word, finish, tenantsWaiting] = (await leaveChunk(
+        batchStepKeys(keys, claimed),
+        args,
+      )) as LeaveReply
+      deps.afterStep(afterStep(batchId, finish, tenantsWaiting))
+      return word.toString() as 'left' | 'fenced' // see the script
+    },
     /** Reads the random keys of lines, packed; null when no line of the batch has credentials of its own. */
     async lineKeys({ batchId, meta, chunk }: ChunkClaim) {
       const key = chunk === 'v' ? keys.fileKeys(meta.inputFileId) : keys.batchKeys(batchId)
@@ -277,6 +288,9 @@ export type BatchClaims = ReturnType<typeof createBatchClaims>
 
 /** Milliseconds, width, log, predecessors, lines, their states, record fields. */
 type ClaimReply = [number, number, number, Buffer, number[], (Buffer | null)[], (Buffer | null)[]]
+
+/** Word, finish to be enqueued, tenants waiting. */
+type LeaveReply = [Buffer, number, number]
 
 /** What a script's reply leaves for others to do. */
 export function afterStep(batchId: string, finish: number, tenantsWaiting: number): AfterStep {

@@ -21,7 +21,7 @@ export function complete(run: Run, reply: ProviderReply, pieces?: number): Promi
 export function endRun(
   run: Run,
   status: Exclude<TerminalStatus, 'completed'>,
-  error: JobError | null,
+  error: JobError,
 ): Promise<RunOutcome> {
   return run.record.settle(run, { kind: 'ended', status, error })
 }

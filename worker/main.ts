@@ -66,7 +66,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const claims = createClaims({ redis, keys, sealer, leaseMs: settings.leaseMs })
   const running = new RunningJobs(claims, settings.leaseMs, log)
   const settled = createSettledListener(subscriber, keys)
-  settled.onCancel((jobId) => running.stop(jobId, 'cancelled'))
+  settled.onCancel((jobId) => running.cancel(jobId))
   await settled.start()
 
   const { allowedCidrs, webhookAllowedCidrs, fileAllowedCidrs, testResolve, testCaFile } = config.egress

@@ -18,7 +18,7 @@ export type RunEnd =
   | { kind: 'answered'; reply: ProviderReply; pieces: number | undefined }
   /** The answer broke off after a part of it was passed on: that part is the result. */
   | { kind: 'broken'; partial: Buffer; error: JobError }
-  | { kind: 'ended'; status: Exclude<TerminalStatus, 'completed'>; error: JobError | null }
+  | { kind: 'ended'; status: Exclude<TerminalStatus, 'completed'>; error: JobError }
 
 /** How one piece of work left this process. `dropped`: there was nothing to do, or somebody else does it. */
 export type RunOutcome =

@@ -12,17 +12,22 @@ export type Hold = {
   leave: () => void
 }
 
-type Held = { token: string; stop: (reason: StopReason) => void; ended: Promise<void> }
+type Held = {
+  token: string
+  stop: (reason: StopReason) => void
+  cancel: () => void
+  ended: Promise<void>
+}
 
 const RENEW_AT_ONCE_MAX = 500
 
 /**
- * The jobs this process is running, and the one clock that keeps their leases: renewed together, three times a lease.
+ * The jobs this process is running (or the chunks of batches), and the one clock that keeps their leases: renewed together, three times a lease.
  * When no renewal was confirmed for a whole lease, another worker may have taken them over, so their calls are aborted;
  * BullMQ's own lock can't be relied on for that (it may only emit an error).
  */
 export class RunningJobs {
-  readonly #claims: Claims
+  readonly #claims: Pick<Claims, 'renew'>
   readonly #leaseMs: number
   readonly #log: Logger
   readonly #held = new Map<string, Held>()
@@ -30,7 +35,7 @@ export class RunningJobs {
   #isRenewing = false
   #confirmedAt = performance.now()
 
-  constructor(claims: Claims, leaseMs: number, log: Logger) {
+  constructor(claims: Pick<Claims, 'renew'>, leaseMs: number, log: Logger) {
     this.#claims = claims
     this.#leaseMs = leaseMs
     this.#log = log
@@ -54,8 +59,11 @@ export class RunningJobs {
     return this.#held.get(jobId)?.ended ?? null
   }
 
-  /** @param deadlineInMs Time left to the job; then it is stopped as expired. */
-  enter(jobId: string, token: string, deadlineInMs: number): Hold {
+  /**
+   * @param deadlineInMs Time left to the job; then it is stopped as expired.
+   * @param onCancel What a cancel does; without it the job is stopped.
+   */
+  enter(jobId: string, token: string, deadlineInMs: number, onCancel?: () => void): Hold {
     if (this.#held.size === 0) this.#confirmedAt = performance.now()
     const controller = new AbortController()
     const ended = Promise.withResolvers<void>()
@@ -66,7 +74,8 @@ export class RunningJobs {
     }
     // setTimeout overflows above 2^31 ms (24.8 days): such a job is snoozed or swept long before.
     const timer = setTimeout(() => stop('expired'), Math.min(Math.max(0, deadlineInMs), 2 ** 31 - 1))
-    this.#held.set(jobId, { token, stop, ended: ended.promise })
+    const cancel = onCancel ?? (() => stop('cancelled'))
+    this.#held.set(jobId, { token, stop, cancel, ended: ended.promise })
     return {
       signal: controller.signal,
       reason: () => stopReason,
@@ -76,6 +85,11 @@ export class RunningJobs {
         ended.resolve()
       },
     }
+  }
+
+  /** The job is to be cancelled. */
+  cancel(jobId: string): void {
+    this.#held.get(jobId)?.cancel()
   }
 
   stop(jobId: string, reason: StopReason): void {
@@ -121,7 +135,9 @@ export class RunningJobs {
       for (const [id, word] of words) {
         const token = held.find((entry) => entry.id === id)?.token
         // It may have settled meanwhile, and even be back under a new token.
-        if (this.#held.get(id)?.token === token) this.stop(id, word === 'lost' ? 'lost' : 'cancelled')
+        if (this.#held.get(id)?.token !== token) continue
+        if (word === 'lost') this.stop(id, 'lost')
+        else this.cancel(id)
       }
     }
     this.#confirmedAt = sentAt

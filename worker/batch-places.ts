@@ -1,0 +1,96 @@
+import type { ChunkClaim, LogPositions } from '../shared/batch-claims.ts'
+import type { BatchInputFile } from '../shared/batch-input.ts'
+import type { LinePlans } from '../shared/batch-lines.ts'
+import { FileGoneError } from '../shared/errors.ts'
+import type { Files } from '../shared/files.ts'
+import type { Logger } from '../shared/log.ts'
+import type { ResultLog, ResultLogs } from '../shared/result-log.ts'
+
+// The next chunk of a batch comes within moments, or when parked lines are due.
+const IDLE_MS = 30_000
+
+/** What this process has of a batch while it runs chunks of it. */
+export type BatchPlace = {
+  /** Who appends to its logs, in the eyes of the batch: each stay has logs of its own. */
+  writer: string
+  positions: () => LogPositions
+  results: (claim: ChunkClaim) => ResultLog
+  /** @throws {FileGoneError} when the input is not there any more. */
+  input: (claim: ChunkClaim) => Promise<BatchInputFile>
+  plans: LinePlans
+  leave: () => void
+}
+
+type Stay = { place: BatchPlace; uses: number; results: ResultLog | null; idle: NodeJS.Timeout | null }
+
+/** Keeps the result logs and plans of batches open from one chunk to the next. */
+export function createBatchPlaces(deps: {
+  results: ResultLogs
+  files: Pick<Files, 'read'>
+  workerId: string
+  log: Logger
+  idleMs?: number
+}) {
+  const { idleMs = IDLE_MS } = deps
+  const stays = new Map<string, Stay>()
+  let count = 0
+
+  /** Whoever enters also leaves. */
+  function enter(batchId: string): BatchPlace {
+    const stay = stays.get(batchId) ?? open(batchId)
+    if (stay.idle) clearTimeout(stay.idle)
+    stay.uses++
+    return stay.place
+  }
+
+  function open(batchId: string): Stay {
+    let file: Promise<BatchInputFile> | null = null
+    const place: BatchPlace = {
+      // A log is never opened twice under one name, hence the count.
+      writer: `${deps.workerId}-${count++}`,
+      positions: () => stay.results?.positions() ?? { output: 0, error: 0 },
+      results: ({ tenant, log }) => (stay.results ??= deps.results.open({ tenant, id: batchId }, log)),
+      input(claim) {
+        file ??= readFile(claim).catch((error: unknown) => {
+          file = null
+          throw error
+        })
+        return file
+      },
+      plans: new Map(),
+      leave() {
+        stay.uses--
+        if (stay.uses === 0) stay.idle = setTimeout(() => void close(batchId), idleMs)
+      },
+    }
+    const stay: Stay = { place, uses: 0, results: null, idle: null }
+    stays.set(batchId, stay)
+    return stay
+  }
+
+  async function readFile({ tenant, meta }: ChunkClaim): Promise<BatchInputFile> {
+    const file = await deps.files.read(tenant, meta.inputFileId)
+    if (!file) throw new FileGoneError('input')
+    const { id, bytes, frameBytes, lines } = file
+    return { tenant, fileId: id, bytes, frameBytes, lines: lines ?? 0 }
+  }
+
+  async function close(batchId: string): Promise<void> {
+    const stay = stays.get(batchId)
+    stays.delete(batchId)
+    if (stay?.idle) clearTimeout(stay.idle)
+    await stay?.results?.close().catch((error: unknown) => {
+      deps.log.warn({ err: error, batch_id: batchId }, 'A result log was not closed in order')
+    })
+  }
+
+  return {
+    enter,
+    /** Closes the logs of all batches; for the end of the process. */
+    async close(): Promise<void> {
+      await Promise.all([...stays.keys()].map((batchId) => close(batchId)))
+    },
+  }
+}
+
+export type BatchPlaces = ReturnType<typeof createBatchPlaces>

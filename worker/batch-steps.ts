@@ -1,0 +1,97 @@
+import type { BatchClaims, ChunkClaim } from '../shared/batch-claims.ts'
+import type { BatchEnds } from '../shared/batch-ends.ts'
+import type { BatchInput, BatchInputFile } from '../shared/batch-input.ts'
+import type { BatchError } from '../shared/batch-record.ts'
+import { packEntry, partOf, writeOrder } from '../shared/batch-results.ts'
+import type { FileStore } from '../shared/file-store.ts'
+import type { PlanDependencies } from '../shared/plan.ts'
+import type { Sealer } from '../shared/seal.ts'
+import { validateBatch } from './batch-validation.ts'
+import type { EndedLine, HeldChunk, LineRecords } from './record-of-line.ts'
+
+// Lines that are ended without a call, at once.
+const MISSING_AT_ONCE = 500
+
+/** The steps of a batch as a whole: its input is validated (`v`), and it is finished (`f`). Both are safe to do twice. */
+export function createBatchSteps(deps: {
+  claims: BatchClaims
+  ends: BatchEnds
+  records: LineRecords
+  input: BatchInput
+  store: FileStore
+  sealer: Sealer
+  planDependencies: PlanDependencies
+  limits: { linesMax: number; lineBytesMax: number }
+}) {
+  const { claims, ends, records, input } = deps
+
+  /** Looks at every line before any of them runs; the batch begins or is refused. */
+  async function validate(claim: ChunkClaim, file: BatchInputFile, signal: AbortSignal): Promise<void> {
+    const { tenant, meta, defaults } = claim
+    const context = { tenant, customer: meta.customer, endpoint: meta.endpoint }
+    const keys = await claims.lineKeys(claim)
+    const verdict = await validateBatch(
+      { file, context, defaults, keys, limits: deps.limits, signal },
+      { ...deps.planDependencies, input },
+    )
+    if (verdict.kind === 'invalid') {
+      await ends.refuse(claim, verdict.errors)
+      return
+    }
+    const word = await ends.begin(claim, verdict)
+    if (word === 'credentials_erased') await ends.refuse(claim, [ERASED])
+  }
+
+  /** Ends the lines that have no end yet, puts the order of all results into the store, and ends the batch. */
+  async function finish(chunk: HeldChunk, file: BatchInputFile): Promise<void> {
+    const { claim, hold } = chunk
+    await endMissing(chunk, file)
+    const entries = await claims.entries(claim)
+    if (hold.reason()) return
+    const { tenant, batchId, meta } = claim
+    const ordered = meta.isOrdered ? entries.toSorted((a, b) => a.line - b.line) : entries
+    const bytes = { output: 0, error: 0 }
+    for (const { outcome, length } of entries) bytes[partOf(outcome)] += length
+    await writeOrder(deps, { tenant, id: batchId }, Buffer.concat(ordered.map(packEntry)))
+    await ends.finish(claim, bytes)
+  }
+
+  async function endMissing(chunk: HeldChunk, file: BatchInputFile): Promise<void> {
+    const { claim, hold } = chunk
+    const missing = await claims.unsettled(claim)
+    if (missing.length === 0) return
+    const outcome = claim.ending === 'expired' ? 'expired' : 'cancelled'
+    const states = await claims.states(claim, missing)
+    let some: Promise<unknown>[] = []
+    for await (const { line, text } of input.text(file, missing)) {
+      const attempts = states.get(line)?.attempts ?? []
+      some.push(records.endMissing(chunk, endedLine(line, text), outcome, attempts))
+      if (some.length < MISSING_AT_ONCE) continue
+      await Promise.all(some)
+      some = []
+      if (hold.reason()) return
+    }
+    await Promise.all(some)
+  }
+
+  return { validate, finish }
+}
+
+export type BatchSteps = ReturnType<typeof createBatchSteps>
+
+const ERASED: BatchError = {
+  code: 'credentials_required',
+  message:
+    'The credentials in the lines of this file were erased when another batch ran it. Upload the lines again, with their credentials.',
+  param: 'input_file_id',
+  line: null,
+}
+
+function endedLine(line: number, text: Buffer): EndedLine {
+  // Validated when the batch began.
+  const { custom_id: customId, body } = JSON.parse(text.toString()) as {
+    custom_id: string
+    body: { model?: string }
+  }
+  return { line, customId, model: body.model ?? null }
+}

@@ -1,0 +1,236 @@
+import type { BatchClaims, ChunkClaim } from '../shared/batch-claims.ts'
+import type { BatchInput } from '../shared/batch-input.ts'
+import { planOfLine, type InputLine, type LineContext, type LinePlan } from '../shared/batch-lines.ts'
+import type { FedChunk } from '../shared/batch-queue.ts'
+import { lineId } from '../shared/batch-results.ts'
+import { GatewayError, InvalidRequestError } from '../shared/errors.ts'
+import type { Logger } from '../shared/log.ts'
+import type { PlanDependencies } from '../shared/plan.ts'
+import type { ResultLogs } from '../shared/result-log.ts'
+import type { BatchPlace, BatchPlaces } from './batch-places.ts'
+import type { BatchSteps } from './batch-steps.ts'
+import { persist, RedisAwayError } from './persist.ts'
+import type { EndedLine, HeldChunk, LineRecords } from './record-of-line.ts'
+import type { RunOutcome, RunRecord, Work } from './run-record.ts'
+import type { Hold, RunningJobs } from './running.ts'
+import type { Slots } from './slots.ts'
+
+// As for jobs: a worker that ends can't wait long for Redis.
+const HAND_BACK_MS = 3_000
+
+/**
+ * Runs chunks of batches: one is claimed and held as a job is, its lines go through the same loop as jobs, each in a slot of
+ * this process while it runs, and each is settled on its own.
+ */
+export function createBatchRunner(deps: {
+  claims: BatchClaims
+  /** The chunks that this process holds. */
+  chunks: RunningJobs
+  places: BatchPlaces
+  records: LineRecords
+  results: ResultLogs
+  steps: BatchSteps
+  input: BatchInput
+  slots: Slots
+  planDependencies: PlanDependencies
+  work: (work: Work, hold: Hold, record: RunRecord) => Promise<RunOutcome>
+  /** How long calls in flight may go on in a batch that is cancelled, in milliseconds. */
+  cancelMs: number
+  log: Logger
+}) {
+  const { claims, chunks, places, records, log } = deps
+  /** How to start nothing new of the chunks of a batch. */
+  const stops = new Map<string, { batchId: string; stop: AbortController }>()
+  let isDraining = false
+
+  async function run(fed: FedChunk): Promise<void> {
+    const own = chunks.find(`${fed.batchId} ${fed.chunk}`)
+    if (own) return own
+    if (isDraining) return
+    const place = places.enter(fed.batchId)
+    try {
+      const at = { workerId: place.writer, positions: place.positions() }
+      const result = await claims.claim(fed, at)
+      if (result.kind === 'claimed') await runClaimed(result.claim, place)
+      else if (result.kind === 'unreadable')
+        log.error({ err: result.error, batch_id: fed.batchId }, 'A batch can not be opened')
+    } catch (error) {
+      if (!(error instanceof RedisAwayError)) throw error
+    } finally {
+      place.leave()
+    }
+  }
+
+  async function runClaimed(claim: ChunkClaim, place: BatchPlace): Promise<void> {
+    const isOfLines = claim.chunk !== 'v' && claim.chunk !== 'f'
+    const stop = new AbortController()
+    let grace: NodeJS.Timeout | null = null
+    const endSoon = () => {
+      stop.abort()
+      grace ??= setTimeout(() => chunks.stop(claim.id, 'cancelled'), deps.cancelMs)
+    }
+    // The steps of a batch as a whole have their work to do also after its deadline.
+    const leftMs = isOfLines ? claim.deadlineMs - Date.now() : Number.POSITIVE_INFINITY
+    const hold = chunks.enter(claim.id, claim.token, leftMs, isOfLines ? endSoon : () => undefined)
+    hold.signal.addEventListener('abort', () => stop.abort())
+    stops.set(claim.id, { batchId: claim.batchId, stop })
+    if (isDraining || (isOfLines && claim.ending)) stop.abort()
+    const chunk: HeldChunk = {
+      claim,
+      hold,
+      results: place.results(claim),
+      stopped: stop.signal,
+      open: new Set(claim.lines),
+    }
+    try {
+      if (claim.chunk === 'v') await deps.steps.validate(claim, await place.input(claim), hold.signal)
+      else if (claim.chunk === 'f') await deps.steps.finish(chunk, await place.input(claim))
+      else await runLines(chunk, place)
+    } finally {
+      if (grace) clearTimeout(grace)
+      stops.delete(claim.id)
+      hold.leave()
+    }
+  }
+
+  async function runLines(chunk: HeldChunk, place: BatchPlace): Promise<void> {
+    const { claim, hold, open } = chunk
+    await settleRemains(chunk)
+    let isWhole = true
+    if (open.size > 0 && !chunk.stopped.aborted) {
+      const lines = [...open].toSorted((a, b) => a - b)
+      const [file, keys] = await Promise.all([place.input(claim), claims.lineKeys(claim)])
+      isWhole = await runAll(chunk, place, deps.input.read(file, lines, keys))
+    }
+    if (open.size === 0 || !isWhole || hold.reason() === 'lost') return
+    const givenUpAt = performance.now() + HAND_BACK_MS
+    await persist(
+      () => claims.leave(claim, open),
+      () => performance.now() > givenUpAt,
+    )
+  }
+
+  /** What an earlier claim's worker had made durable before it died is settled by that. */
+  async function settleRemains({ claim, open }: HeldChunk): Promise<void> {
+    const { tenant, batchId, predecessors } = claim
+    for (const { log: number, from } of predecessors) {
+      const found = []
+      for await (const { entry, meta } of deps.results.recover({ tenant, id: batchId }, number, from)) {
+        if (open.delete(entry.line)) {
+          found.push(claims.settle(claim, { by: 'claim', entry, usage: meta.usage, cost: meta.cost }))
+        }
+      }
+      await Promise.all(found)
+    }
+  }
+
+  /**
+   * Runs lines as they are read, at most so many at once as the chunk is wide.
+   * @returns false when one broke in a way that nobody foresaw: it is taken up again after the lease, as a job would be.
+   */
+  async function runAll(
+    chunk: HeldChunk,
+    place: BatchPlace,
+    lines: AsyncIterable<InputLine>,
+  ): Promise<boolean> {
+    let [free, isWhole] = [chunk.claim.width, true]
+    let wake: (() => void) | null = null
+    const someEnd = () => new Promise<void>((resolve) => (wake = resolve))
+    const start = async (line: InputLine) => {
+      free--
+      try {
+        await runLine(chunk, place, line)
+      } catch (error) {
+        isWhole = false
+        const { batchId } = chunk.claim
+        if (!(error instanceof RedisAwayError))
+          log.error({ err: error, batch_id: batchId, line: line.line }, 'A line broke; it is taken up again')
+      }
+      free++
+      deps.slots.lineDone()
+      wake?.()
+    }
+    try {
+      for await (const line of lines) {
+        if (free === 0) await someEnd()
+        const taken = deps.slots.forLine(chunk.stopped)
+        if (taken !== true && !(await taken)) break
+        void start(line)
+      }
+    } finally {
+      while (free < chunk.claim.width) await someEnd()
+    }
+    return isWhole
+  }
+
+  async function runLine(chunk: HeldChunk, place: BatchPlace, input: InputLine): Promise<void> {
+    const { claim, hold } = chunk
+    const { line, customId, body } = input
+    const ended: EndedLine = {
+      line,
+      customId,
+      model: typeof body['model'] === 'string' ? body['model'] : null,
+    }
+    const plan = tryPlan(claim, place, input)
+    if (plan instanceof GatewayError) {
+      const { message, type, param, code, status } = plan
+      await records.fail(chunk, ended, { message, type, param, code }, status)
+      return
+    }
+    await deps.work(workOf(claim, line, plan), hold, records.open(chunk, ended))
+  }
+
+  function tryPlan(claim: ChunkClaim, place: BatchPlace, input: InputLine): LinePlan | GatewayError {
+    if (input.credentials === 'erased') return erased()
+    const { tenant, meta, defaults } = claim
+    const context: LineContext = { tenant, customer: meta.customer, endpoint: meta.endpoint }
+    try {
+      return planOfLine(input, defaults, context, { ...deps.planDependencies, plans: place.plans })
+    } catch (error) {
+      if (error instanceof GatewayError) return error
+      throw error
+    }
+  }
+
+  return {
+    run,
+    /** Nothing new of a batch is started. */
+    stop(batchId: string): void {
+      for (const [id, held] of stops) if (held.batchId === batchId) chunks.cancel(id)
+    },
+    /** Nothing new is started at all; chunks are given back when the calls in flight have ended. */
+    drain(): void {
+      isDraining = true
+      for (const { stop } of stops.values()) stop.abort()
+    },
+  }
+}
+
+export type BatchRunner = ReturnType<typeof createBatchRunner>
+
+/** A line as the loop runs it; a call that was in flight when an earlier worker died counts as a crash. */
+function workOf(
+  { batchId, states }: ChunkClaim,
+  line: number,
+  { plan, bundles, body, endpoint }: LinePlan,
+): Work {
+  const state = states.get(line)
+  const wasCalling = state?.attempts.some(({ outcome }) => outcome === 'in_flight') === true
+  return {
+    id: lineId(batchId, line),
+    plan,
+    bundles,
+    body,
+    meta: { endpoint: endpoint.path, onCrash: 'retry' },
+    attempts: state?.attempts ?? [],
+    attemptsMade: state?.attemptsMade ?? 0,
+    progress: state?.progress ?? null,
+    crashes: (state?.crashes ?? 0) + (wasCalling ? 1 : 0),
+  }
+}
+
+function erased(): InvalidRequestError {
+  const message =
+    'The credentials of this line are erased: it was settled before. Send the line again with credentials of its own.'
+  return new InvalidRequestError(message, 'body', 'credentials_required')
+}

@@ -1,0 +1,93 @@
+// Lines of batches leave a little to jobs that come at any moment, and more of it where jobs have just had to wait: a call
+// can't be taken back from a line.
+const LINES_SHARE_MAX = 0.95
+const LINES_SHARE_WHILE_JOBS_WAIT = 0.7
+const JOBS_WAITED_MS = 1_000
+
+/** A line that stands in line. */
+type Waiter = { take: () => void; giveUp: () => void }
+
+/**
+ * The calls that a process may have under way at once, of jobs and of lines of batches together. A free slot is a waiting job's
+ * first; lines have at most 95% of all, and 70% while jobs have to wait and for a second after that.
+ *
+ * @param now Milliseconds of a clock that does not jump; tests hold it still.
+ */
+export function createSlots(total: number, now: () => number = () => performance.now()) {
+  const jobsWaiting: (() => void)[] = []
+  const linesWaiting = new Set<Waiter>()
+  let jobs = 0
+  let lines = 0
+  let jobsWaitedAt = Number.NEGATIVE_INFINITY
+
+  function linesMax(): number {
+    const isBusy = jobsWaiting.length > 0 || now() - jobsWaitedAt < JOBS_WAITED_MS
+    const share = isBusy ? LINES_SHARE_WHILE_JOBS_WAIT : LINES_SHARE_MAX
+    return Math.max(1, Math.floor(total * share))
+  }
+
+  function hasRoom(): boolean {
+    return jobs + lines < total
+  }
+
+  function handOn(): void {
+    while (hasRoom()) {
+      const job = jobsWaiting.shift()
+      if (!job) break
+      jobs++
+      job()
+    }
+    while (hasRoom() && lines < linesMax()) {
+      const [waiter] = linesWaiting
+      if (!waiter) return
+      lines++
+      waiter.take()
+    }
+  }
+
+  /** Runs one job in a slot, when there is one. */
+  async function forJob<T>(run: () => Promise<T>): Promise<T> {
+    if (hasRoom()) jobs++
+    else {
+      jobsWaitedAt = now()
+      await new Promise<void>((resolve) => jobsWaiting.push(resolve))
+      jobsWaitedAt = now()
+    }
+    try {
+      return await run()
+    } finally {
+      jobs--
+      handOn()
+    }
+  }
+
+  /** Takes a slot for a line, in the order of asking. @returns false when `signal` aborts before. */
+  function forLine(signal: AbortSignal): boolean | Promise<boolean> {
+    if (signal.aborted) return false
+    if (linesWaiting.size === 0 && hasRoom() && lines < linesMax()) {
+      lines++
+      return true
+    }
+    return new Promise((resolve) => {
+      const end = (isTaken: boolean) => () => {
+        linesWaiting.delete(waiter)
+        signal.removeEventListener('abort', waiter.giveUp)
+        resolve(isTaken)
+      }
+      const waiter: Waiter = { take: end(true), giveUp: end(false) }
+      linesWaiting.add(waiter)
+      signal.addEventListener('abort', waiter.giveUp)
+      handOn()
+    })
+  }
+
+  /** Gives back the slot of a line. */
+  function lineDone(): void {
+    lines--
+    handOn()
+  }
+
+  return { forJob, forLine, lineDone }
+}
+
+export type Slots = ReturnType<typeof createSlots>
