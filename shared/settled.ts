@@ -1,20 +1,19 @@
 import type { Redis } from 'ioredis'
 import { createBell, type Bell } from './bell.ts'
-import type { JobView } from './job-record.ts'
 import type { Keys } from './keys.ts'
 
 // A message can be lost with its connection; whoever waits looks again by himself.
 const REREAD_MS = 2_000
 
-/** One waiter for the end of one job. */
+/** One waiter for the end of one job or batch. */
 export type Watch = {
-  /** Rings when the job is said to have ended. */
+  /** Rings when it is said to have ended. */
   wait: Bell['wait']
   close: () => void
 }
 
 /**
- * Hears which jobs ended, which are to be cancelled and which were handed a place, over one subscriber connection a process, and wakes whoever
+ * Hears which jobs and batches ended, which jobs are to be cancelled and which were handed a place, over one subscriber connection a process, and wakes whoever
  * waits for them. A wake-up is a hint: the record is the truth.
  *
  * @param subscriber A connection of its own; the caller closes it.
@@ -23,11 +22,13 @@ export function createSettledListener(subscriber: Redis, keys: Keys) {
   const watchers = new Map<string, Set<() => void>>()
   const cancelHandlers = new Set<(jobId: string) => void>()
   const wakeHandlers = new Set<(jobId: string) => void>()
+  const batchStopHandlers = new Set<(batchId: string) => void>()
 
-  const onMessage = (channel: string, jobId: string) => {
-    if (channel === keys.settledChannel) for (const wake of watchers.get(jobId) ?? []) wake()
-    else if (channel === keys.cancelChannel) for (const handle of cancelHandlers) handle(jobId)
-    else if (channel === keys.wakeChannel) for (const handle of wakeHandlers) handle(jobId)
+  const onMessage = (channel: string, id: string) => {
+    if (channel === keys.settledChannel) for (const wake of watchers.get(id) ?? []) wake()
+    else if (channel === keys.cancelChannel) for (const handle of cancelHandlers) handle(id)
+    else if (channel === keys.wakeChannel) for (const handle of wakeHandlers) handle(id)
+    else if (channel === keys.batchStopChannel) for (const handle of batchStopHandlers) handle(id)
   }
   subscriber.on('message', onMessage)
 
@@ -47,13 +48,16 @@ export function createSettledListener(subscriber: Redis, keys: Keys) {
 
   return {
     /** Subscribes; resolves when the subscription holds. ioredis renews it after a reconnect. */
-    start: () => subscriber.subscribe(keys.settledChannel, keys.cancelChannel, keys.wakeChannel),
+    start: () =>
+      subscriber.subscribe(keys.settledChannel, keys.cancelChannel, keys.wakeChannel, keys.batchStopChannel),
     watch,
     /** Calls `ring` when the job is said to have ended. @returns how to stop that. */
     onEnd,
     onCancel: (handle: (jobId: string) => void) => cancelHandlers.add(handle),
-    /** Hears which waiting jobs were handed a place at a deployment (`Window.wakeNow`). */
+    /** Hears which waiting jobs, and lines of batches, were handed a place at a deployment (`Window.wakeNow`). */
     onWake: (handle: (jobId: string) => void) => wakeHandlers.add(handle),
+    /** Hears of which batches nothing new is to be started. */
+    onBatchStop: (handle: (batchId: string) => void) => batchStopHandlers.add(handle),
     /** How many jobs are being waited for. */
     size: () => watchers.size,
     close() {
@@ -68,19 +72,19 @@ export function createSettledListener(subscriber: Redis, keys: Keys) {
 export type SettledListener = ReturnType<typeof createSettledListener>
 
 /**
- * Waits for a job's end: the watch stands before the first read, and while waiting the record is read again every two
+ * Waits for the end of a job or batch: the watch stands before the first read, and while waiting the record is read again every two
  * seconds, so that a lost message hangs nobody.
  *
- * @param isFresh The job was created after the watch: its first read would tell nothing.
+ * @param isFresh It was created after the watch: its first read would tell nothing.
  * @returns what was read last, ended or not; null when there is no such record.
  */
-export async function waitForEnd(wait: {
+export async function waitForEnd<View extends { isTerminal: boolean }>(wait: {
   watch: Watch
-  read: () => Promise<JobView | null>
+  read: () => Promise<View | null>
   waitMs: number
   isFresh?: boolean
   signal?: AbortSignal
-}): Promise<JobView | null> {
+}): Promise<View | null> {
   const until = performance.now() + wait.waitMs
   if (wait.isFresh) await wait.watch.wait(Math.min(wait.waitMs, REREAD_MS), wait.signal)
   for (;;) {

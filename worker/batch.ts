@@ -9,10 +9,11 @@ import type { PlanDependencies } from '../shared/plan.ts'
 import type { ResultLogs } from '../shared/result-log.ts'
 import type { BatchPlace, BatchPlaces } from './batch-places.ts'
 import type { BatchSteps } from './batch-steps.ts'
+import type { Completion } from './completion.ts'
 import { persist, RedisAwayError } from './persist.ts'
 import type { EndedLine, HeldChunk, LineRecords } from './record-of-line.ts'
-import type { RunOutcome, RunRecord, Work } from './run-record.ts'
-import type { Hold, RunningJobs } from './running.ts'
+import type { Work } from './run-record.ts'
+import type { RunningJobs } from './running.ts'
 import type { Slots } from './slots.ts'
 
 // As for jobs: a worker that ends can't wait long for Redis.
@@ -33,7 +34,7 @@ export function createBatchRunner(deps: {
   input: BatchInput
   slots: Slots
   planDependencies: PlanDependencies
-  work: (work: Work, hold: Hold, record: RunRecord) => Promise<RunOutcome>
+  work: Completion['work']
   /** How long calls in flight may go on in a batch that is cancelled, in milliseconds. */
   cancelMs: number
   log: Logger

@@ -178,6 +178,8 @@ export function createCompletion(deps: CompletionDeps) {
   return { run: runEntry, work }
 }
 
+export type Completion = ReturnType<typeof createCompletion>
+
 /** The call is about to be made, and is counted as if it will count. */
 function noteStart(run: Run, { deployment }: Grant): void {
   run.attemptsMade++

@@ -1,0 +1,93 @@
+import type { Redis } from 'ioredis'
+import { createBatchClaims, type AfterStep } from '../shared/batch-claims.ts'
+import { createBatchEnds } from '../shared/batch-ends.ts'
+import { createBatchInput } from '../shared/batch-input.ts'
+import { createBatchQueue } from '../shared/batch-queue.ts'
+import { createBatchWindow } from '../shared/batch-window.ts'
+import type { FileStore } from '../shared/file-store.ts'
+import type { Files } from '../shared/files.ts'
+import type { Ids } from '../shared/ids.ts'
+import type { Keys } from '../shared/keys.ts'
+import type { Logger } from '../shared/log.ts'
+import type { PlanDependencies } from '../shared/plan.ts'
+import { createResultLogs } from '../shared/result-log.ts'
+import type { Sealer } from '../shared/seal.ts'
+import { createBatchChores } from './batch-chores.ts'
+import { createBatchPlaces } from './batch-places.ts'
+import { createBatchSteps } from './batch-steps.ts'
+import { createBatchRunner } from './batch.ts'
+import type { Completion } from './completion.ts'
+import { createFeeder } from './feeder.ts'
+import { createLineRecords } from './record-of-line.ts'
+import { RunningJobs } from './running.ts'
+import type { Slots } from './slots.ts'
+
+/** All that a worker has for batches, joined up. */
+export function openBatches(deps: {
+  redis: Redis
+  keys: Keys
+  ids: Ids
+  sealer: Sealer
+  store: FileStore
+  files: Files
+  workerId: string
+  log: Logger
+  slots: Slots
+  work: Completion['work']
+  planDependencies: PlanDependencies
+  leaseMs: number
+  /** How long the record of an ended batch, and its files unless it says otherwise, are kept, in milliseconds. */
+  retentionMs: number
+  /** How long calls in flight may go on in a batch that is cancelled, in milliseconds. */
+  cancelMs: number
+  limits: { linesMax: number; lineBytesMax: number }
+}) {
+  const { redis, keys, sealer, store, files, log } = deps
+  const queue = createBatchQueue(redis, keys)
+  const window = createBatchWindow(redis, keys)
+  const feed = createFeeder(window, queue, log)
+
+  function afterStep({ finish, tenantsWaiting }: AfterStep): void {
+    if (tenantsWaiting > 0) void feed()
+    if (!finish) return
+    queue.add([finish]).catch((error: unknown) => {
+      log.warn(
+        { err: error, batch_id: finish.batchId },
+        'The end of a batch could not be enqueued; the sweeper will',
+      )
+    })
+  }
+
+  const claims = createBatchClaims({ redis, keys, sealer, leaseMs: deps.leaseMs, afterStep })
+  const ends = createBatchEnds({ ...deps, afterStep })
+  const input = createBatchInput({ store, sealer })
+  const results = createResultLogs({ store, sealer })
+  const chunks = new RunningJobs(claims, deps.leaseMs, log)
+  const places = createBatchPlaces({ results, files, workerId: deps.workerId, log })
+  const records = createLineRecords({ claims, log })
+  const steps = createBatchSteps({ ...deps, claims, ends, records, input })
+  const runner = createBatchRunner({ ...deps, claims, chunks, places, records, results, steps, input })
+  const expireFiles = () => files.expire()
+
+  return {
+    /** Runs a chunk. */
+    run: runner.run,
+    /** Nothing new of a batch is started. */
+    stop: (batchId: string) => runner.stop(batchId),
+    /** Nothing new is started at all. */
+    drain: () => runner.drain(),
+    /** The chunks that this process holds. */
+    chunks,
+    feed,
+    /** Lines that were handed a place at a deployment go on. @returns ids of those that have ended. */
+    wakeLines: (lineIds: readonly string[]) => window.wakeLines(lineIds),
+    chores: createBatchChores({ window, queue, ends, feed, store, expireFiles, log }),
+    async close(): Promise<void> {
+      chunks.close()
+      await places.close()
+      await queue.close()
+    },
+  }
+}
+
+export type WorkerBatches = ReturnType<typeof openBatches>
