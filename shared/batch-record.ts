@@ -2,6 +2,9 @@ import type { Progress } from './claims.ts'
 import { roundUsd } from './prices.ts'
 import type { Attempt, QueueState } from './schemas/job.ts'
 
+/** Random bytes that a line's own credentials are sealed under. */
+export const LINE_KEY_BYTES = 32
+
 /** Batch states, in OpenAI's own words. The last four are terminal. */
 export type BatchStatus =
   | 'validating'

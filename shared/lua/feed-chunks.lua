@@ -30,7 +30,8 @@ while #out < chunks_max * 2 and passed < ring do
     local has_more = false
     if id then chunk, has_more = cut(id, tenant, math.min(room, width_max)) end
     if has_more then
-      redis.call('ZADD', waiting, redis.call('HGET', ARGV[6] .. id, 'class') * 1e14 + now, id)
+      -- To the end of its class, also behind what was moved there in this very step.
+      redis.call('ZADD', waiting, redis.call('HGET', ARGV[6] .. id, 'class') * 1e14 + now + #out / 16, id)
     else
       if id then redis.call('ZREM', waiting, id) end
       if owner and redis.call('ZCARD', waiting) == 0 then redis.call('LREM', owners, 0, owner) end

@@ -6,8 +6,13 @@ local function own_room(inflight, own)
   return room >= math.ceil(math.min(tonumber(own), 50) / 2) and room or 0
 end
 
--- With too many lines parked it waits for these before it goes on.
-local function has_lines(parked, cursor, total)
-  if cursor < total and redis.call('ZCARD', parked) < 1000 then return true end
-  return redis.call('ZCOUNT', parked, '-inf', now) > 0
+-- Where many of its lines wait for their time, it waits for these before it goes on: at about a thousand of them.
+local function takes_more(parked, cursor, total, settled)
+  if cursor >= total then return false end
+  local waiting, outstanding = redis.call('ZCARD', parked), cursor - settled
+  return waiting < 1000 and (outstanding < 1000 or waiting * 10 < outstanding)
+end
+
+local function has_lines(parked, cursor, total, settled)
+  return takes_more(parked, cursor, total, settled) or redis.call('ZCOUNT', parked, '-inf', now) > 0
 end

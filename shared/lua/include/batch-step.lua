@@ -12,9 +12,10 @@ end
 -- @include batch-room
 -- Stands in its owner's line of batches while it has lines to run and room for them.
 local function offer()
-  local facts = redis.call('HMGET', batch, 'status', 'ending', 'cursor', 'total', 'inflight', 'concurrency', 'class')
+  local facts = redis.call('HMGET', batch, 'status', 'ending', 'cursor', 'total', 'inflight', 'concurrency', 'class',
+    'settled')
   if facts[1] ~= 'in_progress' or facts[2] or own_room(facts[5], facts[6]) == 0 then return end
-  if not has_lines(parked, tonumber(facts[3]), tonumber(facts[4])) then return end
+  if not has_lines(parked, tonumber(facts[3]), tonumber(facts[4]), tonumber(facts[8])) then return end
   if redis.call('ZADD', waiting, 'NX', facts[7] * 1e14 + now, id) == 0 or redis.call('ZCARD', waiting) > 1 then return end
   if redis.call('RPUSH', owners, owner) == 1 then redis.call('RPUSH', tenants, tenant) end
 end

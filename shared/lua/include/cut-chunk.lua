@@ -7,7 +7,7 @@ local function lines_of(parked, facts, count)
     return table.concat(due, ' '), #due
   end
   local from, total = tonumber(facts[1]), tonumber(facts[2])
-  if from >= total or redis.call('ZCARD', parked) >= 1000 then return nil, 0 end
+  if not takes_more(parked, from, total, tonumber(facts[7])) then return nil, 0 end
   local to = math.min(from + count, total)
   return from .. '-' .. (to - 1), to - from, to
 end
@@ -15,7 +15,7 @@ end
 -- @return number of the chunk or nil, whether the batch stays in line: it has more lines, and room of its own for them
 local function cut(id, tenant, room)
   local batch, parked = ARGV[6] .. id, ARGV[8] .. id
-  local facts = redis.call('HMGET', batch, 'cursor', 'total', 'inflight', 'concurrency', 'status', 'ending')
+  local facts = redis.call('HMGET', batch, 'cursor', 'total', 'inflight', 'concurrency', 'status', 'ending', 'settled')
   if facts[5] ~= 'in_progress' or facts[6] then return nil, false end
   -- One that is at its own limit is offered again when lines of it settle.
   room = math.min(room, own_room(facts[3], facts[4]))
@@ -31,6 +31,6 @@ local function cut(id, tenant, room)
   local inflight = redis.call('HINCRBY', batch, 'inflight', width)
   redis.call('HINCRBY', busy, tenant, width)
   redis.call('HINCRBY', busy, '*', width)
-  local stays = own_room(inflight, facts[4]) > 0 and has_lines(parked, cursor or tonumber(facts[1]), tonumber(facts[2]))
-  return tostring(number), stays
+  local more = has_lines(parked, cursor or tonumber(facts[1]), tonumber(facts[2]), tonumber(facts[7]))
+  return tostring(number), more and own_room(inflight, facts[4]) > 0
 end
