@@ -71,6 +71,9 @@ export function createIds(idSecret: string) {
     /** Whether this installation made this id for this tenant. */
     isOwnJobId: (tenant: string, id: string): boolean => isOwn('job_', tenant, id),
     isOwnBatchId: (tenant: string, id: string): boolean => isOwn('batch_', tenant, id),
+    /** Whether it can be one: whose an output file of a batch is, only its record says. */
+    isOwnFileId: (tenant: string, id: string): boolean =>
+      isOwn('file-', tenant, id) || /^file-[A-Za-z0-9]{22}$/.test(id),
 
     /** The event of a job's end: one for each end, the same however often it is announced. */
     eventId(jobId: string, type: string): string {
