@@ -1,13 +1,29 @@
-import type { InputLine } from './batch-lines.ts'
+import { isUtf8 } from 'node:buffer'
+import { readLine, type InputLine } from './batch-lines.ts'
+import { readStoredLines, type StoredLine } from './batch-input-lines.ts'
+import { createBreather } from './breather.ts'
+import { TooLargeError } from './errors.ts'
 import type { FileStore } from './file-store.ts'
-import type { Sealer } from './seal.ts'
+import { createLineCutter, type CutLine } from './line-cutter.ts'
+import { LINE_KEY_BYTES, sealPieces, splitLine, unkeptText } from './line-credentials.ts'
+import { packIndex, type LineOffsets } from './line-index.ts'
+import type { RecordSealer, Sealer } from './seal.ts'
+import { contentName, sealedFrameBytes, sealFrames } from './sealed-file.ts'
+import { createSideObject } from './side-object.ts'
 
-/** An input of batches in the store; `lines` that are not blank. */
+/**
+ * The input of a batch in the store, in three objects under `files/<id>/`. `content`: the lines as they came, `"[erased]"` in
+ * the places of their credentials, sealed in frames. `credentials`: what was cut out of each line, sealed under the file's
+ * key and under one of the line's own, which only Redis has. `index`: where each line begins in these two.
+ */
+
 export type BatchInputFile = {
   tenant: string
   fileId: string
+  /** Of the content. */
   bytes: number
   frameBytes: number
+  /** That are not blank. */
   lines: number
 }
 
@@ -21,41 +37,175 @@ export type LineText = { line: number; text: Buffer }
 
 type Deps = { store: FileStore; sealer: Sealer }
 
+export type WrittenInput = { bytes: number; frameBytes: number; lines: number; keys: Buffer | null }
+
+const CHUNK_BYTES = 64 * 1024
+const BYTE_ORDER_MARK = Buffer.from('\uFEFF')
+const NEWLINE = Buffer.from('\n')
+const NO_KEY = Buffer.alloc(LINE_KEY_BYTES)
+const BLANK = /^[ \t\r]*$/
+
+/** Erases all of an input: content, index and credentials. */
+export async function removeBatchInput(store: FileStore, fileId: string): Promise<void> {
+  await store.remove(`files/${fileId}/`)
+}
+
 /**
- * Stores the lines of an input while they come: credentials apart from the rest, under a key a line.
+ * Stores the lines of an input while they come, credentials apart from all else. What a line of no use might hold is not
+ * kept: a short text stands for it, which validation knows. Of lines beyond `linesMax` one such text tells.
  * @returns `keys`: 32 bytes a line; null when no line has credentials.
- * @throws {TooLargeError} over `bytesMax`; nothing is left in the store.
+ * @throws {TooLargeError} over `bytesMax`. After any failure nothing is left in the store.
  */
 export async function writeBatchInput(
-  deps: Deps,
+  { store, sealer }: Deps,
   file: { tenant: string; id: string },
   source: AsyncIterable<Uint8Array>,
   limits: BatchInputLimits,
-): Promise<{ bytes: number; frameBytes: number; lines: number; keys: Buffer | null }> {
-  void [deps, file, source, limits]
-  throw new Error('in the works')
+): Promise<WrittenInput> {
+  const sealed = sealer.record({ tenant: file.tenant, kind: 'file', id: file.id })
+  const side = createSideObject((content) => store.write(`files/${file.id}/credentials`, content))
+  const input = createInput(sealed, limits.linesMax, (envelope) => side.add(envelope))
+  try {
+    await store.write(contentName(file.id), sealFrames(sealed, storedText(source, limits, input)))
+    await side.end()
+    const { index, bytes, lines, keys } = input.end()
+    await store.write(`files/${file.id}/index`, oneChunk(index))
+    return { bytes, frameBytes: sealedFrameBytes(sealed), lines, keys }
+  } catch (error) {
+    await side.abandon(error)
+    await removeBatchInput(store, file.id)
+    throw error
+  }
 }
 
-/** Reads inputs of batches. */
-export function createBatchInput(deps: Deps) {
-  void deps
+// oxlint-disable-next-line typescript/require-await -- the store takes what comes in its time
+async function* oneChunk(bytes: Buffer): AsyncIterable<Buffer> {
+  yield bytes
+}
+
+type Input = ReturnType<typeof createInput>
+
+/** What is known of an input while it is written. */
+function createInput(
+  sealed: RecordSealer,
+  linesMax: number,
+  addCredentials: (envelope: Buffer) => Promise<void>,
+) {
+  const offsets: LineOffsets[] = []
+  const keys: Buffer[] = []
+  const at: LineOffsets = { text: 0, credentials: 0 }
+  let hasKeys = false
+
+  function begin(): number {
+    keys.push(NO_KEY)
+    return offsets.push({ ...at }) - 1
+  }
+
+  function put(parts: Buffer[], part: Buffer): void {
+    parts.push(part)
+    at.text += part.length
+  }
+
   return {
-    /** Lines in ascending order, with their credentials; null keys: no line has any. */
-    read(file: BatchInputFile, lines: Iterable<number>, keys: LineKeys | null): AsyncIterable<InputLine> {
-      void [file, lines, keys]
-      throw new Error('in the works')
+    /** No more lines are taken: one more than allowed is enough to refuse them all. */
+    isFull: () => offsets.length > linesMax,
+
+    /** Adds what is stored of a line to `parts`. */
+    async add(parts: Buffer[], cut: CutLine): Promise<void> {
+      if (at.text === 0 && cut?.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK)) {
+        put(parts, BYTE_ORDER_MARK)
+        return this.add(parts, cut.subarray(BYTE_ORDER_MARK.length))
+      }
+      // No string is made of a line for that, unless it is a short one.
+      if (cut !== null && cut.length < 256 && BLANK.test(cut.toString('latin1'))) return put(parts, cut)
+      const line = begin()
+      if (offsets.length > linesMax) return put(parts, unkeptText({ code: 'too_many_lines', at: null }))
+      if (cut === null) return put(parts, unkeptText({ code: 'line_too_large', at: null }))
+      if (!isUtf8(cut)) return put(parts, unkeptText({ code: 'invalid_utf8', at: null }))
+      const { stored, pieces } = splitLine(cut)
+      put(parts, stored)
+      if (!pieces) return
+      const { key, envelope } = sealPieces(sealed, line, pieces)
+      keys[line] = key
+      hasKeys = true
+      at.credentials += envelope.length
+      await addCredentials(envelope)
+    },
+
+    newline: (parts: Buffer[]) => put(parts, NEWLINE),
+
+    end: () => ({
+      index: packIndex([...offsets, at]),
+      bytes: at.text,
+      lines: offsets.length,
+      keys: hasKeys ? Buffer.concat(keys) : null,
+    }),
+  }
+}
+
+async function* storedText(
+  source: AsyncIterable<Uint8Array>,
+  { bytesMax, lineBytesMax }: BatchInputLimits,
+  input: Input,
+): AsyncGenerator<Buffer> {
+  const cutter = createLineCutter(lineBytesMax)
+  const breather = createBreather()
+  let received = 0
+  for await (const given of source) {
+    received += given.length
+    if (received > bytesMax) {
+      throw new TooLargeError(`The file is larger than the ${bytesMax} bytes an input of batches may have.`)
+    }
+    for (let start = 0; start < given.length; start += CHUNK_BYTES) {
+      const part = given.subarray(start, start + CHUNK_BYTES)
+      const parts: Buffer[] = []
+      for (const cut of cutter.cut(Buffer.from(part.buffer, part.byteOffset, part.length))) {
+        if (breather.isDue()) await breather.pause()
+        // The rest is read to its end all the same: who sends it looks for an answer only then.
+        if (input.isFull()) break
+        await input.add(parts, cut)
+        input.newline(parts)
+      }
+      if (parts.length > 0) yield Buffer.concat(parts)
+    }
+  }
+  const last = cutter.rest()
+  if (last === undefined || input.isFull()) return
+  const parts: Buffer[] = []
+  await input.add(parts, last)
+  yield Buffer.concat(parts)
+}
+
+/** Reads inputs of batches. At most a few megabytes are held at once, however large the input. */
+export function createBatchInput(deps: Deps) {
+  return {
+    /**
+     * Lines in ascending order as they were sent, with their credentials; null keys: no line has any left.
+     * @throws {InvalidRequestError} for a line that validation refuses.
+     */
+    async *read(
+      file: BatchInputFile,
+      lines: Iterable<number>,
+      keys: LineKeys | null,
+    ): AsyncGenerator<InputLine> {
+      for await (const stored of readStoredLines(deps, file, { lines: [...lines], keys })) {
+        yield readLine(stored)
+      }
     },
 
     /** Lines in ascending order as they are stored, `[erased]` in them. */
-    text(file: BatchInputFile, lines: Iterable<number>): AsyncIterable<LineText> {
-      void [file, lines]
-      throw new Error('in the works')
+    async *text(file: BatchInputFile, lines: Iterable<number>): AsyncGenerator<LineText> {
+      for await (const { line, text } of readStoredLines(deps, file, { lines: [...lines], keys: null })) {
+        yield { line, text }
+      }
     },
 
+    /** All lines as texts with their credentials, and in which row of the file they stand. */
+    all: (file: BatchInputFile, keys: LineKeys | null): AsyncIterable<StoredLine> =>
+      readStoredLines(deps, file, { lines: 'all', keys }),
+
     /** Erases content, index and credentials. */
-    async remove(fileId: string): Promise<void> {
-      await deps.store.remove(`files/${fileId}/`)
-    },
+    remove: (fileId: string) => removeBatchInput(deps.store, fileId),
   }
 }
 

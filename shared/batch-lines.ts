@@ -1,16 +1,26 @@
+import { z } from 'zod'
+import type { StoredLine } from './batch-input-lines.ts'
+import { parseClientJson } from './client-json.ts'
+import { findEndpoint, readCompletion } from './completion-body.ts'
 import type { Endpoint } from './endpoints.ts'
-import type { PlanDependencies, ResolvedPlan } from './plan.ts'
+import { InvalidRequestError } from './errors.ts'
+import { careOf, ERASED, isBesideBody, isCredential, isSecret, withoutBundle } from './line-fields.ts'
+import { recallPlan, type LinePlans } from './line-plans.ts'
+import { nearMissOf } from './near-misses.ts'
+import { invalid, isObject } from './notes.ts'
+import { resolvePlan, type PlanDependencies, type ResolvedPlan } from './plan.ts'
+import { describeIssue } from './schema-issues.ts'
+import { Customer } from './schemas/completion.ts'
 
 /** One line as it was sent, its credentials back in their places. */
 export type InputLine = {
   /** 0-based, blank lines not counted. */
   line: number
   customId: string
-  method: string
   /** Null: the batch's endpoint. */
   url: string | null
   customer: string | null
-  /** Fields of the gateway beside `body`: credentials, `num_retries`, ... */
+  /** Fields of the gateway beside `body`: credentials, `num_retries`, ... Never null. */
   settings: Record<string, unknown>
   body: Record<string, unknown>
   /** `erased`: it had some, and their key is gone; `[erased]` stands in their places. */
@@ -26,15 +36,57 @@ export type LineContext = {
   endpoint: string
 }
 
-/** Plans of lines that differ in nothing a plan goes by; one for a batch with its defaults. */
-export type LinePlans = Map<string, unknown>
-
 export type LinePlan = ResolvedPlan & { customer: string | null; endpoint: Endpoint }
+
+const LineFields = z.looseObject({
+  custom_id: z
+    .string()
+    .min(1)
+    .max(256)
+    .refine((text) => text.isWellFormed(), 'It must be well-formed Unicode'),
+  method: z.literal('POST').nullish(),
+  url: z.string().nullish(),
+  customer: Customer.nullish(),
+  body: z.custom<Record<string, unknown>>(isObject, 'It must be an object'),
+})
+
+/**
+ * Reads one line of an input.
+ * @throws {InvalidRequestError} with the JSON path in the line.
+ */
+export function readLine({
+  line,
+  text,
+  credentials,
+}: Pick<StoredLine, 'line' | 'text' | 'credentials'>): InputLine {
+  const value = parseClientJson(text.toString(), 'The line')
+  const parsed = LineFields.safeParse(value)
+  if (!parsed.success) throw describeIssue(parsed.error, value)
+  const { custom_id: customId, method: _method, url = null, customer = null, body, ...others } = parsed.data
+  return { line, customId, url, customer, settings: settingsOf(others), body, credentials }
+}
+
+function settingsOf(fields: Record<string, unknown>): Record<string, unknown> {
+  const settings: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(fields)) {
+    if (value === null) continue
+    if (!isBesideBody(name)) throw unknownField(name)
+    settings[name] = value
+  }
+  return settings
+}
+
+function unknownField(name: string): InvalidRequestError {
+  const meant = nearMissOf(name)
+  const advice = meant === null ? 'What is for the provider belongs into `body`.' : `Did you mean "${meant}"?`
+  const message = `\`${name}\` is not a field of a batch line. ${advice}`
+  return new InvalidRequestError(message, name, 'unknown_parameter')
+}
 
 /**
  * The plan of one line: the batch's fields lie under its own, and a line with credentials of its own has nothing of the
  * batch's.
- * @param dependencies `plans`: with it, lines of one kind are resolved once.
+ * @param dependencies `plans`: with it, lines that differ in nothing a plan goes by are resolved once.
  * @throws {InvalidRequestError} with the JSON path in the line.
  */
 export function planOfLine(
@@ -43,6 +95,79 @@ export function planOfLine(
   context: LineContext,
   dependencies: PlanDependencies & { plans?: LinePlans },
 ): LinePlan {
-  void [line, defaults, context, dependencies]
-  throw new Error('in the works')
+  const endpoint = endpointOf(line, context)
+  const own = ownFields(line)
+  const under = Object.keys(own).some(isCredential) ? withoutBundle(defaults) : defaults
+  const isOfKind = !Object.entries(own).some(([name, value]) => isSecret(careOf(name), value))
+  const { plans } = dependencies
+  return inLine(line, under, () => {
+    refuseOfBatch(own)
+    const fields = { ...under, ...own, customer: own['customer'] }
+    const { customer: inBody = null, ...body } = readCompletion(endpoint, fields)
+    const customer = line.customer ?? inBody ?? context.customer
+    const request = { body, tenant: context.tenant, customer, endpoint: endpoint.name }
+    const resolve = () => resolvePlan(request, dependencies)
+    const resolved = plans && isOfKind ? recallPlan(plans, request, under, resolve) : resolve()
+    return { ...resolved, customer, endpoint }
+  })
+}
+
+function endpointOf({ url }: InputLine, { endpoint }: LineContext): Endpoint {
+  if (endpoint !== '*') {
+    if (url === null || url === endpoint) return findEndpoint(endpoint)
+    const message = `\`url\` is not the endpoint of the batch, which is ${endpoint}. For mixed lines make a batch with the endpoint "*".`
+    throw new InvalidRequestError(message, 'url', 'mismatched_url')
+  }
+  if (url === null) {
+    const message = '`url` is required: a batch with the endpoint "*" has none for its lines.'
+    throw new InvalidRequestError(message, 'url', 'missing_required_parameter')
+  }
+  return findEndpoint(url, 'url')
+}
+
+/** What the line itself says, beside its body and in it. A field of the gateway that is null is not given. */
+function ownFields({ settings, body }: InputLine): Record<string, unknown> {
+  const own: Record<string, unknown> = { ...settings }
+  for (const [name, value] of Object.entries(body)) {
+    if (value === null && careOf(name) !== 'plain') continue
+    if (Object.hasOwn(settings, name))
+      throw invalid(`body.${name}`, 'stands beside `body`, too: give it once.')
+    own[name] = value
+  }
+  return own
+}
+
+/** What has no meaning in a line, and would be dropped without a word. */
+function refuseOfBatch(own: Record<string, unknown>): void {
+  const erased = Object.keys(own).find((name) => own[name] === ERASED && careOf(name) !== 'plain')
+  if (erased !== undefined) {
+    const message = `\`${erased}\` is needed again: credentials are erased once a line has run.`
+    throw new InvalidRequestError(message, erased, 'credentials_required')
+  }
+  if (own['stream'] === true) {
+    const message = 'A batch has no streams: leave `stream` out, or set it to false.'
+    throw new InvalidRequestError(message, 'stream', 'unsupported_stream')
+  }
+  if (own['background'] === true) throw invalid('background', 'has no meaning in a batch: leave it out.')
+  if (own['priority'] !== undefined) throw invalid('priority', 'is for a whole batch: give it there.')
+  if (own['job'] !== undefined) throw invalid('job', 'is for single jobs: a batch has its own options.')
+}
+
+// The plan names fields as if all of them lay side by side.
+function inLine<T>({ settings, body }: InputLine, under: Record<string, unknown>, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (!(error instanceof InvalidRequestError) || error.param === null) throw error
+    const name = /^[^.[]*/.exec(error.param)?.[0] ?? ''
+    const isBeside =
+      Object.hasOwn(settings, name) || (!Object.hasOwn(body, name) && Object.hasOwn(under, name))
+    if (isBeside) throw error
+    const param = `body.${error.param}`
+    throw new InvalidRequestError(
+      error.message.replace(`\`${error.param}\``, () => `\`${param}\``),
+      param,
+      error.code,
+    )
+  }
 }

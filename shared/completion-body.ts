@@ -3,13 +3,16 @@ import { InvalidRequestError } from './errors.ts'
 import { REQUESTS, type CompletionBody } from './schemas/completion.ts'
 import { describeIssue } from './schema-issues.ts'
 
-/** @throws {InvalidRequestError} unless there is such an endpoint. */
-export function findEndpoint(path: string): Endpoint {
+/**
+ * @param field Where the path stood in what was sent.
+ * @throws {InvalidRequestError} unless there is such an endpoint.
+ */
+export function findEndpoint(path: string, field = 'endpoint'): Endpoint {
   const endpoint = endpointAt(path)
   if (endpoint) return endpoint
   const served = ENDPOINTS.map((one) => one.path).join(', ')
-  const message = `\`endpoint\` is not served. What is served: ${served}.`
-  throw new InvalidRequestError(message, 'endpoint', 'unsupported_endpoint')
+  const message = `\`${field}\` is not served. What is served: ${served}.`
+  throw new InvalidRequestError(message, field, 'unsupported_endpoint')
 }
 
 /**

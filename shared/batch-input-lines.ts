@@ -1,0 +1,160 @@
+import type { BatchInputFile, LineKeys } from './batch-input.ts'
+import { ByteReader } from './byte-reader.ts'
+import type { FileStore } from './file-store.ts'
+import { joinLine, LINE_KEY_BYTES, openPieces } from './line-credentials.ts'
+import { INDEX_ENTRY_BYTES, offsetsAt, type LineOffsets } from './line-index.ts'
+import type { Sealer } from './seal.ts'
+import { readSealedFile } from './sealed-file.ts'
+
+/** A line as text, without its newline, its credentials in their places. */
+export type StoredLine = {
+  line: number
+  /** 1-based row of the file, blank ones counted; only right when all lines are read. */
+  row: number
+  text: Buffer
+  /** `erased`: it had some, and their key is gone or was not given. */
+  credentials: 'none' | 'own' | 'erased'
+}
+
+type Deps = { store: FileStore; sealer: Sealer }
+type Place = { line: number; start: LineOffsets; end: LineOffsets }
+
+/** What lies between two lines is rather read than skipped when it is no more than a frame. */
+const GAP_BYTES_MAX = 64 * 1024
+const KEYS_AT_ONCE = 1_000
+
+/**
+ * Reads lines in ascending order. Lines that lie near each other are one read, in which each frame is decrypted once and the
+ * next is fetched while a line is worked on.
+ */
+export async function* readStoredLines(
+  deps: Deps,
+  file: BatchInputFile,
+  { lines, keys }: { lines: readonly number[] | 'all'; keys: LineKeys | null },
+): AsyncGenerator<StoredLine> {
+  const isAll = lines === 'all'
+  const wanted = isAll ? Array.from({ length: file.lines }, (_, line) => line) : lines.toSorted(ascending)
+  const places = await placesOf(deps.store, file, wanted)
+  const sealed = deps.sealer.record({ tenant: file.tenant, kind: 'file', id: file.fileId })
+  const keyOf = keys && inSlabs(keys, file.lines)
+  for (const run of runsOf(places)) {
+    const reader = openRun(deps, file, run, { isAll, hasKeys: keys !== null })
+    try {
+      for (const place of run) {
+        const { line } = place
+        const { row, text } = await reader.text(place)
+        const key = isSplit(place) && keyOf ? await keyOf(line) : null
+        const pieces = key && openPieces(sealed, line, key, await reader.envelope(place))
+        if (pieces) yield { line, row, text: joinLine(text, pieces), credentials: 'own' }
+        else yield { line, row, text, credentials: isSplit(place) ? 'erased' : 'none' }
+      }
+    } finally {
+      await reader.close()
+    }
+  }
+}
+
+function ascending(one: number, other: number): number {
+  return one - other
+}
+
+function isSplit({ start, end }: Place): boolean {
+  return end.credentials > start.credentials
+}
+
+/** Where the lines lie, by the part of the index that holds them all. */
+async function placesOf(store: FileStore, { fileId }: BatchInputFile, wanted: number[]): Promise<Place[]> {
+  const first = wanted[0]
+  const last = wanted.at(-1)
+  if (first === undefined || last === undefined) return []
+  const to = (last + 2) * INDEX_ENTRY_BYTES
+  const parts: Buffer[] = []
+  for await (const part of store.read(`files/${fileId}/index`, { from: first * INDEX_ENTRY_BYTES, to })) {
+    parts.push(part)
+  }
+  const index = Buffer.concat(parts)
+  return wanted.map((line) => ({
+    line,
+    start: offsetsAt(index, line - first),
+    end: offsetsAt(index, line - first + 1),
+  }))
+}
+
+function runsOf(places: readonly Place[]): Place[][] {
+  const runs: Place[][] = []
+  let end = -1
+  for (const place of places) {
+    const run = runs.at(-1)
+    if (run && place.start.text - end <= GAP_BYTES_MAX) run.push(place)
+    else runs.push([place])
+    end = place.end.text
+  }
+  return runs
+}
+
+/** Keys by line, fetched many at once. Lines come in order. */
+function inSlabs(keys: LineKeys, lines: number): (line: number) => Promise<Buffer> {
+  let slab: Buffer = Buffer.alloc(0)
+  let from = 0
+  return async (line) => {
+    if (line < from || line >= from + slab.length / LINE_KEY_BYTES) {
+      slab = await keys(line, Math.min(KEYS_AT_ONCE, lines - line))
+      from = line
+    }
+    const place = (line - from) * LINE_KEY_BYTES
+    return slab.subarray(place, place + LINE_KEY_BYTES)
+  }
+}
+
+/** Reads the lines of one stretch of an input, one after another. */
+function openRun(
+  { store, sealer }: Deps,
+  { tenant, fileId, bytes, frameBytes }: BatchInputFile,
+  run: readonly Place[],
+  { isAll, hasKeys }: { isAll: boolean; hasKeys: boolean },
+) {
+  const first = run[0]
+  const last = run.at(-1)
+  const split = hasKeys ? run.filter(isSplit) : []
+  // Blank rows before the first line are counted, too.
+  const at: LineOffsets = {
+    text: isAll ? 0 : (first?.start.text ?? 0),
+    credentials: split[0]?.start.credentials ?? 0,
+  }
+  const file = { tenant, id: fileId, bytes, frameBytes }
+  const texts = new ByteReader(
+    readSealedFile(store, file, sealer, { from: at.text, to: last?.end.text ?? 0 }),
+  )
+  const envelopes =
+    split.length === 0
+      ? null
+      : new ByteReader(
+          store.read(`files/${fileId}/credentials`, {
+            from: at.credentials,
+            to: split.at(-1)?.end.credentials ?? 0,
+          }),
+        )
+  let row = 1
+
+  return {
+    async text({ start, end }: Place): Promise<{ row: number; text: Buffer }> {
+      row += (await texts.takeLine(start.text - at.text)).newlines
+      const { text, newlines } = await texts.takeLine(end.text - start.text)
+      at.text = end.text
+      const found = { row, text }
+      row += newlines
+      return found
+    },
+
+    async envelope({ start, end }: Place): Promise<Buffer> {
+      if (!envelopes) throw new Error('Credentials are read without a key.')
+      await envelopes.skip(start.credentials - at.credentials)
+      at.credentials = end.credentials
+      return envelopes.take(end.credentials - start.credentials)
+    },
+
+    async close(): Promise<void> {
+      await Promise.all([texts.close(), envelopes?.close()])
+    },
+  }
+}
