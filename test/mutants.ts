@@ -115,6 +115,39 @@ const MUTANTS: Mutant[] = [
     ],
     tests: ['test/shared/job-streams.test.ts'],
   },
+  {
+    name: 'settled twice: a line of a batch ends again with each result',
+    changes: [
+      {
+        file: 'shared/lua/settle-lines.lua',
+        from: "word = redis.call('SETBIT', done, ARGV[at], 1) == 0 and 's' or 'e'",
+        to: "word = redis.call('SETBIT', done, ARGV[at], 1) >= 0 and 's' or 'e'",
+      },
+    ],
+    tests: ['test/shared/batches.test.ts', 'test/shared/batch-properties.test.ts'],
+  },
+  {
+    name: "line's key kept: credentials of a settled line can still be opened",
+    changes: [
+      {
+        file: 'shared/lua/settle-lines.lua',
+        from: "string.rep('\\0', key_bytes)",
+        to: "string.rep('\\1', key_bytes)",
+      },
+    ],
+    tests: ['test/shared/batches.test.ts'],
+  },
+  {
+    name: 'chunk open to all: a claim that was replaced goes on starting calls',
+    changes: [
+      {
+        file: 'shared/lua/start-lines.lua',
+        from: "if redis.call('HGET', chunk, 'token') ~= ARGV[1] then return 'fenced' end\n",
+        to: '',
+      },
+    ],
+    tests: ['test/shared/batches.test.ts'],
+  },
 ]
 
 /** Copies what git knows or would take in: the working tree as it stands. The caller removes the folder. */
