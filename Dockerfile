@@ -16,6 +16,8 @@ COPY shared ./shared
 COPY api ./api
 COPY worker ./worker
 COPY cli ./cli
+# A volume that is mounted here first takes over whose the folder is.
+RUN mkdir /files && chown node:node /files
 # The user that Node's images have: not root, and owner of nothing here.
 USER node
 # Inside a container; which address of the host it is reached by is the business of whoever publishes the port.

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseConfig } from '../shared/config.ts'
 import { ConfigError } from '../shared/errors.ts'
@@ -49,7 +50,8 @@ export async function start({ workers }: { workers: number }, deps: StartDeps): 
   try {
     const keys = ownsRedis ? await readOrMakeKeys(folders.keysDir) : null
     const address = await chooseAddress(deps.environment)
-    const environment = childEnvironment(deps.environment, { ...folders, ...address, keys })
+    const filesDir = ownsRedis ? join(folders.dataDir, 'files') : null
+    const environment = childEnvironment(deps.environment, { ...folders, filesDir, ...address, keys })
     const redis = ownsRedis ? await prepareRedis(folders.dataDir, log) : null
     if (redis) environment.REDIS_URL = redis.url
     // What would stop each of the children is said once, before any of them starts.
@@ -91,14 +93,18 @@ function stopOnSignal({ log, onSignal }: StartDeps, children: Supervised[]): Abo
 type Places = {
   configFile: string | null
   dataDir: string
+  /** Where files lie unless it is said; null: it must be said. */
+  filesDir: string | null
   host: string
   port: number
   keys: LocalKeys | null
 }
 
 /** The children's environment: ours, then the made keys for what is not set, then what was decided here. */
-function childEnvironment(own: Environment, { configFile, dataDir, host, port, keys }: Places): Environment {
+function childEnvironment(own: Environment, places: Places): Environment {
+  const { configFile, dataDir, filesDir, host, port, keys } = places
   const made: Environment = { ...keys?.environment }
+  if (filesDir !== null) made.GATEWAY_FILES = `file:${filesDir}`
   const { generalSettings } = loadOperatorConfig(configFile, own)
   if (generalSettings.masterKey !== null) delete made.GATEWAY_MASTER_KEY
   const set = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== ''))

@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs'
 import { z } from 'zod'
 import { ConfigError } from './errors.ts'
 
-const milliseconds = (fallback: number) => z.coerce.number().int().positive().default(fallback)
+const count = (fallback: number) => z.coerce.number().int().positive().default(fallback)
+const milliseconds = count
 
 const list = z
   .string()
@@ -49,7 +50,16 @@ const Environment = z.object({
     .regex(/^[a-z0-9-]{1,32}$/)
     .default('byok'),
   GATEWAY_REDIS_TIMEOUT_MS: milliseconds(900),
-  GATEWAY_BODY_BYTES_MAX: milliseconds(10 * 1024 * 1024),
+  GATEWAY_BODY_BYTES_MAX: count(10 * 1024 * 1024),
+  /** Where files and the results of batches lie: `file:/a/path` that all processes share, or `s3://bucket/prefix`. */
+  GATEWAY_FILES: z.string().optional(),
+  GATEWAY_FILE_BYTES_MAX: count(512 * 1024 * 1024),
+  GATEWAY_BATCH_FILE_BYTES_MAX: count(200 * 1024 * 1024),
+  GATEWAY_TENANT_FILE_BYTES_MAX: count(10 * 1024 * 1024 * 1024),
+  GATEWAY_BATCH_LINE_BYTES_MAX: count(1024 * 1024),
+  GATEWAY_BATCH_LINES_MAX: count(50_000),
+  AWS_ENDPOINT_URL: z.string().optional(),
+  AWS_ENDPOINT_URL_S3: z.string().optional(),
   GATEWAY_SYNC_HOLD_MS: milliseconds(280_000),
   /** What becomes of the job of a stream whose client leaves: it goes on to its deadline, or ends. */
   GATEWAY_WHEN_CLIENT_LEAVES: z.enum(['continue', 'cancel']).default('continue'),
@@ -104,6 +114,11 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       'GATEWAY_TEST_RESOLVE is for tests and is refused unless GATEWAY_ALLOWED_CIDRS is set.',
     )
   }
+  if (env.GATEWAY_FILES === undefined) {
+    throw new ConfigError(
+      'GATEWAY_FILES is needed with REDIS_URL: file:/a/path that the API and all workers share, or s3://bucket/prefix.',
+    )
+  }
   return {
     listen: { host: env.HOST, port: env.PORT, bodyBytesMax: env.GATEWAY_BODY_BYTES_MAX },
     logLevel: env.LOG_LEVEL,
@@ -112,6 +127,16 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       keyPrefix: env.GATEWAY_KEY_PREFIX,
       /** A command that takes longer has failed: below a second, so that a call is told in time. */
       timeoutMs: env.GATEWAY_REDIS_TIMEOUT_MS,
+    },
+    files: {
+      place: env.GATEWAY_FILES,
+      /** An S3 server other than Amazon's: its buckets are folders of its path. */
+      hasS3Endpoint: env.AWS_ENDPOINT_URL_S3 !== undefined || env.AWS_ENDPOINT_URL !== undefined,
+      bytesMax: env.GATEWAY_FILE_BYTES_MAX,
+      batchBytesMax: env.GATEWAY_BATCH_FILE_BYTES_MAX,
+      tenantBytesMax: env.GATEWAY_TENANT_FILE_BYTES_MAX,
+      lineBytesMax: env.GATEWAY_BATCH_LINE_BYTES_MAX,
+      linesMax: env.GATEWAY_BATCH_LINES_MAX,
     },
     operatorConfigFile: env.GATEWAY_CONFIG ?? (existsSync('config.yaml') ? 'config.yaml' : null),
     secrets: {

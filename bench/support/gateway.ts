@@ -46,6 +46,7 @@ export async function startGateway(options: GatewayOptions) {
     GATEWAY_ENCRYPTION_KEYS: `bench:${randomBytes(32).toString('base64')}`,
     GATEWAY_ID_SECRET: randomBytes(24).toString('hex'),
     GATEWAY_ALLOWED_CIDRS: '127.0.0.0/8',
+    GATEWAY_FILES: `file:${join(children.folder, 'files')}`,
     ...options.env,
   }
   const nodeArgs = profileFolder === '' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]

@@ -17,7 +17,9 @@ test('the keys of a first start are what the processes accept, and only their ow
   const { file, environment, isNew } = await readOrMakeKeys(folder)
   expect(isNew).toBe(true)
   expect(environment.GATEWAY_MASTER_KEY).toMatch(/^sk-[\w-]{43}$/)
-  expect(parseConfig({ ...environment, REDIS_URL: 'unix:///x' }).secrets.encryptionKeys).toHaveLength(1)
+  expect(
+    parseConfig({ ...environment, REDIS_URL: 'unix:///x', GATEWAY_FILES: 'file:/x' }).secrets.encryptionKeys,
+  ).toHaveLength(1)
   expect((await stat(file)).mode & 0o777).toBe(0o600)
   expect((await stat(folder)).mode & 0o777).toBe(0o700)
 })

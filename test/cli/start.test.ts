@@ -191,7 +191,12 @@ describe('on a machine of its own', () => {
         GATEWAY_ID_SECRET: 'x'.repeat(32),
         GATEWAY_ENCRYPTION_KEYS: `k1:${Buffer.alloc(32, 1).toString('base64')}`,
       }
-      const running = await machine.start(['--workers', '2'], { ...elsewhere, ...secrets })
+      const unplaced = await machine.run(['start'], { ...elsewhere, ...secrets })
+      expect(unplaced).toMatchObject({ code: 1, output: expect.stringContaining('GATEWAY_FILES is needed') })
+      expect(unplaced.output).not.toContain('childPid')
+
+      const files = { GATEWAY_FILES: `file:${join(machine.folder, 'shared')}` }
+      const running = await machine.start(['--workers', '2'], { ...elsewhere, ...secrets, ...files })
       const started = [...running.output().matchAll(/"msg":"(.+?) started"/g)].map((match) => match[1])
       expect(started).toEqual(['API', 'worker 1', 'worker 2'])
       const created = await machine.run(['keys', 'create', '--tenant', 'acme'], elsewhere)

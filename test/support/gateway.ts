@@ -63,6 +63,7 @@ export async function startGateway(options: GatewayOptions = {}) {
     GATEWAY_ENCRYPTION_KEYS: `k1:${randomBytes(32).toString('base64')}`,
     GATEWAY_ID_SECRET: randomBytes(24).toString('hex'),
     GATEWAY_ALLOWED_CIDRS: '127.0.0.0/8',
+    GATEWAY_FILES: `file:${join(folder, 'files')}`,
     ...options.env,
   }
   if (options.config !== undefined) {
@@ -122,6 +123,8 @@ export async function startGateway(options: GatewayOptions = {}) {
     keys,
     prefix: own.prefix,
     env,
+    /** Where its files lie, unless the test said otherwise. */
+    filesFolder: join(folder, 'files'),
     /** Makes a tenant and a gateway key of its own. */
     async tenantKey(tenant: string): Promise<string> {
       const { key } = await createApiKeys({ redis, keys }).create(tenant)
