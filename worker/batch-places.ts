@@ -1,6 +1,5 @@
 import type { ChunkClaim, LogPositions } from '../shared/batch-claims.ts'
 import type { BatchInputFile } from '../shared/batch-input.ts'
-import type { LinePlans } from '../shared/batch-lines.ts'
 import { FileGoneError } from '../shared/errors.ts'
 import type { Files } from '../shared/files.ts'
 import type { Logger } from '../shared/log.ts'
@@ -17,13 +16,14 @@ export type BatchPlace = {
   results: (claim: ChunkClaim) => ResultLog
   /** @throws {FileGoneError} when the input is not there any more. */
   input: (claim: ChunkClaim) => Promise<BatchInputFile>
-  plans: LinePlans
+  /** The batch's fields that lie under its lines, as the same object each time: plans are remembered by it. */
+  defaults: (claim: ChunkClaim) => Record<string, unknown>
   leave: () => void
 }
 
 type Stay = { place: BatchPlace; uses: number; results: ResultLog | null; idle: NodeJS.Timeout | null }
 
-/** Keeps the result logs and plans of batches open from one chunk to the next. */
+/** Keeps what belongs to a batch from one chunk to the next. */
 export function createBatchPlaces(deps: {
   results: ResultLogs
   files: Pick<Files, 'read'>
@@ -45,6 +45,7 @@ export function createBatchPlaces(deps: {
 
   function open(batchId: string): Stay {
     let file: Promise<BatchInputFile> | null = null
+    let defaults: Record<string, unknown> | null = null
     const place: BatchPlace = {
       // A log is never opened twice under one name, hence the count.
       writer: `${deps.workerId}-${count++}`,
@@ -57,7 +58,7 @@ export function createBatchPlaces(deps: {
         })
         return file
       },
-      plans: new Map(),
+      defaults: (claim) => (defaults ??= claim.defaults),
       leave() {
         stay.uses--
         if (stay.uses === 0) stay.idle = setTimeout(() => void close(batchId), idleMs)

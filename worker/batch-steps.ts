@@ -4,6 +4,7 @@ import type { BatchInput, BatchInputFile } from '../shared/batch-input.ts'
 import type { BatchError } from '../shared/batch-record.ts'
 import { packEntry, partOf, writeOrder } from '../shared/batch-results.ts'
 import type { FileStore } from '../shared/file-store.ts'
+import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
 import type { Sealer } from '../shared/seal.ts'
 import { validateBatch } from './batch-validation.ts'
@@ -20,7 +21,7 @@ export function createBatchSteps(deps: {
   input: BatchInput
   store: FileStore
   sealer: Sealer
-  planDependencies: PlanDependencies
+  planDependencies: PlanDependencies & { plans: LinePlans }
   limits: { linesMax: number; lineBytesMax: number }
 }) {
   const { claims, ends, records, input } = deps

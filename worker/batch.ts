@@ -1,10 +1,12 @@
 import type { BatchClaims, ChunkClaim } from '../shared/batch-claims.ts'
+import type { BatchEnds } from '../shared/batch-ends.ts'
 import type { BatchInput } from '../shared/batch-input.ts'
 import { planOfLine, type InputLine, type LineContext, type LinePlan } from '../shared/batch-lines.ts'
 import type { FedChunk } from '../shared/batch-queue.ts'
 import { lineId } from '../shared/batch-results.ts'
 import { GatewayError, InvalidRequestError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
+import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
 import type { ResultLogs } from '../shared/result-log.ts'
 import type { BatchPlace, BatchPlaces } from './batch-places.ts'
@@ -25,6 +27,7 @@ const HAND_BACK_MS = 3_000
  */
 export function createBatchRunner(deps: {
   claims: BatchClaims
+  ends: BatchEnds
   /** The chunks that this process holds. */
   chunks: RunningJobs
   places: BatchPlaces
@@ -33,7 +36,7 @@ export function createBatchRunner(deps: {
   steps: BatchSteps
   input: BatchInput
   slots: Slots
-  planDependencies: PlanDependencies
+  planDependencies: PlanDependencies & { plans: LinePlans }
   work: Completion['work']
   /** How long calls in flight may go on in a batch that is cancelled, in milliseconds. */
   cancelMs: number
@@ -87,6 +90,9 @@ export function createBatchRunner(deps: {
       if (claim.chunk === 'v') await deps.steps.validate(claim, await place.input(claim), hold.signal)
       else if (claim.chunk === 'f') await deps.steps.finish(chunk, await place.input(claim))
       else await runLines(chunk, place)
+    } catch (error) {
+      // What breaks when it was told to stop is taken up by others.
+      if (hold.reason() === null) throw error
     } finally {
       if (grace) clearTimeout(grace)
       stops.delete(claim.id)
@@ -105,10 +111,12 @@ export function createBatchRunner(deps: {
     }
     if (open.size === 0 || !isWhole || hold.reason() === 'lost') return
     const givenUpAt = performance.now() + HAND_BACK_MS
-    await persist(
-      () => claims.leave(claim, open),
-      () => performance.now() > givenUpAt,
-    )
+    const giveBack = async () => {
+      // Else they would be cut again until the sweeper has seen the deadline as well.
+      if (hold.reason() === 'expired') await deps.ends.stop({ ...claim, id: claim.batchId }, 'expired')
+      await claims.leave(claim, open)
+    }
+    await persist(giveBack, () => performance.now() > givenUpAt)
   }
 
   /** What an earlier claim's worker had made durable before it died is settled by that. */
@@ -183,10 +191,10 @@ export function createBatchRunner(deps: {
 
   function tryPlan(claim: ChunkClaim, place: BatchPlace, input: InputLine): LinePlan | GatewayError {
     if (input.credentials === 'erased') return erased()
-    const { tenant, meta, defaults } = claim
+    const { tenant, meta } = claim
     const context: LineContext = { tenant, customer: meta.customer, endpoint: meta.endpoint }
     try {
-      return planOfLine(input, defaults, context, { ...deps.planDependencies, plans: place.plans })
+      return planOfLine(input, place.defaults(claim), context, deps.planDependencies)
     } catch (error) {
       if (error instanceof GatewayError) return error
       throw error

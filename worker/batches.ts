@@ -9,6 +9,7 @@ import type { Files } from '../shared/files.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
+import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
 import { createResultLogs } from '../shared/result-log.ts'
 import type { Sealer } from '../shared/seal.ts'
@@ -34,7 +35,7 @@ export function openBatches(deps: {
   log: Logger
   slots: Slots
   work: Completion['work']
-  planDependencies: PlanDependencies
+  planDependencies: PlanDependencies & { plans: LinePlans }
   leaseMs: number
   /** How long the record of an ended batch, and its files unless it says otherwise, are kept, in milliseconds. */
   retentionMs: number
@@ -66,7 +67,7 @@ export function openBatches(deps: {
   const places = createBatchPlaces({ results, files, workerId: deps.workerId, log })
   const records = createLineRecords({ claims, log })
   const steps = createBatchSteps({ ...deps, claims, ends, records, input })
-  const runner = createBatchRunner({ ...deps, claims, chunks, places, records, results, steps, input })
+  const runner = createBatchRunner({ ...deps, claims, ends, chunks, places, records, results, steps, input })
   const expireFiles = () => files.expire()
 
   return {

@@ -5,7 +5,7 @@ import type { ScriptArgument } from '../shared/scripts.ts'
 import type { Settle, SettleResult, SettleSubject, TerminalStatus } from '../shared/settle.ts'
 import { persist } from './persist.ts'
 import type { ProviderReply } from './providers/provider.ts'
-import { answerFacts, costOfRun, restingProgress, type Run } from './run.ts'
+import { answerFacts, costOf, restingProgress, type Run } from './run.ts'
 import type { RunEnd, RunOutcome, RunRecord } from './run-record.ts'
 import type { Hold } from './running.ts'
 import type { Streaming } from './streaming.ts'
@@ -123,7 +123,7 @@ function answerFields(run: Run, headers: Record<string, string>): ScriptArgument
   const facts = answerFacts(run, headers)
   if (!facts) return []
   const fields: ScriptArgument[] = ['answer', JSON.stringify(facts)]
-  const cost = costOfRun(run)
+  const cost = costOf(run.attempts)
   if (cost !== null) fields.push('cost', cost)
   return fields
 }

@@ -7,8 +7,9 @@ import type { Logger } from '../shared/log.ts'
 import { answeredLine, failedLine, unansweredLine, UNANSWERED, type LineName } from '../shared/result-line.ts'
 import type { ResultLog } from '../shared/result-log.ts'
 import type { Attempt, JobError, QueueState, Usage } from '../shared/schemas/job.ts'
+import { loseAttempt } from './attempt.ts'
 import { persist } from './persist.ts'
-import { costOfRun, restingProgress, type Run } from './run.ts'
+import { costOf, restingProgress, type Run } from './run.ts'
 import type { RunEnd, RunOutcome, RunRecord } from './run-record.ts'
 import type { Hold } from './running.ts'
 
@@ -86,9 +87,8 @@ export function createLineRecords({ claims, log }: { claims: BatchClaims; log: L
     attempts: Attempt[],
   ): Promise<RunOutcome> {
     const text = unansweredLine(nameOf(chunk.claim, line), UNANSWERED[outcome])
-    const costs = attempts.flatMap(({ cost }) => cost ?? [])
-    const cost = costs.length > 0 ? costs.reduce((sum, one) => sum + one, 0) : null
-    return settle(chunk, line, { outcome, text, attempts, usage: null, cost })
+    const told = attempts.map((one) => (one.outcome === 'in_flight' ? loseAttempt(one, Date.now()) : one))
+    return settle(chunk, line, { outcome, text, attempts: told, usage: null, cost: costOf(told) })
   }
 
   /** First the result is durable, then the line is settled by it. */
@@ -144,7 +144,7 @@ function stateOf(
 /** What is told of a run's end; null for one that was stopped before its first call. */
 function toldOf(name: LineName, run: Run, end: RunEnd): Told | null {
   const { attempts } = run
-  const cost = costOfRun(run)
+  const cost = costOf(run.attempts)
   if (end.kind === 'answered') {
     const { usage } = end.reply
     return { outcome: 'completed', text: answeredLine(name, end.reply), attempts, usage, cost }

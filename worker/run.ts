@@ -74,8 +74,8 @@ export function answerFacts(run: Run, headers: Record<string, string>): AnswerFa
   }
 }
 
-/** What all calls cost, in dollars; null when no price is known. */
-export function costOfRun({ attempts }: Run): number | null {
+/** What all these calls cost, in dollars; null when no price is known. */
+export function costOf(attempts: readonly Attempt[]): number | null {
   const costs = attempts.flatMap(({ cost }) => cost ?? [])
   return costs.length > 0 ? costs.reduce((sum, cost) => sum + cost, 0) : null
 }

@@ -42,6 +42,8 @@ end
 for name, sum in pairs(sums) do
   redis.call(name == 'cost' and 'HINCRBYFLOAT' or 'HINCRBY', batch, name, name == 'cost' and string.format('%.10f', sum) or sum)
 end
+-- Its worker's clock has seen the deadline first.
+if sums.expired and redis.call('HSETNX', batch, 'ending', 'expired') == 1 then withdraw() end
 local bounds = redis.call('HMGET', batch, 'errors_max', 'failed')
 if bounds[1] and (tonumber(bounds[2]) or 0) > tonumber(bounds[1]) and redis.call('HSETNX', batch, 'ending', 'max_errors') == 1 then
   withdraw()

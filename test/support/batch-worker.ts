@@ -1,0 +1,206 @@
+import type { BatchClaims } from '../../shared/batch-claims.ts'
+import { createBatchInput, writeBatchInput } from '../../shared/batch-input.ts'
+import type { LineResult } from '../../shared/batch-results.ts'
+import type { FedChunk } from '../../shared/batch-queue.ts'
+import { createEgressPolicy } from '../../shared/egress.ts'
+import type { FileStore } from '../../shared/file-store.ts'
+import { createFiles } from '../../shared/files.ts'
+import { createLinePlans } from '../../shared/line-plans.ts'
+import { createLog } from '../../shared/log.ts'
+import { readOperatorConfig } from '../../shared/operator-config.ts'
+import { createResultLogs } from '../../shared/result-log.ts'
+import { createBatchPlaces } from '../../worker/batch-places.ts'
+import { createBatchSteps } from '../../worker/batch-steps.ts'
+import { createBatchRunner } from '../../worker/batch.ts'
+import { createCompletion } from '../../worker/completion.ts'
+import type { CallOutcome, ProviderCall } from '../../worker/providers/provider.ts'
+import { createLineRecords } from '../../worker/record-of-line.ts'
+import { RunningJobs } from '../../worker/running.ts'
+import { createSlots } from '../../worker/slots.ts'
+import type { TestBatchStore } from './batch-store.ts'
+
+const LIMITS = { bytesMax: 10_000_000, lineBytesMax: 1_000_000, linesMax: 50_000 }
+
+/** A line of an input as its client writes it, with a key of its own. */
+export function inputLine(number: number, change: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    custom_id: `line ${number}`,
+    method: 'POST',
+    url: '/v1/chat/completions',
+    body: {
+      model: 'gpt-4o-mini',
+      messages: [{ role: 'user', content: `question ${number}` }],
+      api_key: `sk-of-line-${number}`,
+      ...change,
+    },
+  }
+}
+
+/** Which line a call was made for, by its prompt. */
+export function lineOf({ body }: ProviderCall): number {
+  return Number(/question (\d+)/.exec(JSON.stringify(body))?.[1])
+}
+
+/** An answer of a provider. */
+export function replyWith(body: unknown = { choices: [] }): CallOutcome {
+  const usage = { input_tokens: 3, output_tokens: 2, total_tokens: 5, cached_input_tokens: 0 }
+  const known = { status: 200, requestId: 'req_theirs', usage, isFiltered: false, headers: {}, restMs: null }
+  return { kind: 'reply', reply: { ...known, body: Buffer.from(JSON.stringify(body)) } }
+}
+
+/** A rate limit of a provider. */
+export function rateLimited(retryAfterMs: number | null): CallOutcome {
+  return {
+    kind: 'error',
+    error: {
+      class: 'rate_limit',
+      status: 429,
+      message: 'Too many requests.',
+      type: 'rate_limit_error',
+      param: null,
+      code: null,
+      isRetryable: true,
+      retryAfterMs,
+      isPossiblyBilled: false,
+      headers: {},
+    },
+  }
+}
+
+/** Uploads these lines and creates a batch over them. */
+export async function submit(
+  store: TestBatchStore,
+  lines: readonly Record<string, unknown>[],
+  change: Parameters<TestBatchStore['newBatch']>[0] = {},
+): Promise<string> {
+  const tenant = 'acme'
+  const id = store.ids.newFileId(tenant)
+  const { redis, keys, sealer } = store
+  const files = filesOf(store)
+  await files.reserve(tenant, id)
+  const text = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+  const written = await writeBatchInput(
+    { store: store.fileStore, sealer },
+    { tenant, id },
+    pieces(text),
+    LIMITS,
+  )
+  await files.create({ id, tenant, purpose: 'batch', filename: 'in.jsonl', expiresInMs: null, ...written })
+  await redis.exists(keys.file(id))
+  return store.create({ tenant, inputFileId: id, ...change })
+}
+
+// oxlint-disable-next-line typescript/require-await -- a source of bytes is async
+async function* pieces(text: Buffer): AsyncGenerator<Buffer> {
+  yield text
+}
+
+function filesOf(store: TestBatchStore) {
+  const { redis, keys, sealer, fileStore } = store
+  const log = createLog('silent', 'test')
+  return createFiles({ redis, keys, sealer, store: fileStore, log, tenantBytesMax: 1_000_000_000 })
+}
+
+let workers = 0
+
+/**
+ * One worker process' way with batches, on a store that a test looks into. It takes from the store's queue what it is told to.
+ * @param options.answer What the provider says; at once and well unless told.
+ */
+export function testBatchWorker(
+  store: TestBatchStore,
+  options: {
+    answer?: (call: ProviderCall) => CallOutcome | Promise<CallOutcome>
+    claims?: Partial<BatchClaims>
+    fileStore?: FileStore
+    slots?: number
+    cancelMs?: number
+    crashesMax?: number
+    leaseMs?: number
+  } = {},
+) {
+  const { sealer, ends, ids } = store
+  const { answer = () => replyWith(), fileStore = store.fileStore } = options
+  const claims = { ...store.claims, ...options.claims }
+  const log = createLog('silent', 'test')
+  const leaseMs = options.leaseMs ?? 10_000
+  const chunks = new RunningJobs(claims, leaseMs, log)
+  const calls: ProviderCall[] = []
+  const completion = createCompletion({
+    ...store,
+    claims: store.jobClaims,
+    running: new RunningJobs(store.jobClaims, leaseMs, log),
+    providers: () => ({
+      call: async (call) => {
+        calls.push(call)
+        return answer(call)
+      },
+    }),
+    operatorBundles: new Map(),
+    crashesMax: options.crashesMax ?? 3,
+    retryInitialMs: 500,
+    random: () => 0.5,
+    log,
+    afterSettle: () => {},
+    afterSnooze: () => {},
+  })
+  const results = createResultLogs({ store: fileStore, sealer })
+  const input = createBatchInput({ store: store.fileStore, sealer })
+  const operator = readOperatorConfig({}, {})
+  const egress = createEgressPolicy({ allowedCidrs: [] })
+  const planDependencies = { operator, ids, egress, plans: createLinePlans() }
+  const records = createLineRecords({ claims, log })
+  const steps = createBatchSteps({
+    claims, ends, records, input, store: fileStore, sealer, planDependencies, limits: LIMITS,
+  }) // oxfmt-ignore
+  const places = createBatchPlaces({ results, files: filesOf(store), workerId: `w${workers++}`, log })
+  const { work } = completion
+  const runner = createBatchRunner({
+    claims, ends, chunks, places, records, results, steps, input, planDependencies, work, log,
+    slots: createSlots(options.slots ?? 100), cancelMs: options.cancelMs ?? 60_000,
+  }) // oxfmt-ignore
+  chunks.start()
+
+  /** Runs what is queued and what follows from it, until there is nothing more to do at once. */
+  async function runAll(): Promise<void> {
+    for (;;) {
+      await store.feed()
+      const fed = store.queued.splice(0)
+      if (fed.length === 0) return
+      await Promise.all(fed.map((chunk) => runner.run(chunk)))
+    }
+  }
+
+  /** Runs the first step, so that chunks of lines can be cut. */
+  async function begin(batchId: string): Promise<FedChunk[]> {
+    const fed = store.take(batchId, 'v')
+    if (fed) await runner.run(fed)
+    return store.feed()
+  }
+
+  async function close(): Promise<void> {
+    chunks.close()
+    await places.close()
+  }
+
+  return { ...runner, chunks, calls, results, runAll, begin, close }
+}
+
+export type TestBatchWorker = ReturnType<typeof testBatchWorker>
+
+/** What is told of each line of a batch that has ended, in the order of its lines. */
+export async function readOutcomes(store: TestBatchStore, worker: TestBatchWorker, batchId: string) {
+  const { entries } = await store.batches.entries('acme', batchId)
+  const all: LineResult[] = []
+  for await (const result of worker.results.read({ tenant: 'acme', id: batchId }, entries)) all.push(result)
+  return all
+    .toSorted((a, b) => a.line - b.line)
+    .map(({ text, ...known }) => ({ ...known, told: JSON.parse(text.toString()) as ResultLine }))
+}
+
+type ResultLine = {
+  id: string
+  custom_id: string
+  response: { status_code: number; request_id: string | null; body: Record<string, unknown> } | null
+  error: { code: string; message: string } | null
+}

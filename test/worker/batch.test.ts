@@ -1,0 +1,239 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { CallOutcome, ProviderCall } from '../../worker/providers/provider.ts'
+import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
+import {
+  inputLine,
+  lineOf,
+  rateLimited,
+  readOutcomes,
+  replyWith,
+  submit,
+  testBatchWorker,
+  type TestBatchWorker,
+} from '../support/batch-worker.ts'
+import { eventually, gate } from '../support/eventually.ts'
+
+let store: TestBatchStore
+const workers: TestBatchWorker[] = []
+beforeEach(async () => {
+  store = await testBatchStore({ leaseMs: 600 })
+  await store.beat('w1', 100, 60_000)
+})
+afterEach(async () => {
+  await Promise.all(workers.splice(0).map((worker) => worker.close()))
+  await store.cleanup()
+})
+
+function start(options: Parameters<typeof testBatchWorker>[1] = {}): TestBatchWorker {
+  const worker = testBatchWorker(store, { leaseMs: 600, ...options })
+  workers.push(worker)
+  return worker
+}
+
+const linesOf = (count: number, change: Record<string, unknown> = {}) =>
+  Array.from({ length: count }, (_, number) => inputLine(number, change))
+const view = async (id: string) => {
+  const found = await store.batches.read('acme', id)
+  if (!found) throw new Error('it is gone')
+  return found
+}
+
+test('each line of a batch is called once with its own key, and its answer told once', async () => {
+  const id = await submit(store, linesOf(120))
+  const worker = start({ answer: (call) => replyWith({ said: `answer ${lineOf(call)}` }) })
+  await worker.runAll()
+  const keys = worker.calls.map((call) => [lineOf(call), call.bundle.api_key])
+  expect(keys.toSorted(([a], [b]) => Number(a) - Number(b))).toEqual(
+    linesOf(120).map((_, number) => [number, `sk-of-line-${number}`]),
+  )
+  const outcomes = await readOutcomes(store, worker, id)
+  expect(outcomes).toHaveLength(120)
+  outcomes.forEach(({ outcome, told }, number) => {
+    expect(outcome).toBe('completed')
+    expect(told).toMatchObject({ custom_id: `line ${number}`, error: null })
+    expect(told.response).toEqual({
+      status_code: 200,
+      request_id: 'req_theirs',
+      body: { said: `answer ${number}` },
+    })
+  })
+  expect(await view(id)).toMatchObject({ status: 'completed', total: 120, completed: 120, failed: 0 })
+})
+
+test('never more lines of a process are called at once than it has slots for', async () => {
+  await submit(store, linesOf(40))
+  let [inFlight, most] = [0, 0]
+  const worker = start({
+    slots: 10,
+    async answer() {
+      most = Math.max(most, ++inFlight)
+      await new Promise((resolve) => setImmediate(resolve))
+      inFlight--
+      return replyWith()
+    },
+  })
+  await worker.runAll()
+  expect(worker.calls).toHaveLength(40)
+  expect(most).toBeLessThanOrEqual(9)
+})
+
+test('a batch with a concurrency never has more calls in flight', async () => {
+  await submit(store, linesOf(40), { concurrency: 4 })
+  let [inFlight, most] = [0, 0]
+  const worker = start({
+    async answer() {
+      most = Math.max(most, ++inFlight)
+      await new Promise((resolve) => setImmediate(resolve))
+      inFlight--
+      return replyWith()
+    },
+  })
+  await worker.runAll()
+  expect(worker.calls).toHaveLength(40)
+  expect(most).toBe(4)
+})
+
+test('a line that fails is told in the error file with the provider’s words; the others go on', async () => {
+  const id = await submit(store, linesOf(3))
+  const refusal: CallOutcome = {
+    kind: 'error',
+    error: {
+      class: 'authentication',
+      status: 401,
+      message: 'Incorrect API key provided.',
+      type: 'invalid_request_error',
+      param: null,
+      code: 'invalid_api_key',
+      isRetryable: false,
+      retryAfterMs: null,
+      isPossiblyBilled: false,
+      headers: {},
+    },
+  }
+  const worker = start({ answer: (call) => (lineOf(call) === 1 ? refusal : replyWith()) })
+  await worker.runAll()
+  const outcomes = await readOutcomes(store, worker, id)
+  expect(outcomes.map(({ outcome }) => outcome)).toEqual(['completed', 'failed', 'completed'])
+  expect(outcomes[1]?.told.response).toMatchObject({
+    status_code: 401,
+    body: { error: { message: 'Incorrect API key provided.', code: 'invalid_provider_key' } },
+  })
+  expect(await view(id)).toMatchObject({ status: 'completed', completed: 2, failed: 1 })
+})
+
+test('a line whose credentials were erased, or whose plan does not resolve, fails alone', async () => {
+  const lines = [
+    inputLine(0),
+    inputLine(1, { api_key: undefined, user_config: { model_list: 7 } }),
+    inputLine(2),
+  ]
+  const batch = await submit(store, lines)
+  // As if it had been valid when it was looked at.
+  await store.ends.begin(await store.claim(store.take(batch, 'v')), { lines: 3, model: null })
+  await store.redis.setrange(store.keys.batchKeys(batch), 64, Buffer.alloc(32))
+  const worker = start()
+  await worker.runAll()
+  const outcomes = await readOutcomes(store, worker, batch)
+  expect(outcomes.map(({ outcome }) => outcome)).toEqual(['completed', 'failed', 'failed'])
+  expect(outcomes[1]?.told.response).toMatchObject({ status_code: 400 })
+  expect(outcomes[2]?.told.response?.body).toMatchObject({ error: { code: 'credentials_required' } })
+  expect(worker.calls).toHaveLength(1)
+})
+
+test('a line that is told to wait frees its slot and goes on when due, with what it had tried', async () => {
+  const id = await submit(store, linesOf(2))
+  let isLimited = true
+  const worker = start({
+    answer: (call) => (isLimited && lineOf(call) === 0 ? rateLimited(1_200) : replyWith()),
+  })
+  await worker.runAll()
+  expect(await view(id)).toMatchObject({ status: 'in_progress', completed: 1, parked: 1, inProgress: 0 })
+  const states = await store.batches.lineStates('acme', id)
+  expect(states.get(0)).toMatchObject({ attemptsMade: 1, queueState: 'rate_limited' })
+  isLimited = false
+  await eventually('it is due', () => store.window.wake())
+  await worker.runAll()
+  const outcomes = await readOutcomes(store, worker, id)
+  expect(outcomes[0]?.meta.attempts.map(({ outcome }) => outcome)).toEqual(['failed', 'completed'])
+  expect(await view(id)).toMatchObject({ status: 'completed', completed: 2 })
+})
+
+test('a response of a batch goes by the id of its line', async () => {
+  const line = inputLine(0, { messages: undefined, input: 'question 0' })
+  const id = await submit(store, [{ ...line, url: '/v1/responses' }], { endpoint: '/v1/responses' })
+  const worker = start({ answer: () => replyWith({ id: 'resp_theirs', object: 'response' }) })
+  await worker.runAll()
+  const [outcome] = await readOutcomes(store, worker, id)
+  const own = id.replace(/^batch_/, 'resp_')
+  expect(outcome?.told.response?.body).toEqual({ id: `${own}_0`, object: 'response' })
+})
+
+test('a cancelled batch starts nothing new, keeps what its calls bring, and tells of the rest', async () => {
+  const id = await submit(store, linesOf(60))
+  const held = gate()
+  const worker = start({
+    slots: 10,
+    async answer() {
+      await held.opened
+      return replyWith()
+    },
+  })
+  const fed = await worker.begin(id)
+  store.queued.length = 0
+  const running = Promise.all(fed.map((chunk) => worker.run(chunk)))
+  await eventually('calls are in flight', () => worker.calls.length === 9)
+  await store.batches.cancel('acme', id)
+  worker.stop(id)
+  held.open()
+  await running
+  await worker.runAll()
+  expect(worker.calls).toHaveLength(9)
+  expect(await view(id)).toMatchObject({ status: 'cancelled', completed: 9, cancelled: 51 })
+  const outcomes = await readOutcomes(store, worker, id)
+  expect(outcomes.at(-1)?.told).toMatchObject({ response: null, error: { code: 'batch_cancelled' } })
+})
+
+test('calls of a cancelled batch that do not end in time are given up and marked', async () => {
+  const id = await submit(store, linesOf(2))
+  const worker = start({ cancelMs: 50, answer: untilStopped })
+  const [chunk] = await worker.begin(id)
+  store.queued.length = 0
+  const running = chunk && worker.run(chunk)
+  await eventually('calls are in flight', () => worker.calls.length === 2)
+  await store.batches.cancel('acme', id)
+  worker.stop(id)
+  await running
+  await worker.runAll()
+  const [outcome] = await readOutcomes(store, worker, id)
+  expect(outcome).toMatchObject({ outcome: 'cancelled', told: { error: { code: 'batch_cancelled' } } })
+  expect(outcome?.meta.attempts).toMatchObject([{ outcome: 'aborted', possibly_billed: true }])
+})
+
+test('at its deadline the calls of a batch are given up, and all that is left has expired', async () => {
+  const id = await submit(store, linesOf(2), { windowMs: 1_000 })
+  const worker = start({ answer: (call) => (lineOf(call) === 0 ? replyWith() : untilStopped(call)) })
+  await worker.runAll()
+  expect(await view(id)).toMatchObject({ status: 'expired', completed: 1, expired: 1 })
+  const outcomes = await readOutcomes(store, worker, id)
+  expect(outcomes[1]).toMatchObject({ outcome: 'expired', told: { error: { code: 'batch_expired' } } })
+})
+
+/** A provider that does not answer. */
+function untilStopped({ signal }: ProviderCall): Promise<CallOutcome> {
+  const given: CallOutcome = {
+    kind: 'error',
+    error: {
+      class: 'api_connection',
+      status: null,
+      message: 'The call was given up.',
+      type: 'server_error',
+      param: null,
+      code: null,
+      isRetryable: true,
+      retryAfterMs: null,
+      isPossiblyBilled: true,
+      headers: {},
+    },
+  }
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(given)))
+}
