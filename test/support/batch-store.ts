@@ -116,6 +116,10 @@ export async function testBatchStore({ leaseMs = 10_000 } = {}) {
       await rm(folder, { recursive: true, force: true })
     },
     beat: own.window.beat,
+    fileStore: store,
+    jobClaims: own.claims,
+    batchQueue: queue,
+    afterStep,
     batches,
     window,
     ends,
