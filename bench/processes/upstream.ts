@@ -1,4 +1,5 @@
-// A provider that answers every POST at once with the same completion, and counts them.
+// A provider that answers every POST with the same completion, at once or in as many milliseconds as it is told, and counts
+// them.
 import { createServer } from 'node:http'
 
 const completion = Buffer.from(
@@ -25,15 +26,20 @@ const headers = {
 }
 
 let calls = 0
+let delayMs = 0
 const server = createServer({ keepAliveTimeout: 120_000 }, (request, response) => {
   request.resume().once('end', () => {
     calls += 1
-    response.writeHead(200, headers).end(completion)
+    if (delayMs === 0) response.writeHead(200, headers).end(completion)
+    else setTimeout(() => response.writeHead(200, headers).end(completion), delayMs)
   })
 })
 server.listen(0, '127.0.0.1', () => {
   const address = server.address()
   if (address && typeof address === 'object') process.send?.({ url: `http://127.0.0.1:${address.port}` })
 })
-process.on('message', () => process.send?.({ calls }))
+process.on('message', (message: { delayMs?: number }) => {
+  delayMs = message.delayMs ?? delayMs
+  process.send?.({ calls })
+})
 process.on('disconnect', () => process.exit())
