@@ -28,18 +28,30 @@ export async function acceptJob(
   jobs: Jobs,
   input: JobInput,
 ): Promise<Exclude<CreateResult, { kind: 'mismatch' }>> {
-  let result: CreateResult
-  try {
-    result = await jobs.create(input)
-  } catch (error) {
-    if (!isRedisOutage(error) || input.idempotency !== null || wasNeverSent(error)) throw error
-    // The script may have run: were the SDKs to send the request again, both jobs could be billed.
-    const message =
-      'The gateway lost its store while it took the job, which may or may not run. Look at GET /v1/jobs before you send it again; with an Idempotency-Key a second try is safe.'
-    throw new GatewayError(503, 'server_error', 'unavailable', message, { shouldRetry: false, cause: error })
-  }
+  const result = await storeOnce('job', input, () => jobs.create(input))
   if (result.kind === 'mismatch') throw new IdempotencyMismatchError()
   return result
+}
+
+/**
+ * Stores what a client submits.
+ * @throws {UnavailableError} when Redis is away and nothing was stored, or a second try is safe; else an error that no SDK
+ * answers with a second try.
+ */
+export async function storeOnce<Result>(
+  noun: 'job' | 'batch',
+  { idempotency }: { idempotency: object | null },
+  store: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await store()
+  } catch (error) {
+    if (!isRedisOutage(error) || idempotency !== null || wasNeverSent(error)) throw error
+    // The script may have run: were the SDKs to send the request again, both could be billed.
+    const list = noun === 'job' ? '/v1/jobs' : '/v1/batches'
+    const message = `The gateway lost its store while it took the ${noun}, which may or may not run. Look at GET ${list} before you send it again; with an Idempotency-Key a second try is safe.`
+    throw new GatewayError(503, 'server_error', 'unavailable', message, { shouldRetry: false, cause: error })
+  }
 }
 
 function wasNeverSent(error: unknown): boolean {

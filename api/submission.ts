@@ -8,7 +8,7 @@ import type { OperatorConfig } from '../shared/operator-config.ts'
 import type { PlanCache } from '../shared/plan-cache.ts'
 import { resolvePlan } from '../shared/plan.ts'
 import { Customer } from '../shared/schemas/completion.ts'
-import type { JobOptions, JobWebhook } from '../shared/schemas/job.ts'
+import type { JobOptions } from '../shared/schemas/job.ts'
 import { checkWebhookSecret } from '../shared/signature.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import { readRoutingHeaders } from './routing-headers.ts'
@@ -97,7 +97,8 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
 }
 
 // Node reads header bytes as Latin-1; names outside ASCII come as UTF-8 and must equal the same name in a body.
-function readCustomer({ headers }: FastifyRequest): string | null {
+/** The customer that a request's header names; null: none. @throws {InvalidRequestError} */
+export function readCustomer({ headers }: FastifyRequest): string | null {
   const header = [headers['x-litellm-customer-id'] ?? []].flat().join(',')
   if (header === '') return null
   const text = Buffer.from(header, 'latin1').toString('utf8')
@@ -116,12 +117,13 @@ function readDelayMs(options: JobOptions, optionsPath: string): number {
   throw new InvalidRequestError(`\`${param}\` is unix seconds at most 30 days from now.`, param)
 }
 
-function checkWebhook(
-  webhook: JobWebhook | undefined,
+/** @throws {InvalidRequestError} for an address that webhooks may not go to, and for a secret that can't be used. */
+export function checkWebhook<Webhook extends { url: string; secret?: string | undefined }>(
+  webhook: Webhook | null | undefined,
   path: string,
   egress: EgressPolicy,
-): JobWebhook | null {
-  if (webhook === undefined) return null
+): Webhook | null {
+  if (webhook === undefined || webhook === null) return null
   egress.checkUrl(webhook.url, `${path}.url`, { allowQuery: true })
   if (webhook.secret !== undefined) checkWebhookSecret(webhook.secret, `${path}.secret`)
   return webhook

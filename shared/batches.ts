@@ -6,8 +6,10 @@ import { ORDER_ENTRY_BYTES, readOrder, unpackEntries, type OrderEntry } from './
 import { FileGoneError } from './errors.ts'
 import type { FileStore } from './file-store.ts'
 import type { Ids } from './ids.ts'
+import { keptOf, type KeptDefaults } from './kept-defaults.ts'
 import type { Keys } from './keys.ts'
 import type { Logger } from './log.ts'
+import { parseJsonLossless } from './lossless-json.ts'
 import { createScript } from './scripts.ts'
 import type { Sealer } from './seal.ts'
 import { UNCLAIMED_MS } from './window.ts'
@@ -61,7 +63,10 @@ export function createBatches(deps: {
     fields.push('class', PRIORITY_CLASSES[meta.priority], 'meta', JSON.stringify(meta))
     if (meta.concurrency !== null) fields.push('concurrency', meta.concurrency)
     if (meta.maxErrors !== null) fields.push('errors_max', meta.maxErrors)
-    if (Object.keys(defaults).length > 0) fields.push('cred', sealed.seal('cred', JSON.stringify(defaults)))
+    if (Object.keys(defaults).length > 0) {
+      fields.push('cred', sealed.seal('cred', JSON.stringify(defaults)))
+      fields.push('kept', sealed.seal('kept', JSON.stringify(keptOf(defaults))))
+    }
     if (webhook) fields.push('hook', sealed.seal('hook', JSON.stringify(webhook)))
     const reply = await createBatch(
       [
@@ -167,7 +172,15 @@ export function createBatches(deps: {
     return new Map(lines.map(([name, state]) => [Number(name), JSON.parse(state) as LineState]))
   }
 
-  return { create, read, list, cancel, entries, lineStates }
+  /** What a retry starts from; empty when there were no defaults. */
+  async function keptDefaults(tenant: string, id: string): Promise<KeptDefaults> {
+    const [own, kept] = await redis.hmgetBuffer(keys.batch(id), 'tenant', 'kept')
+    if (own?.toString() !== tenant || !kept) return { defaults: {}, erased: [] }
+    const text = sealer.open({ tenant, kind: 'batch', id, field: 'kept' }, kept).toString()
+    return parseJsonLossless(text) as KeptDefaults // as it was written
+  }
+
+  return { create, read, list, cancel, entries, lineStates, keptDefaults }
 }
 
 export type Batches = ReturnType<typeof createBatches>

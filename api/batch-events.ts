@@ -1,0 +1,95 @@
+import type { BatchListener } from '../shared/batch-listener.ts'
+import { toBatch } from '../shared/batch-object.ts'
+import type { BatchView } from '../shared/batch-record.ts'
+import type { Batches } from '../shared/batches.ts'
+import { InvalidRequestError } from '../shared/errors.ts'
+import type { SettledListener } from '../shared/settled.ts'
+import { unlessAway } from './following.ts'
+
+// News of a batch can be lost; whoever follows looks again by himself.
+const LOOK_MS = 2_000
+const PROGRESS_EVERY_MS = 1_000
+
+const HEARTBEAT = ': the batch is under way\n\n'
+
+export type BatchEventsDeps = {
+  batches: Pick<Batches, 'read'>
+  news: BatchListener
+  settled: SettledListener
+  /** After so many milliseconds without an event a reader is told that the batch is under way. */
+  heartbeatMs: number
+}
+
+/**
+ * A batch as server-sent events: what it is (`batch.snapshot`), then changes of its state, and of its counts no more than once
+ * a second (`batch.progress`), and `end`. An event's `id:` is the number of settled lines; of the last one it ends in `.end`.
+ * @param view As the batch stands now.
+ */
+export async function* batchEvents(
+  { batches, news, settled, heartbeatMs }: BatchEventsDeps,
+  view: BatchView,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  const { tenant, id } = view
+  const watch = news.watch(id)
+  const end = settled.watch(id)
+  let told = view
+  let toldAtMs = performance.now()
+  try {
+    yield batchEvent('batch.snapshot', view)
+    for (;;) {
+      if (told.isTerminal) {
+        yield batchEvent(`batch.${told.status}`, told)
+        yield `id: ${eventId(told)}\nevent: end\ndata: {}\n\n`
+        return
+      }
+      // An end is told at once, all else is gathered.
+      await end.wait(PROGRESS_EVERY_MS, signal)
+      await watch.wait(Math.min(LOOK_MS, heartbeatMs), signal)
+      if (signal.aborted) return
+      const next = await unlessAway(batches.read(tenant, id))
+      if (next === null) return
+      if (next?.isTerminal) told = next
+      else if (next && isNews(told, next)) {
+        yield batchEvent(next.status === told.status ? 'batch.progress' : `batch.${next.status}`, next)
+        told = next
+        toldAtMs = performance.now()
+      } else if (performance.now() - toldAtMs >= heartbeatMs) {
+        yield HEARTBEAT
+        toldAtMs = performance.now()
+      }
+    }
+  } finally {
+    watch.close()
+    end.close()
+  }
+}
+
+/**
+ * Whether a reader who comes back with this `Last-Event-ID` has had all there is.
+ * @throws {InvalidRequestError} unless it is one that was sent.
+ */
+export function hasReadAll(lastEventId: string | string[] | undefined): boolean {
+  if (lastEventId === undefined || lastEventId === '') return false
+  const [, number, end] = /^(\d{1,9})(\.end)?$/.exec([lastEventId].flat().join(',')) ?? []
+  if (number !== undefined) return end !== undefined
+  throw new InvalidRequestError('`Last-Event-ID` is no id of an event that was sent.', 'Last-Event-ID')
+}
+
+function isNews(told: BatchView, next: BatchView): boolean {
+  return next.status !== told.status || settledLines(next) !== settledLines(told) || next.total !== told.total
+}
+
+function settledLines({ completed, failed, expired, cancelled }: BatchView): number {
+  return completed + failed + expired + cancelled
+}
+
+function eventId(view: BatchView): string {
+  return view.isTerminal ? `${settledLines(view)}.end` : String(settledLines(view))
+}
+
+function batchEvent(type: string, view: BatchView): string {
+  // A batch that has ended still is to be told of its end behind its snapshot.
+  const id = type === 'batch.snapshot' ? settledLines(view) : eventId(view)
+  return `id: ${id}\nevent: ${type}\ndata: ${JSON.stringify({ type, batch: toBatch(view) })}\n\n`
+}

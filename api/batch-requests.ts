@@ -1,0 +1,132 @@
+import type { FastifyRequest } from 'fastify'
+import type { NewBatch } from '../shared/batches.ts'
+import { findEndpoint } from '../shared/completion-body.ts'
+import { InvalidRequestError } from '../shared/errors.ts'
+import { BatchRequest, type BatchRetryRequest } from '../shared/schemas/batch.ts'
+import { checkDefaults } from './batch-defaults.ts'
+import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
+import { readRoutingHeaders } from './routing-headers.ts'
+import { checkWebhook, readCustomer, type SubmissionDeps } from './submission.ts'
+
+const WINDOW_MS_MIN = 5 * 60_000
+const WINDOW_MS_MAX = 7 * 86_400_000
+const UNIT_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** What the making of a batch needs of the process. */
+export type BatchRequestDeps = Pick<SubmissionDeps, 'ids' | 'operator' | 'egress' | 'webhookEgress'>
+
+/** A batch whose input is still to be found or written. */
+export type BatchDraft = Omit<NewBatch, 'inputFileId'>
+
+/** What holds for a batch where its request says nothing. */
+export type BatchBase = Pick<
+  NewBatch,
+  | 'endpoint'
+  | 'metadata'
+  | 'customer'
+  | 'priority'
+  | 'concurrency'
+  | 'maxErrors'
+  | 'isOrdered'
+  | 'outputExpiresAfterS'
+  | 'retryOf'
+  | 'defaults'
+> & { completionWindow: string }
+
+/**
+ * A new batch, as far as it is told without a look at its lines.
+ * @throws {InvalidRequestError} with the JSON path of what is wrong.
+ */
+export function draftBatch(request: FastifyRequest, body: BatchRequest, deps: BatchRequestDeps): BatchDraft {
+  const { endpoint, input_file_id: file, requests } = body
+  if (endpoint !== '*') findEndpoint(endpoint)
+  if (file && requests) {
+    throw new InvalidRequestError('Give `input_file_id` or `requests`, not both.', 'requests')
+  }
+  if (!file && !requests) {
+    const message = '`input_file_id` is required, or the lines themselves as `requests`.'
+    throw new InvalidRequestError(message, 'input_file_id', 'missing_required_parameter')
+  }
+  const base: BatchBase = {
+    endpoint,
+    completionWindow: body.completion_window,
+    metadata: {},
+    customer: null,
+    priority: 'normal',
+    concurrency: null,
+    maxErrors: null,
+    isOrdered: false,
+    outputExpiresAfterS: null,
+    retryOf: null,
+    defaults: {},
+  }
+  return draftFrom(
+    base,
+    { request, body, path: '/v1/batches', ownFields: Object.keys(BatchRequest.shape) },
+    deps,
+  )
+}
+
+/**
+ * Lays a request over what holds without it.
+ * @param given.path Of the route, without alternative spellings: part of the idempotency key's scope.
+ * @param given.ownFields Names that are no defaults of the lines.
+ * @throws {InvalidRequestError} with the JSON path of what is wrong.
+ */
+export function draftFrom(
+  base: BatchBase,
+  given: {
+    request: FastifyRequest
+    body: BatchRequest | BatchRetryRequest
+    path: string
+    ownFields: readonly string[]
+  },
+  deps: BatchRequestDeps,
+): BatchDraft {
+  const { request, body, path, ownFields } = given
+  const { tenant } = request
+  const asked = Object.entries(body).filter(([name]) => !ownFields.includes(name))
+  const defaults = { ...base.defaults, ...Object.fromEntries(asked), ...readRoutingHeaders(request.headers) }
+  const { warnings } = checkDefaults(defaults, ownFields, deps)
+  const completionWindow = body.completion_window ?? base.completionWindow
+  const expiry = body.output_expires_after
+  const customer = readCustomer(request) ?? orBase(body.customer, base.customer, null)
+  const key = readIdempotencyKey(request.headers['idempotency-key']) ?? body.idempotency_key
+  return {
+    id: deps.ids.newBatchId(tenant),
+    tenant,
+    endpoint: base.endpoint,
+    completionWindow,
+    windowMs: readWindowMs(completionWindow),
+    metadata: orBase(body.metadata, base.metadata, {}),
+    customer,
+    priority: orBase(body.priority, base.priority, 'normal'),
+    concurrency: orBase(body.concurrency, base.concurrency, null),
+    maxErrors: orBase(body.max_errors, base.maxErrors, null),
+    isOrdered: orBase(body.ordered_output, base.isOrdered, false),
+    outputExpiresAfterS: orBase(expiry && expiry.seconds, base.outputExpiresAfterS, null),
+    retryOf: base.retryOf,
+    warnings,
+    defaults,
+    webhook: checkWebhook(body.webhook, 'webhook', deps.webhookEgress),
+    idempotency:
+      key === undefined
+        ? null
+        : fingerprintRequest(deps.ids, { tenant, customer, path, key, body: request.body }),
+  }
+}
+
+/** Left out: as before. Null: as if it had never been said. */
+function orBase<Value>(given: Value | null | undefined, base: Value, none: Value): Value {
+  if (given === undefined) return base
+  return given ?? none
+}
+
+/** @throws {InvalidRequestError} unless it is 24h, or another time from 5m to 7d. */
+function readWindowMs(text: string): number {
+  const [, count, unit = ''] = /^([1-9]\d{0,4})([mhd])$/.exec(text) ?? []
+  const windowMs = Number(count) * (UNIT_MS[unit] ?? Number.NaN)
+  if (windowMs >= WINDOW_MS_MIN && windowMs <= WINDOW_MS_MAX) return windowMs
+  const message = '`completion_window` is `24h`, or a number and `m`, `h` or `d`, from `5m` to `7d`.'
+  throw new InvalidRequestError(message, 'completion_window', 'invalid_parameter')
+}

@@ -1,0 +1,36 @@
+import { writeBatchInput, type BatchInputLimits } from '../shared/batch-input.ts'
+import type { FileStore } from '../shared/file-store.ts'
+import type { Files, FileView } from '../shared/files.ts'
+import type { Ids } from '../shared/ids.ts'
+import type { Sealer } from '../shared/seal.ts'
+
+const KEPT_MS = 30 * 86_400_000
+
+export type InputFileDeps = {
+  files: Files
+  store: FileStore
+  sealer: Sealer
+  ids: Ids
+  inputLimits: BatchInputLimits
+}
+
+/**
+ * Stores lines as the input of a batch, as if its client had uploaded them.
+ * @throws {FileQuotaError} when the tenant has no room left. After any failure nothing is left of it.
+ */
+export async function createInputFile(
+  deps: InputFileDeps,
+  { tenant, filename, lines }: { tenant: string; filename: string; lines: AsyncIterable<Uint8Array> },
+): Promise<FileView> {
+  const { files, inputLimits } = deps
+  const id = deps.ids.newFileId(tenant)
+  const room = await files.reserve(tenant, id)
+  try {
+    const limits = { ...inputLimits, bytesMax: Math.min(inputLimits.bytesMax, room) }
+    const written = await writeBatchInput(deps, { tenant, id }, lines, limits)
+    return await files.create({ ...written, id, tenant, filename, purpose: 'batch', expiresInMs: KEPT_MS })
+  } catch (error) {
+    await files.abandon(tenant, id)
+    throw error
+  }
+}

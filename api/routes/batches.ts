@@ -1,0 +1,175 @@
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { toBatch } from '../../shared/batch-object.ts'
+import type { BatchView } from '../../shared/batch-record.ts'
+import type { Batches } from '../../shared/batches.ts'
+import { InvalidRequestError } from '../../shared/errors.ts'
+import { Batch, BatchList, BatchRequest, BatchRetryRequest } from '../../shared/schemas/batch.ts'
+import { ErrorResponse } from '../../shared/schemas/error.ts'
+import { waitForEnd } from '../../shared/settled.ts'
+import { acceptBatch, type BatchAcceptanceDeps } from '../batch-acceptance.ts'
+import { batchEvents, hasReadAll, type BatchEventsDeps } from '../batch-events.ts'
+import { missingBatch, readOwnBatch } from '../batch-replies.ts'
+import { draftBatch } from '../batch-requests.ts'
+import { draftRetry, type BatchRetryDeps } from '../batch-retry.ts'
+import type { Holds } from '../holds.ts'
+import { parsePrefer } from '../prefer.ts'
+import { startEventStream } from '../stream-events.ts'
+
+const WAIT_MAX_S = 60
+/** Of a create call, whose lines may be in it: as all else, it is read whole. */
+const INLINE_BYTES_MAX = 20 * 1024 * 1024
+
+export type BatchRouteDeps = BatchAcceptanceDeps &
+  BatchRetryDeps &
+  BatchEventsDeps & { batches: Batches; holds: Holds }
+
+const BatchParams = z.object({ id: z.string() })
+const WaitQuery = z.object({
+  wait: z.coerce.number().min(0).optional().describe('Seconds to wait for the end, at most 60.'),
+})
+const ListQuery = z.object({
+  after: z.string().optional().describe('Id of the last batch of the page before.'),
+  limit: z.coerce.number().int().min(1).max(100).default(20),
+})
+const errors = { '4xx': ErrorResponse, '5xx': ErrorResponse }
+const tags = ['batches']
+
+/** `/batches`: OpenAI's create, retrieve, list and cancel; retry; a batch as events. */
+export function addBatchRoutes(app: FastifyInstance, deps: BatchRouteDeps): void {
+  const { batches, ids } = deps
+  const routes = app.withTypeProvider<ZodTypeProvider>()
+
+  const createSchema = {
+    summary: 'Create a batch',
+    description:
+      'Runs each line of a file that was uploaded with the purpose `batch`, or of `requests`. What is no field of a batch is a default of its lines: `user_config`, `api_key`, `num_retries`, `temperature`, ... Lines may have their own. An `Idempotency-Key` makes a second try safe.',
+    tags,
+    body: BatchRequest,
+    response: { 200: Batch, ...errors },
+  }
+  routes.post('/batches', { schema: createSchema, bodyLimit: INLINE_BYTES_MAX }, async (request, reply) => {
+    const draft = draftBatch(request, request.body, deps)
+    const { input_file_id: fileId, requests } = request.body
+    return acceptBatch(reply, draft, fileId ? { fileId } : { lines: toLines(requests ?? []) }, deps)
+  })
+
+  const listSchema = {
+    summary: 'List batches, newest first',
+    tags,
+    querystring: ListQuery,
+    response: { 200: BatchList, ...errors },
+  }
+  routes.get('/batches', { schema: listSchema }, async (request) => {
+    const page = await batches.list(request.tenant, request.query)
+    if (!page) {
+      throw new InvalidRequestError('`after` is no id of a batch that can still be listed.', 'after')
+    }
+    const data = page.batches.map(toBatch)
+    const [first_id, last_id] = [data[0]?.id ?? null, data.at(-1)?.id ?? null]
+    return { object: 'list' as const, data, first_id, last_id, has_more: page.hasMore }
+  })
+
+  const readSchema = {
+    summary: 'Read a batch, or wait for its end',
+    description:
+      '`?wait=N` or `Prefer: wait=N` answers as soon as the batch ends, at the latest after N seconds.',
+    tags,
+    params: BatchParams,
+    querystring: WaitQuery,
+    response: { 200: Batch, ...errors },
+  }
+  routes.get('/batches/:id', { schema: readSchema }, async (request, reply) => {
+    const preferred = parsePrefer(request.headers.prefer).waitSeconds
+    const waitSeconds = Math.min(request.query.wait ?? preferred ?? 0, WAIT_MAX_S)
+    if (request.query.wait === undefined && preferred !== null) {
+      void reply.header('preference-applied', `wait=${waitSeconds}`)
+    }
+    void reply.header('vary', 'Prefer')
+    const view = await readBatch(request)
+    if (waitSeconds === 0 || view.isTerminal) return toBatch(view)
+    return toBatch(await waitForBatch(request, reply, waitSeconds * 1000))
+  })
+
+  const cancelSchema = {
+    summary: 'Cancel a batch',
+    description:
+      'Nothing new of it is started; calls in flight come to their end, at most ten minutes. What was done is kept.',
+    tags,
+    params: BatchParams,
+    response: { 200: Batch, ...errors },
+  }
+  routes.post('/batches/:id/cancel', { schema: cancelSchema }, async (request) => {
+    const { tenant } = request
+    const { id } = request.params
+    const cancelled = ids.isOwnBatchId(tenant, id) ? await batches.cancel(tenant, id) : null
+    if (!cancelled) throw missingBatch(ids, tenant, id)
+    if (cancelled.kind === 'ended') {
+      const message = `This batch is ${cancelled.view.status}: there is nothing left to cancel.`
+      throw new InvalidRequestError(message, null, 'batch_ended')
+    }
+    return toBatch(cancelled.view)
+  })
+
+  const retrySchema = {
+    summary: 'Run the lines again that did not complete',
+    description:
+      'Makes a new batch of the failed, expired and cancelled lines of one that has ended. Credentials were erased by then: give fresh ones for all lines in the body, or by `custom_id` in `credentials`. Fields of the create call may be given anew; those that are left out are as before, except for the webhook.',
+    tags,
+    params: BatchParams,
+    body: BatchRetryRequest.optional(),
+    response: { 200: Batch, ...errors },
+  }
+  routes.post('/batches/:id/retry', { schema: retrySchema }, async (request, reply) => {
+    const batch = await readBatch(request)
+    const { draft, lines } = await draftRetry(request, request.body ?? {}, batch, deps)
+    return acceptBatch(reply, draft, { lines }, deps)
+  })
+
+  const eventsSchema = {
+    summary: "Follow a batch's events",
+    description:
+      'Server-sent events: `batch.snapshot`, `batch.in_progress`, `batch.progress` (at most one a second), `batch.finalizing`, `batch.cancelling`, `batch.completed|failed|expired|cancelled`, `end`. Whoever comes back with the `Last-Event-ID` of the end is answered 204.',
+    tags,
+    params: BatchParams,
+    response: { 200: z.unknown(), 204: z.unknown(), ...errors },
+  }
+  routes.get('/batches/:id/events', { schema: eventsSchema }, async (request, reply) => {
+    if (hasReadAll(request.headers['last-event-id'])) return reply.code(204).send()
+    const view = await readBatch(request)
+    const hold = deps.holds.hold(reply)
+    startEventStream(reply)
+    const events = Readable.from(batchEvents(deps, view, hold.signal), { objectMode: false })
+    events.once('close', hold.release)
+    return reply.send(events)
+  })
+
+  function readBatch(request: FastifyRequest<{ Params: { id: string } }>): Promise<BatchView> {
+    return readOwnBatch(deps, request.tenant, request.params.id)
+  }
+
+  async function waitForBatch(
+    request: FastifyRequest<{ Params: { id: string } }>,
+    reply: FastifyReply,
+    waitMs: number,
+  ): Promise<BatchView> {
+    const { id } = request.params
+    const watch = deps.settled.watch(id)
+    const hold = deps.holds.hold(reply)
+    try {
+      const view = await waitForEnd({ watch, read: () => readBatch(request), waitMs, signal: hold.signal })
+      if (!view) throw missingBatch(ids, request.tenant, id)
+      return view
+    } finally {
+      watch.close()
+      hold.release()
+    }
+  }
+}
+
+// oxlint-disable-next-line typescript/require-await -- what stores lines takes them as they come
+async function* toLines(requests: readonly object[]): AsyncGenerator<Buffer> {
+  for (const line of requests) yield Buffer.from(`${JSON.stringify(line)}\n`)
+}
