@@ -1,12 +1,6 @@
-import { TERMINAL_STATUSES } from '../shared/schemas/job.ts'
 import type { Batch } from '../shared/schemas/batch.ts'
 import { formatCost, formatCount, formatDuration, formatTokens, linesDone } from './progress.ts'
 import { printable } from './terminal.ts'
-
-/** Whether a batch changes no more. */
-export function hasEnded({ status }: Batch): boolean {
-  return TERMINAL_STATUSES.has(status)
-}
 
 /** 0: every line completed. 1: some did not, or the batch failed. 3: it was cancelled or came to its deadline. */
 export function exitCodeOf({ status, request_counts: counts }: Batch): number {

@@ -107,6 +107,8 @@ function signalOfInterrupt(): AbortSignal {
     if (performance.now() - firstAtMs > SAME_SIGNAL_MS) process.exit(INTERRUPTED)
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
+  // Whoever read what is printed has gone.
+  process.stdout.once('error', stop)
   return interrupted.signal
 }
 

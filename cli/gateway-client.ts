@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError, UnavailableError } from '../shared/errors.ts'
 import { ErrorResponse } from '../shared/schemas/error.ts'
 import type { ClientSettings } from './client-settings.ts'
+import { printable } from './terminal.ts'
 
 const FIRST_WAIT_MS = 250
 const WAIT_MS_MAX = 10_000
@@ -42,7 +43,7 @@ export function createGatewayClient({ url, key }: ClientSettings, signal: AbortS
       return await work()
     } catch (error) {
       if (signal.aborted || error instanceof GatewayError) throw error
-      const message = `No gateway answers at ${url} (${reasonOf(error)}). Start it, or set GATEWAY_URL.`
+      const message = `No gateway answers at ${url} (${reasonOf(error)}).`
       throw new UnavailableError(message, error)
     }
   }
@@ -85,13 +86,14 @@ function reasonOf(error: unknown): string {
 
 function errorOf(response: Response, text: string, url: string): GatewayError {
   const { status, headers } = response
-  const advice = headers.get('x-should-retry')
-  const shouldRetry = advice === null ? status === 408 || status === 429 || status >= 500 : advice === 'true'
+  const retry = headers.get('x-should-retry')
+  const shouldRetry = retry === null ? status === 408 || status === 429 || status >= 500 : retry === 'true'
   const details = { shouldRetry, retryAfterSeconds: Number(headers.get('retry-after')) || undefined }
   const parsed = ErrorResponse.safeParse(jsonOf(text))
   if (parsed.success) {
     const { message, type, param, code } = parsed.data.error
-    return new GatewayError(status, type, code ?? type, message, { ...details, param })
+    const advice = status === 401 ? `${message} Set GATEWAY_API_KEY to one of this gateway's.` : message
+    return new GatewayError(status, type, code ?? type, advice, { ...details, param })
   }
   const message = `${url} answered ${status}, and not as a gateway does. Look at GATEWAY_URL.`
   return new GatewayError(status, 'api_error', 'unexpected_answer', message, details)
@@ -106,9 +108,11 @@ function jsonOf(text: string): unknown {
 }
 
 /** An error of the gateway for a person: what it says, where, and by which code others look it up. */
-export function describeError({ message, param, code }: GatewayError): string {
+export function describeError(error: GatewayError): string {
+  const { message, param, code } = error
+  if (error instanceof UnavailableError) return `${message} Start it, or set GATEWAY_URL.`
   const place = param === null ? '' : `param ${param}, `
-  return `${message} (${place}code ${code})`
+  return printable(`${message} (${place}code ${code})`)
 }
 
 /**

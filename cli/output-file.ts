@@ -3,6 +3,8 @@ import { z } from 'zod'
 import { ConfigError } from '../shared/errors.ts'
 import { wholeLines } from './output-lines.ts'
 
+/** What every result begins with. */
+const START = '{"id":"batch_req_'
 const ResultLine = z.looseObject({ id: z.string(), custom_id: z.string() })
 
 /**
@@ -32,6 +34,7 @@ export async function openOutputFile(name: string) {
         if (customId !== null) known.add(customId)
       }
     }
+    if (!(await isTorn(handle, endBytes))) refuseOther(name)
     await handle.truncate(endBytes)
   }
 
@@ -39,8 +42,7 @@ export async function openOutputFile(name: string) {
   function customIdOf(line: Buffer): string | null {
     if (line.length <= 1) return null
     const parsed = ResultLine.safeParse(jsonOf(line))
-    if (!parsed.success)
-      throw new ConfigError(`${name} holds something else than results. Give another file.`)
+    if (!parsed.success) refuseOther(name)
     // `batch_req_<of the batch>_<line>`
     const { id, custom_id: customId } = parsed.data
     const ofBatch = id.slice(0, id.lastIndexOf('_'))
@@ -76,6 +78,16 @@ export async function openOutputFile(name: string) {
 }
 
 export type OutputFile = Awaited<ReturnType<typeof openOutputFile>>
+
+/** Whether what follows the last whole line, if anything, is the beginning of a result: only that may be cut off. */
+async function isTorn(handle: FileHandle, fromBytes: number): Promise<boolean> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(START.length), 0, START.length, fromBytes)
+  return START.startsWith(buffer.toString('latin1', 0, bytesRead))
+}
+
+function refuseOther(name: string): never {
+  throw new ConfigError(`${name} holds something else than results. Give another file.`)
+}
 
 async function append(name: string, handle: FileHandle, bytes: Buffer): Promise<void> {
   await handle.appendFile(bytes).catch((error: unknown) => refuse(name, error))

@@ -43,7 +43,8 @@ function createBar(stream: NodeJS.WritableStream, write: (line: string) => void)
 function createLines(write: (line: string) => void): ProgressDisplay {
   let last = { phase: '', text: '', atMs: -Infinity }
   return {
-    show({ phase, text }) {
+    show({ phase, text, isLast }) {
+      if (isLast) return
       const atMs = performance.now()
       const isDue = phase !== last.phase || (text !== last.text && atMs - last.atMs >= PLAIN_EVERY_MS)
       if (!isDue) return

@@ -1,11 +1,14 @@
 import type { Batch } from '../shared/schemas/batch.ts'
+import { TERMINAL_STATUSES } from '../shared/schemas/job.ts'
 
 const WINDOW_MS = 30_000
 
 /** One moment of something that is under way, for a bar or a line. */
 export type View = {
-  /** What it is at; a change of it is always shown. */
+  /** What it is at: a change of it is always shown. */
   phase: string
+  /** There comes no other, and its end is told in other words. */
+  isLast: boolean
   value: number
   /** 0 while it is not known. */
   total: number
@@ -31,6 +34,11 @@ export function createPace() {
 
 export type Pace = ReturnType<typeof createPace>
 
+/** Whether a batch changes no more. */
+export function hasEnded({ status }: Batch): boolean {
+  return TERMINAL_STATUSES.has(status)
+}
+
 /** Lines that have come to their end, whichever. */
 export function linesDone({ progress }: Batch): number {
   return progress.completed + progress.failed + progress.expired + progress.cancelled
@@ -51,17 +59,21 @@ export function viewOf(batch: Batch, pace: Pace): View {
     ...(usage.total_tokens > 0 ? [formatTokens(usage.total_tokens)] : []),
     ...(cost === null ? [] : [formatCost(cost)]),
   ]
-  return { phase: status, value: done, total: counts.total, text: parts.join(', ') }
+  return { phase: status, isLast: hasEnded(batch), value: done, total: counts.total, text: parts.join(', ') }
 }
 
 /** How far an upload is. `total`: null where it is not known, as from a pipe. */
 export function viewOfUpload(sentBytes: number, totalBytes: number | null): View {
-  const of = totalBytes === null ? '' : ` of ${formatMegabytes(totalBytes)}`
-  const text = `uploaded ${formatMegabytes(sentBytes)}${of} MB`
-  return { phase: 'upload', value: sentBytes, total: totalBytes ?? 0, text }
+  const of = totalBytes === null ? '' : ` of ${formatBytes(totalBytes)}`
+  const text = `uploaded ${formatBytes(sentBytes)}${of}`
+  return { phase: 'upload', isLast: sentBytes === totalBytes, value: sentBytes, total: totalBytes ?? 0, text }
 }
 
-const formatMegabytes = (bytes: number) => (bytes / 1e6).toFixed(1)
+/** `200MB` */
+function formatBytes(bytes: number): string {
+  const unit = { style: 'unit', unit: 'byte', unitDisplay: 'narrow' } as const
+  return bytes.toLocaleString('en-US', { ...unit, notation: 'compact', maximumFractionDigits: 1 })
+}
 
 /** `5,000` */
 export function formatCount(count: number): string {

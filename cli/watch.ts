@@ -3,18 +3,18 @@ import { resolve } from 'node:path'
 import { ConfigError, type GatewayError } from '../shared/errors.ts'
 import { Batch } from '../shared/schemas/batch.ts'
 import { quote } from './banner.ts'
-import { describeEnd, exitCodeOf, hasEnded, linesOf } from './batch-outcome.ts'
+import { describeEnd, exitCodeOf, linesOf } from './batch-outcome.ts'
 import type { ClientSettings } from './client-settings.ts'
 import { createGatewayClient, persist, type GatewayClient } from './gateway-client.ts'
 import { openOutputFile, type OutputFile } from './output-file.ts'
 import { wholeLines } from './output-lines.ts'
 import { createDisplay, type ProgressDisplay } from './progress-display.ts'
-import { createPace, linesDone, viewOf } from './progress.ts'
+import { createPace, hasEnded, linesDone, viewOf } from './progress.ts'
 import { INTERRUPTED, type Terminal } from './terminal.ts'
 
 /** Seconds a look at the batch waits for its end: how often a bar moves, and how often a line may be due. */
 const LOOK_S = { bar: 1, lines: 5 }
-/** Between two looks, also when they are answered at once. */
+/** Between two looks, or two tries of a stream, also when they are answered at once. */
 const LOOK_MS_MIN = 200
 
 /** `output`, `errors`: files that gather the results as lines finish. */
@@ -108,7 +108,7 @@ function silent({ warn }: Terminal): ProgressDisplay {
 function keepingOn({ signal }: GatewayClient, display: ProgressDisplay): Watch['keepOn'] {
   let isAway = false
   const onWait = (error: GatewayError) => {
-    if (!isAway) display.say(`${error.message} Trying again until it does.`)
+    if (!isAway) display.say(`${error.message} Trying again.`)
     isAway = true
   }
   return async (work) => {
@@ -151,7 +151,10 @@ async function follow(part: Part, file: OutputFile, { id, client, keepOn }: Watc
     if (isOver && file.count() === linesOf(batch, part)) return null
     const query = `kind=${part}${isOver ? '' : '&follow=true'}`
     await keepOn(() => pull(`/v1/batches/${encodeURIComponent(id)}/output?${query}`))
-    if (!isOver) continue
+    if (!isOver) {
+      await sleep(LOOK_MS_MIN, undefined, { signal: client.signal })
+      continue
+    }
     const [has, should] = [file.count(), linesOf(batch, part)]
     return has === should ? null : `${file.name} holds ${has} lines, but the batch counts ${should}.`
   }
