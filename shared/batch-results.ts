@@ -55,6 +55,11 @@ export function lineOfId(batchId: string, id: string): number | null {
   return /^(0|[1-9]\d{0,8})$/.test(number) ? Number(number) : null
 }
 
+/** Whether an id is that of a line of some batch. */
+export function isLineId(id: string): boolean {
+  return id.startsWith('batch_req_')
+}
+
 function linePrefix(batchId: string): string {
   return `batch_req_${batchId.slice(batchId.indexOf('_') + 1)}_`
 }

@@ -58,6 +58,10 @@ const Environment = z.object({
   GATEWAY_TENANT_FILE_BYTES_MAX: count(10 * 1024 * 1024 * 1024),
   GATEWAY_BATCH_LINE_BYTES_MAX: count(1024 * 1024),
   GATEWAY_BATCH_LINES_MAX: count(50_000),
+  /** How long an ended batch and its files are kept. */
+  GATEWAY_BATCH_RETENTION_MS: milliseconds(30 * 86_400_000),
+  /** How long calls in flight may go on in a batch that is cancelled. */
+  GATEWAY_BATCH_CANCEL_MS: milliseconds(600_000),
   AWS_ENDPOINT_URL: z.string().optional(),
   AWS_ENDPOINT_URL_S3: z.string().optional(),
   GATEWAY_SYNC_HOLD_MS: milliseconds(280_000),
@@ -138,6 +142,7 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       lineBytesMax: env.GATEWAY_BATCH_LINE_BYTES_MAX,
       linesMax: env.GATEWAY_BATCH_LINES_MAX,
     },
+    batches: { retentionMs: env.GATEWAY_BATCH_RETENTION_MS, cancelMs: env.GATEWAY_BATCH_CANCEL_MS },
     operatorConfigFile: env.GATEWAY_CONFIG ?? (existsSync('config.yaml') ? 'config.yaml' : null),
     secrets: {
       masterKey: env.GATEWAY_MASTER_KEY ?? null,

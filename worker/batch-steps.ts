@@ -23,6 +23,9 @@ export function createBatchSteps(deps: {
   sealer: Sealer
   planDependencies: PlanDependencies & { plans: LinePlans }
   limits: { linesMax: number; lineBytesMax: number }
+  /** Follow what they say, possibly twice. Never throw. */
+  afterBegin: (batchId: string) => void
+  afterEnd: (batchId: string) => void
 }) {
   const { claims, ends, records, input } = deps
 
@@ -35,12 +38,14 @@ export function createBatchSteps(deps: {
       { file, context, defaults, keys, limits: deps.limits, signal },
       { ...deps.planDependencies, input },
     )
-    if (verdict.kind === 'invalid') {
-      await ends.refuse(claim, verdict.errors)
-      return
-    }
+    if (verdict.kind === 'invalid') return refuse(claim, verdict.errors)
     const word = await ends.begin(claim, verdict)
-    if (word === 'credentials_erased') await ends.refuse(claim, [ERASED])
+    if (word === 'credentials_erased') return refuse(claim, [ERASED])
+    if (word === 'begun') deps.afterBegin(claim.batchId)
+  }
+
+  async function refuse(claim: ChunkClaim, errors: readonly BatchError[]): Promise<void> {
+    if ((await ends.refuse(claim, errors)) === 'ended') deps.afterEnd(claim.batchId)
   }
 
   /** Ends the lines that have no end yet, puts the order of all results into the store, and ends the batch. */
@@ -54,7 +59,7 @@ export function createBatchSteps(deps: {
     const bytes = { output: 0, error: 0 }
     for (const { outcome, length } of entries) bytes[partOf(outcome)] += length
     await writeOrder(deps, { tenant, id: batchId }, Buffer.concat(ordered.map(packEntry)))
-    await ends.finish(claim, bytes)
+    if ((await ends.finish(claim, bytes)) === 'ended') deps.afterEnd(batchId)
   }
 
   async function endMissing(chunk: HeldChunk, file: BatchInputFile): Promise<void> {

@@ -14,6 +14,7 @@ import type { PlanDependencies } from '../shared/plan.ts'
 import { createResultLogs } from '../shared/result-log.ts'
 import type { Sealer } from '../shared/seal.ts'
 import { createBatchChores } from './batch-chores.ts'
+import type { BatchNews } from './batch-news.ts'
 import { createBatchPlaces } from './batch-places.ts'
 import { createBatchSteps } from './batch-steps.ts'
 import { createBatchRunner } from './batch.ts'
@@ -42,8 +43,11 @@ export function openBatches(deps: {
   /** How long calls in flight may go on in a batch that is cancelled, in milliseconds. */
   cancelMs: number
   limits: { linesMax: number; lineBytesMax: number }
+  news: BatchNews
+  /** Announces a batch that has ended. Never throws. */
+  announce: (batchId: string) => Promise<void>
 }) {
-  const { redis, keys, sealer, store, files, log } = deps
+  const { redis, keys, sealer, store, files, log, news } = deps
   const queue = createBatchQueue(redis, keys)
   const window = createBatchWindow(redis, keys)
   const feed = createFeeder(window, queue, log)
@@ -65,8 +69,16 @@ export function openBatches(deps: {
   const results = createResultLogs({ store, sealer })
   const chunks = new RunningJobs(claims, deps.leaseMs, log)
   const places = createBatchPlaces({ results, files, workerId: deps.workerId, log })
-  const records = createLineRecords({ claims, log })
-  const steps = createBatchSteps({ ...deps, claims, ends, records, input })
+  const records = createLineRecords({ claims, log, afterSettle: (batchId) => news.progressed(batchId) })
+  const steps = createBatchSteps({
+    ...deps,
+    claims,
+    ends,
+    records,
+    input,
+    afterBegin: (batchId) => news.began(batchId),
+    afterEnd: (batchId) => void deps.announce(batchId),
+  })
   const runner = createBatchRunner({ ...deps, claims, ends, chunks, places, records, results, steps, input })
   const expireFiles = () => files.expire()
 

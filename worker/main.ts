@@ -2,16 +2,21 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { hostname } from 'node:os'
 import { createClaims } from '../shared/claims.ts'
+import { isLineId } from '../shared/batch-results.ts'
 import type { Config } from '../shared/config.ts'
 import { createDeliveries } from '../shared/deliveries.ts'
 import { createDeliveryQueue, WEBHOOKS_QUEUE, type DeliveryEntry } from '../shared/delivery-queue.ts'
 import { createDeploymentState } from '../shared/deployment-state.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
+import { openFileStore } from '../shared/file-store.ts'
+import { createFiles } from '../shared/files.ts'
 import { createIds } from '../shared/ids.ts'
 import { createJobStreams } from '../shared/job-streams.ts'
 import { createKeys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import { loadOperatorConfig, operatorBundles } from '../shared/operator-config.ts'
+import { createLinePlans } from '../shared/line-plans.ts'
+import { createPlanCache } from '../shared/plan-cache.ts'
 import { createJobQueue } from '../shared/queues.ts'
 import { checkRedis } from '../shared/redis-check.ts'
 import { createRedis } from '../shared/redis.ts'
@@ -19,18 +24,21 @@ import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
 import { createSettledListener } from '../shared/settled.ts'
 import { createSettle, type SettleResult, type SettleSubject } from '../shared/settle.ts'
-import { createEndedReader } from '../shared/webhooks.ts'
+import { createBatchHookReader, createEndedReader } from '../shared/webhooks.ts'
 import { createWindow } from '../shared/window.ts'
 import { createAnnounce } from './announce.ts'
 import { createCompletion } from './completion.ts'
 import { createDeliveryProcessor, WEBHOOK_SLOTS } from './delivery.ts'
+import { createBatchNews } from './batch-news.ts'
+import { openBatches } from './batches.ts'
 import { createFeeder } from './feeder.ts'
 import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
 import { RunningJobs } from './running.ts'
+import { createSlots } from './slots.ts'
 import { createStreaming } from './streaming.ts'
 import { createSweeper } from './sweeper.ts'
-import { startJobsWorkers, startWorker } from './workers.ts'
+import { startBatchesWorker, startJobsWorkers, startWorker } from './workers.ts'
 
 // A try that its worker does not end in time is another worker's.
 const DELIVERY_LEASE_MARGIN_MS = 2_000
@@ -47,8 +55,10 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const subscriber = createRedis(redisConfig.url, 'blocking', log)
   const closeConnections = () =>
     [redis, blocking, subscriber].forEach((connection) => connection.disconnect())
+  const store = openFileStore(config.files.place, { hasEndpoint: config.files.hasS3Endpoint })
   try {
     await checkRedis(redis, log, signal)
+    await store.check()
   } catch (error) {
     closeConnections()
     throw error
@@ -72,11 +82,11 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const { allowedCidrs, webhookAllowedCidrs, fileAllowedCidrs, testResolve, testCaFile } = config.egress
   const forbidden = ownTargets(config.listen, redisConfig.url)
   const policy = createEgressPolicy({ allowedCidrs, forbidden })
-  const files = {
+  const fileEgress = {
     policy: createEgressPolicy({ allowedCidrs: fileAllowedCidrs, forbidden }),
     allowedHosts: operator.generalSettings.allowedClientHosts,
   }
-  const outbound = createOutbound({ policy, files, testResolve, testCaFile })
+  const outbound = createOutbound({ policy, files: fileEgress, testResolve, testCaFile })
   const webhookPolicy = createEgressPolicy({ allowedCidrs: webhookAllowedCidrs, forbidden })
   const webhookOutbound = createOutbound({ policy: webhookPolicy, testResolve, testCaFile })
 
@@ -92,6 +102,8 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     firstWaitMs: (scheduleSeconds[0] ?? 0) * 1000,
   })
   const readEnded = createEndedReader({ redis, keys, sealer })
+  const readBatch = createBatchHookReader({ redis, keys, sealer })
+  const news = createBatchNews({ redis, keys, readBatch, deliveries, ids, idSecret: secrets.idSecret, log })
   const announce = createAnnounce({ readEnded, deliveries, ids, idSecret: secrets.idSecret, log })
   const afterSettle = ({ id, hasWebhook }: SettleSubject, result: SettleResult) => {
     if (hasWebhook && (result.kind === 'settled' || result.kind === 'ended')) void announce(id)
@@ -103,10 +115,12 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     windowMs: settings.limitWindowMs,
     leaseMs: settings.leaseMs,
     retryAfterMsMin: 2 * settings.retryInitialMs,
-    wakeOthers: async (jobIds) => {
-      const ended = await window.wakeNow(jobIds)
+    wakeOthers: async (holders) => {
+      const [lines, jobIds] = [holders.filter(isLineId), holders.filter((id) => !isLineId(id))]
+      const ended = await Promise.all([window.wakeNow(jobIds), batches.wakeLines(lines)])
       void feed()
-      return ended
+      if (lines.length > 0) void batches.feed()
+      return ended.flat()
     },
   })
   settled.onWake((jobId) => state.wake(jobId))
@@ -130,6 +144,32 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     afterSettle,
     afterSnooze: (tenantsWaiting) => void (tenantsWaiting > 0 && feed()),
   })
+  const slots = createSlots(settings.concurrency)
+  const batches = openBatches({
+    redis,
+    keys,
+    ids,
+    sealer,
+    store,
+    files: createFiles({ redis, keys, sealer, store, log, ...config.files }),
+    workerId,
+    log,
+    slots,
+    work: completion.work,
+    planDependencies: {
+      operator,
+      ids,
+      egress: policy,
+      cache: createPlanCache(),
+      plans: createLinePlans(),
+    },
+    leaseMs: settings.leaseMs,
+    ...config.batches,
+    limits: config.files,
+    news,
+    announce,
+  })
+  settled.onBatchStop((batchId) => batches.stop(batchId))
   const sweeper = createSweeper({
     redis,
     keys,
@@ -139,15 +179,16 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     feed,
     announce,
     feedDeliveries: () => deliveries.feedDue(),
+    batches: batches.chores,
     afterSettle,
     log,
     workerId,
     tickMs: settings.sweepMs,
     aofRewriteMs: settings.aofRewriteMs,
   })
-  const beat = async (slots: number) => {
+  const beat = async (count: number) => {
     try {
-      await window.beat(workerId, slots, settings.heartbeatMs * 5)
+      await window.beat(workerId, count, settings.heartbeatMs * 5)
     } catch (error) {
       log.warn({ err: error }, 'This worker could not say that it lives; trying again')
     }
@@ -155,7 +196,10 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   await beat(settings.concurrency)
   const heartbeat = setInterval(() => void beat(settings.concurrency), settings.heartbeatMs)
   running.start()
-  const jobsWorkers = startJobsWorkers(completion.run, { redis: blocking, keys, log, ...settings })
+  batches.chunks.start()
+  const forQueues = { redis: blocking, keys, log, ...settings }
+  const jobsWorkers = startJobsWorkers((fed) => slots.forJob(() => completion.run(fed)), forQueues)
+  const batchesWorker = startBatchesWorker(batches.run, forQueues)
   const deliver = createDeliveryProcessor({
     deliveries,
     post: webhookOutbound.post,
@@ -165,28 +209,30 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     log,
   })
   const webhookWorker = startWorker<DeliveryEntry>(WEBHOOKS_QUEUE, deliver, {
-    redis: blocking,
-    keys,
-    log,
-    ...settings,
+    ...forQueues,
     concurrency: WEBHOOK_SLOTS,
   })
   sweeper.start()
   void feed()
+  void batches.feed()
   log.info({ worker_id: workerId, concurrency: settings.concurrency }, 'The worker takes jobs')
 
   return async () => {
     clearInterval(heartbeat)
     await beat(0)
-    const workers = [...jobsWorkers, webhookWorker]
+    batches.drain()
+    const workers = [...jobsWorkers, batchesWorker, webhookWorker]
     const closed = Promise.all(workers.map((one) => one.close()))
-    await drain(running, closed, settings.drainMs, log)
+    await drain([running, batches.chunks], closed, settings.drainMs, log)
     state.flush()
     state.close()
     // A BullMQ worker that lost its connection may never say that it is closed; nothing of a job depends on it any more.
     await Promise.race([Promise.all(workers.map((one) => one.close(true))), delay(CLOSE_MS)])
     await sweeper.close()
     running.close()
+    await news.close()
+    await batches.close()
+    await store.close()
     settled.close()
     await Promise.all([queue.close(), deliveryQueue.close(), outbound.close(), webhookOutbound.close()])
     closeConnections()
@@ -195,20 +241,22 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
 
 /** Lets the calls in flight finish; what is not done in time is handed back with its attempt marked. */
 async function drain(
-  running: RunningJobs,
+  running: readonly RunningJobs[],
   closed: Promise<unknown>,
   drainMs: number,
   log: Logger,
 ): Promise<void> {
   const timer = setTimeout(() => {
-    log.warn({ jobs: running.size }, 'Some calls did not finish in time and are handed back')
-    running.stopAll('drained')
+    const left = running.reduce((sum, { size }) => sum + size, 0)
+    log.warn({ jobs: left }, 'Some calls did not finish in time and are handed back')
+    for (const one of running) one.stopAll('drained')
   }, drainMs)
   // An entry that was being claimed when we stopped may still start: it is waited for as well.
+  const idle = () => Promise.all(running.map((one) => one.idle()))
   const finish = async () => {
-    await running.idle()
+    await idle()
     await Promise.race([closed, delay(CLOSE_MS)])
-    await running.idle()
+    await idle()
   }
   await Promise.race([finish(), delay(drainMs + HAND_BACK_MS)])
   clearTimeout(timer)

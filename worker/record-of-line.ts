@@ -39,7 +39,16 @@ type Told = {
 }
 
 /** The records of lines of batches, as their runs write them; and the ends of lines that can't run. */
-export function createLineRecords({ claims, log }: { claims: BatchClaims; log: Logger }) {
+export function createLineRecords({
+  claims,
+  log,
+  afterSettle,
+}: {
+  claims: BatchClaims
+  log: Logger
+  /** Follows every end of a line. Never throws. */
+  afterSettle: (batchId: string) => void
+}) {
   /** The record of a line of a chunk that this process holds. */
   function open(chunk: HeldChunk, line: EndedLine): RunRecord {
     const { claim } = chunk
@@ -101,6 +110,7 @@ export function createLineRecords({ claims, log }: { claims: BatchClaims; log: L
     const word = await persist(() => claims.settle(chunk.claim, { by, entry, usage, cost }), () => false) // oxfmt-ignore
     if (word === 'fenced') return { kind: 'dropped', why: word }
     chunk.open.delete(line)
+    if (word === 'settled') afterSettle(chunk.claim.batchId)
     return word === 'settled' ? { kind: 'settled', status: outcome } : { kind: 'dropped', why: word }
   }
 

@@ -5,6 +5,7 @@ import type { JobQueue } from '../shared/queues.ts'
 import { redisNowMs } from '../shared/redis.ts'
 import type { Settle, SettleResult, SettleSubject } from '../shared/settle.ts'
 import type { Window } from '../shared/window.ts'
+import type { BatchChores } from './batch-chores.ts'
 import type { Feed } from './feeder.ts'
 
 // An end is given this long to be announced by whoever settled it.
@@ -31,6 +32,8 @@ export function createSweeper(deps: {
   announce: (jobId: string) => Promise<void>
   /** Enqueues webhook deliveries whose time has come. */
   feedDeliveries: () => Promise<unknown>
+  /** What there is to do for batches, at each tick and twice a second. */
+  batches: BatchChores
   afterSettle: (subject: SettleSubject, result: SettleResult) => void
   log: Logger
   workerId: string
@@ -39,6 +42,7 @@ export function createSweeper(deps: {
   aofRewriteMs: number
 }) {
   const { redis, keys, window, queue, log } = deps
+  const { often, seldom } = deps.batches
   let timer: NodeJS.Timeout | null = null
   let choresAt = 0
   let isClosed = false
@@ -50,8 +54,17 @@ export function createSweeper(deps: {
     if (!(await window.holdSweeper(deps.workerId, leaseMs))) return
     // Forgetting comes first and each chore stands alone: a Redis that is full refuses the others, and this makes room.
     const chores = isChoreTime()
-      ? [lookAtDue, feedWaiting, deps.feedDeliveries, mendEntries, announceLeftOver, rewriteLog]
-      : [feedWaiting, deps.feedDeliveries]
+      ? [
+          lookAtDue,
+          ...seldom,
+          feedWaiting,
+          ...often,
+          deps.feedDeliveries,
+          mendEntries,
+          announceLeftOver,
+          rewriteLog,
+        ]
+      : [feedWaiting, ...often, deps.feedDeliveries]
     const failures: unknown[] = []
     for (const chore of chores) await chore().catch((error: unknown) => failures.push(error))
     if (failures.length > 0) throw failures[0]

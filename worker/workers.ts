@@ -1,5 +1,6 @@
 import { Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
+import { BATCHES_QUEUE, type ChunkEntry } from '../shared/batch-queue.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import { JOBS_QUEUE, type FedJob, type JobEntry } from '../shared/queues.ts'
@@ -50,6 +51,17 @@ export function startWorker<Entry>(
 // A BullMQ worker asks for one entry at a time, so under load its slots fill one round trip after the other. Four that
 // share the slots gave a fifth more completions a second at 200 connections (`npm run bench:sync`); eight gave no more.
 const FETCH_LOOPS_MAX = 4
+
+// Of these, as many lines run as there are slots: a chunk that waits for some costs nothing but its lease.
+const CHUNKS_AT_ONCE = 64
+
+/** Starts the worker of chunks of batches. */
+export function startBatchesWorker(
+  run: (chunk: ChunkEntry) => Promise<unknown>,
+  deps: Parameters<typeof startWorker>[2],
+): Worker<ChunkEntry> {
+  return startWorker<ChunkEntry>(BATCHES_QUEUE, run, { ...deps, concurrency: CHUNKS_AT_ONCE })
+}
 
 /** Starts the workers of single jobs, which share the process's slots. */
 export function startJobsWorkers(

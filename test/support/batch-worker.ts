@@ -149,9 +149,10 @@ export function testBatchWorker(
   const operator = readOperatorConfig({}, {})
   const egress = createEgressPolicy({ allowedCidrs: [] })
   const planDependencies = { operator, ids, egress, plans: createLinePlans() }
-  const records = createLineRecords({ claims, log })
+  const records = createLineRecords({ claims, log, afterSettle: () => {} })
   const steps = createBatchSteps({
     claims, ends, records, input, store: fileStore, sealer, planDependencies, limits: LIMITS,
+    afterBegin: () => {}, afterEnd: () => {},
   }) // oxfmt-ignore
   const places = createBatchPlaces({ results, files: filesOf(store), workerId: `w${workers++}`, log })
   const { work } = completion
