@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { S3 } from '@aws-sdk/client-s3'
 import { FileGoneError } from './errors.ts'
 import { createGroupCommit } from './file-log.ts'
-import type { ByteRange, FileStore } from './file-store.ts'
+import type { ByteRange, StoredBytes } from './file-store.ts'
 import { createLogParts } from './log-parts.ts'
 
 /** The least that S3 takes as a part that others follow. */
@@ -23,7 +23,11 @@ const UPLOAD_NOTE = /\.upload-[0-9a-f]{12}$/
  * so that removing the folder ends what a writer that died has begun. S3 cannot append: a log is objects
  * `<name>/<offset as 12 hex digits>`, one for each commit.
  */
-export function openBucketStore(place: { bucket: string; prefix: string; hasEndpoint: boolean }): FileStore {
+export function openBucketStore(place: {
+  bucket: string
+  prefix: string
+  hasEndpoint: boolean
+}): StoredBytes {
   const Bucket = place.bucket
   const prefix = place.prefix === '' || place.prefix.endsWith('/') ? place.prefix : `${place.prefix}/`
   const keyOf = (name: string): string => prefix + name

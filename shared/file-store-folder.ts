@@ -3,13 +3,13 @@ import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises
 import { dirname, join } from 'node:path'
 import { FileGoneError } from './errors.ts'
 import { createGroupCommit } from './file-log.ts'
-import type { ByteRange, FileLog, FileStore } from './file-store.ts'
+import type { ByteRange, FileLog, StoredBytes } from './file-store.ts'
 
 const READ_BYTES = 256 * 1024
 const COMMIT_BYTES_MAX = 16 * 1024 * 1024
 
 /** A file store in a folder of this machine, or in one that is mounted on all of them. */
-export function openFolderStore(folder: string): FileStore {
+export function openFolderStore(folder: string): StoredBytes {
   const pathOf = (name: string): string => join(folder, name)
 
   return {

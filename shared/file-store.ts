@@ -5,7 +5,13 @@ import { openBucketStore } from './file-store-bucket.ts'
 import { openFolderStore } from './file-store-folder.ts'
 
 /** Bytes by name (`files/<id>/content`); everything written there is sealed already. */
-export type FileStore = {
+export type FileStore = StoredBytes & {
+  /** Makes sure that the place can be written to. @throws {ConfigError} saying why it can not. */
+  check(): Promise<void>
+}
+
+/** What a folder and a bucket do each in its own way. */
+export type StoredBytes = {
   /** Writes an object whole or not at all; replaces one that is there. @returns bytes. */
   write(name: string, content: AsyncIterable<Uint8Array>): Promise<number>
   /** Bytes [from, to) of an object; to the end without `to`. @throws {FileGoneError} when it is not there. */
@@ -49,6 +55,11 @@ export type FileLog = {
  * @throws {ConfigError} for anything else.
  */
 export function openFileStore(place: string, { hasEndpoint = false } = {}): FileStore {
+  const store = openPlace(place, hasEndpoint)
+  return { ...store, check: () => check(store, place) }
+}
+
+function openPlace(place: string, hasEndpoint: boolean): StoredBytes {
   const folder = /^file:(?:\/\/)?(\/.+)$/.exec(place)?.[1]
   if (folder !== undefined) return openFolderStore(folder)
   const [, bucket, prefix = ''] = /^s3:\/\/([^/]+)(?:\/(.*))?$/.exec(place) ?? []
@@ -56,8 +67,7 @@ export function openFileStore(place: string, { hasEndpoint = false } = {}): File
   throw new ConfigError('GATEWAY_FILES must be file:/an/absolute/path or s3://bucket/prefix.')
 }
 
-/** Makes sure that a store can be written to. @throws {ConfigError} saying why it can not. */
-export async function checkFileStore(store: FileStore, place: string): Promise<void> {
+async function check(store: StoredBytes, place: string): Promise<void> {
   const name = `check/${randomBytes(6).toString('hex')}`
   try {
     await store.write(name, Readable.from([Buffer.from('ok')]))
