@@ -242,15 +242,10 @@ export function createBatchClaims(deps: {
     park: (claimed: ChunkClaim, line: number, waitMs: number, state: LineState) =>
       parkGathered(claimed, { line, waitMs, state }),
     /** Gives back lines that were not run: they may be cut again at once, or are left for the end of a stopped batch. */
-    async leave(claimed: ChunkClaim, lines: Iterable<number>): Promise<'left' | 'fenced'> {
+    async leave(claimed: ChunkClaim, lines: Iterable<number>): Promise<void> {
       const { batchId, chunk, token } = claimed
       const args = ['', batchId, chunk, token, UNCLAIMED_MS, ...lines]
-      const [word, finish, tenantsWaiting] = (await leaveChunk(
-        batchStepKeys(keys, claimed),
-        args,
-      )) as LeaveReply
-      deps.afterStep(afterStep(batchId, finish, tenantsWaiting))
-      return word.toString() as 'left' | 'fenced' // see the script
+      readWords(batchId, await leaveChunk(batchStepKeys(keys, claimed), args))
     },
     /** Reads the random keys of lines, packed; null when no line of the batch has credentials of its own. */
     async lineKeys({ batchId, meta, chunk }: ChunkClaim) {
@@ -288,9 +283,6 @@ export type BatchClaims = ReturnType<typeof createBatchClaims>
 
 /** Milliseconds, width, log, predecessors, lines, their states, record fields. */
 type ClaimReply = [number, number, number, Buffer, number[], (Buffer | null)[], (Buffer | null)[]]
-
-/** Word, finish to be enqueued, tenants waiting. */
-type LeaveReply = [Buffer, number, number]
 
 /** What a script's reply leaves for others to do. */
 export function afterStep(batchId: string, finish: number, tenantsWaiting: number): AfterStep {
