@@ -17,7 +17,7 @@ const STORE_AWAY_MS = 30_000
 const PAGE = 200
 // A purpose that matches nothing must not walk through all that a tenant ever uploaded.
 const EXAMINED_MAX = 10_000
-const AT_ONCE_MAX = 100
+const AT_ONCE_MAX = 20
 
 /** A file whose bytes are in the store, before it is shown to anybody. */
 export type NewFile = {
@@ -173,20 +173,25 @@ export function createFiles(deps: {
     }
   }
 
-  /** The sweeper's chore: erases what has expired and no unfinished batch uses, and what was never finished. */
+  /**
+   * The sweeper's chore: erases what has expired and no unfinished batch uses, and what was never finished. A few at
+   * once: a store may take its time, and the sweeper has more to do.
+   */
   async function expire(): Promise<void> {
     const nowMs = await redisNowMs(redis)
     const ids = await redis.zrangebyscore(keys.filesDue, '-inf', nowMs, 'LIMIT', 0, AT_ONCE_MAX)
-    for (const id of ids) {
-      const tenant = (await redis.hget(keys.file(id), 'tenant')) ?? ''
-      const { kind, place } = await take(id, tenant, 'due')
-      if (kind !== 'going') continue
-      try {
-        await erase(id, place)
-      } catch (error) {
-        log.warn({ err: error, file_id: id }, 'The bytes of a file could not be removed; trying again')
-        await redis.zadd(keys.filesDue, nowMs + STORE_AWAY_MS, id)
-      }
+    await Promise.all(ids.map((id) => expireOne(id, nowMs)))
+  }
+
+  async function expireOne(id: string, nowMs: number): Promise<void> {
+    const tenant = (await redis.hget(keys.file(id), 'tenant')) ?? ''
+    const { kind, place } = await take(id, tenant, 'due')
+    if (kind !== 'going') return
+    try {
+      await erase(id, place)
+    } catch (error) {
+      log.warn({ err: error, file_id: id }, 'The bytes of a file could not be removed; trying again')
+      await redis.zadd(keys.filesDue, nowMs + STORE_AWAY_MS, id)
     }
   }
 
