@@ -4,6 +4,7 @@ import { UnavailableError } from '../shared/errors.ts'
 import { newRequestId } from '../shared/ids.ts'
 import type { Logger } from '../shared/log.ts'
 import { operatorModelNames } from '../shared/operator-config.ts'
+import type { BatchServices } from './batches.ts'
 import { createCalls, type CallDeps } from './calls.ts'
 import { isAnthropic } from './error-shapes.ts'
 import { handleClientError, handleError, unknownRoute } from './errors.ts'
@@ -13,6 +14,8 @@ import { addAuth } from './plugins/auth.ts'
 import { addDocs } from './plugins/docs.ts'
 import { addJsonBody } from './plugins/json-body.ts'
 import { addSchemas } from './plugins/schemas.ts'
+import { addBatchOutputRoutes } from './routes/batch-output.ts'
+import { addBatchRoutes } from './routes/batches.ts'
 import { addAzureRoutes, addCompletionRoutes, escapeDeployment } from './routes/completions.ts'
 import { addHealthRoutes } from './routes/health.ts'
 import { addJobEventRoutes } from './routes/job-events.ts'
@@ -27,20 +30,21 @@ const IDLE_CHECK_MS = 20
 const READ_REST_MS = 5_000
 const RECEIVE_MS = 60_000
 
-export type AppDeps = CallDeps & {
-  log: Logger
-  redis: Redis
-  keyCache: KeyCache
-  holds: Holds
-  /** How deployments stand, for plans that are shown. */
-  state: PlanDeps['state']
-  /** Null: only keys from the store work. */
-  masterKey: string | null
-  /** How long a request may take to arrive in whole, in milliseconds; 60 s unless given. Its answer may take longer. */
-  receiveMs?: number
-  /** `GATEWAY_ID_SECRET`, which default webhook secrets are derived from. */
-  idSecret: string
-}
+export type AppDeps = CallDeps &
+  BatchServices & {
+    log: Logger
+    redis: Redis
+    keyCache: KeyCache
+    holds: Holds
+    /** How deployments stand, for plans that are shown. */
+    state: PlanDeps['state']
+    /** Null: only keys from the store work. */
+    masterKey: string | null
+    /** How long a request may take to arrive in whole, in milliseconds; 60 s unless given. Its answer may take longer. */
+    receiveMs?: number
+    /** `GATEWAY_ID_SECRET`, which default webhook secrets are derived from. */
+    idSecret: string
+  }
 
 /** Builds the API: everything it serves, in reading order. It does not listen, and closes nothing that it was given. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
@@ -95,6 +99,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
         addResponseRoutes(scope, calls, deps)
         addJobRoutes(scope, deps)
         addJobEventRoutes(scope, deps)
+        addBatchRoutes(scope, deps)
+        addBatchOutputRoutes(scope, deps)
         addPlanRoute(scope, deps)
         addModelRoutes(scope, operatorModelNames(deps.operator))
         addWebhookSecretRoute(scope, deps.idSecret)

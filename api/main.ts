@@ -3,6 +3,7 @@ import { createApiKeys } from '../shared/api-keys.ts'
 import type { Config } from '../shared/config.ts'
 import { createDeploymentState } from '../shared/deployment-state.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
+import { openFileStore, type FileStore } from '../shared/file-store.ts'
 import { createIds } from '../shared/ids.ts'
 import { createJobs } from '../shared/jobs.ts'
 import { createJobStreams } from '../shared/job-streams.ts'
@@ -20,6 +21,7 @@ import { createSettle } from '../shared/settle.ts'
 import { createStreamListener } from '../shared/stream-listener.ts'
 import { createWindow } from '../shared/window.ts'
 import { buildApp } from './app.ts'
+import { openBatches } from './batches.ts'
 import { createHolds } from './holds.ts'
 import { createKeyCache } from './key-cache.ts'
 
@@ -31,30 +33,39 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const subscriber = createRedis(config.redis.url, 'blocking', log)
   // Its messages are bytes: on a connection of their own they are not decoded as text as well.
   const streamSubscriber = createRedis(config.redis.url, 'blocking', log)
-  const closeConnections = () => {
+  const store = openFileStore(config.files.place, { hasEndpoint: config.files.hasS3Endpoint })
+  const closeConnections = async () => {
     redis.disconnect()
     subscriber.disconnect()
     streamSubscriber.disconnect()
+    await store.close()
   }
   try {
     await checkRedis(redis, log, signal)
-    const closeApi = await serve(config, log, { operator, redis, subscriber, streamSubscriber })
+    await store.check()
+    const closeApi = await serve(config, log, { operator, redis, subscriber, streamSubscriber, store })
     return async () => {
       await closeApi()
-      closeConnections()
+      await closeConnections()
     }
   } catch (error) {
-    closeConnections()
+    await closeConnections()
     throw error
   }
 }
 
-type Connections = { operator: OperatorConfig; redis: Redis; subscriber: Redis; streamSubscriber: Redis }
+type Connections = {
+  operator: OperatorConfig
+  redis: Redis
+  subscriber: Redis
+  streamSubscriber: Redis
+  store: FileStore
+}
 
 async function serve(
   config: Config,
   log: Logger,
-  { operator, redis, subscriber, streamSubscriber }: Connections,
+  { operator, redis, subscriber, streamSubscriber, store }: Connections,
 ): Promise<() => Promise<void>> {
   const { redis: redisConfig, jobs: times, listen, secrets } = config
   const masterKey = secrets.masterKey ?? operator.generalSettings.masterKey
@@ -70,6 +81,20 @@ async function serve(
   const settled = createSettledListener(subscriber, keys)
   await settled.start()
   const streams = createStreamListener(streamSubscriber, createJobStreams({ redis, keys, sealer }), keys)
+  const { batchBytesMax: bytesMax, lineBytesMax, linesMax, tenantBytesMax } = config.files
+  const batches = openBatches({
+    redis,
+    subscriber,
+    keys,
+    ids,
+    sealer,
+    store,
+    log,
+    inputLimits: { bytesMax, lineBytesMax, linesMax },
+    tenantBytesMax,
+    retentionMs: config.batches.retentionMs,
+    idempotencyRetentionMs: times.idempotencyRetentionMs,
+  })
   const keyCache = createKeyCache(createApiKeys({ redis, keys }), subscriber, keys)
   // Read only: calls are made, and places handed on, by workers.
   const { limitWindowMs: windowMs, leaseMs } = config.worker
@@ -78,6 +103,7 @@ async function serve(
     log,
     redis,
     jobs,
+    ...batches.services,
     settled,
     streams,
     state,
@@ -103,7 +129,7 @@ async function serve(
     await app.close()
     keyCache.close()
     settled.close()
-    await queue.close()
+    await Promise.all([queue.close(), batches.close()])
   }
 }
 

@@ -13,6 +13,7 @@ import {
   ModerationRequest,
   ResponseRequest,
 } from '../../shared/schemas/completion.ts'
+import { Batch, BatchRequest, BatchRetryRequest, BatchWebhook } from '../../shared/schemas/batch.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { Attempt, Job, JobOptions, JobWebhook } from '../../shared/schemas/job.ts'
 
@@ -26,6 +27,10 @@ export async function addDocs(app: FastifyInstance): Promise<void> {
   const schemaRegistry = z.registry<{ id: string }>()
   const named = {
     Attempt,
+    Batch,
+    BatchRequest,
+    BatchRetryRequest,
+    BatchWebhook,
     ChatCompletion,
     ChatCompletionRequest,
     CompletionRequest,

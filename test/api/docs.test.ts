@@ -11,6 +11,13 @@ test('the API description names every route once, with what it takes and gives',
   const { json } = await api.call('GET', '/openapi.json')
   expect(json.openapi).toBe('3.1.0')
   expect(Object.keys(json.paths).toSorted()).toEqual([
+    '/v1/batches',
+    '/v1/batches/{id}',
+    '/v1/batches/{id}/cancel',
+    '/v1/batches/{id}/events',
+    '/v1/batches/{id}/output',
+    '/v1/batches/{id}/requests',
+    '/v1/batches/{id}/retry',
     '/v1/chat/completions',
     '/v1/completions',
     '/v1/embeddings',

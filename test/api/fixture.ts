@@ -3,10 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { InjectOptions } from 'fastify'
 import { buildApp } from '../../api/app.ts'
+import { openBatches } from '../../api/batches.ts'
 import { createHolds } from '../../api/holds.ts'
 import { createKeyCache } from '../../api/key-cache.ts'
 import { createApiKeys } from '../../shared/api-keys.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
+import { openFileStore } from '../../shared/file-store.ts'
 import { createLog } from '../../shared/log.ts'
 import { loadOperatorConfig } from '../../shared/operator-config.ts'
 import { formatLog, type AnswerFacts } from '../../shared/job-record.ts'
@@ -41,6 +43,8 @@ export async function startApi(
     syncHoldMs?: number
     bodyBytesMax?: number
     receiveMs?: number
+    heartbeatMs?: number
+    tenantBytesMax?: number
   } = {},
 ) {
   const store = testStore()
@@ -54,6 +58,21 @@ export async function startApi(
   const keyCache = createKeyCache(apiKeys, subscriber, store.keys)
   const egress = createEgressPolicy({ allowedCidrs: [] })
   const holds = createHolds()
+  const folder = mkdtempSync(join(tmpdir(), 'byok-test-files-'))
+  const fileStore = openFileStore(`file:${folder}`)
+  const batches = openBatches({
+    redis: store.redis,
+    subscriber,
+    keys: store.keys,
+    ids: store.ids,
+    sealer: store.sealer,
+    store: fileStore,
+    log,
+    inputLimits: { bytesMax: 10_000_000, lineBytesMax: 1_000_000, linesMax: 50_000 },
+    tenantBytesMax: options.tenantBytesMax ?? 1_000_000_000,
+    retentionMs: 86_400_000,
+    idempotencyRetentionMs: 86_400_000,
+  })
   const app = await buildApp({
     log,
     redis: store.redis,
@@ -62,7 +81,8 @@ export async function startApi(
     settled,
     streams,
     cancelsWhenLeft: options.cancelsWhenLeft ?? false,
-    heartbeatMs: 15_000,
+    heartbeatMs: options.heartbeatMs ?? 15_000,
+    ...batches.services,
     ids: store.ids,
     keyCache,
     holds,
@@ -86,6 +106,8 @@ export async function startApi(
   return {
     app,
     store,
+    /** Files and batches. */
+    batches: batches.services,
     apiKeys,
     holds,
     settled,
@@ -129,9 +151,12 @@ export async function startApi(
       await app.close()
       keyCache.close()
       settled.close()
+      await batches.close()
       subscriber.disconnect()
       streamSubscriber.disconnect()
+      await fileStore.close()
       await store.cleanup()
+      rmSync(folder, { recursive: true })
     },
   }
 }
