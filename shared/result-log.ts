@@ -22,6 +22,8 @@ import type { RecordSealer, Sealer } from './seal.ts'
 // A log that could not be written to is not used any more, nor one that is full: its owner goes on in the next segment. An
 // offset holds both, the segment above these bits.
 const SEGMENT_BYTES = 2 ** 32
+// While the store takes nothing, the next segment is begun no more often than this: there are only so many.
+const REOPEN_MS = 1_000
 // A segment whose first write failed has nothing. Further ones may have.
 const EMPTY_SEGMENTS_MAX = 3
 
@@ -160,25 +162,29 @@ function segmentName(batchId: string, part: ResultPart, log: number, segment: nu
 function openPart(store: FileStore, nameOf: (segment: number) => string) {
   let segment = 0
   let current: FileLog | null = null
+  let openableAtMs = 0
   const closing: Promise<void>[] = []
 
-  function leave(log: FileLog): void {
+  function leave(log: FileLog, waitMs: number): void {
     if (log !== current) return
     current = null
     segment++
+    openableAtMs = performance.now() + waitMs
     closing.push(log.close().catch(() => undefined))
   }
 
   return {
     position: () => segment * SEGMENT_BYTES + (current?.position() ?? 0),
     async append(record: Buffer): Promise<number> {
-      if (current && current.position() >= SEGMENT_BYTES) leave(current)
+      if (current && current.position() >= SEGMENT_BYTES) leave(current, 0)
+      if (!current && performance.now() < openableAtMs)
+        throw new Error('The file store took no results just now.')
       current ??= store.openLog(nameOf(segment))
       const [log, base] = [current, segment * SEGMENT_BYTES]
       try {
         return base + (await log.append(record))
       } catch (error) {
-        leave(log)
+        leave(log, REOPEN_MS)
         throw error
       }
     },

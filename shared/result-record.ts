@@ -16,11 +16,12 @@ export type SealedResult = { line: number; sealed: Buffer }
 
 /** Makes a record. */
 export function sealRecord(sealer: RecordSealer, { line, outcome, meta, text }: LineResult): Buffer {
-  const told = Buffer.from(JSON.stringify({ outcome, ...meta }))
-  const plain = Buffer.allocUnsafe(META_HEAD_BYTES + told.length + text.length)
-  plain.writeUInt32BE(told.length, 0)
-  told.copy(plain, META_HEAD_BYTES)
-  text.copy(plain, META_HEAD_BYTES + told.length)
+  const told = JSON.stringify({ outcome, ...meta })
+  const toldBytes = Buffer.byteLength(told)
+  const plain = Buffer.allocUnsafe(META_HEAD_BYTES + toldBytes + text.length)
+  plain.writeUInt32BE(toldBytes, 0)
+  plain.write(told, META_HEAD_BYTES)
+  text.copy(plain, META_HEAD_BYTES + toldBytes)
   const sealed = sealer.seal(fieldOf(line), plain)
   const head = Buffer.allocUnsafe(RECORD_HEAD_BYTES)
   head.writeUInt32BE(sealed.length, 0)

@@ -23,6 +23,7 @@ import { createResultLogs, type ResultLogs } from '../../shared/result-log.ts'
 import { createSealer } from '../../shared/seal.ts'
 import { startBucket, type TestBucket } from '../support/bucket.ts'
 import { collect } from '../support/bytes.ts'
+import { eventually } from '../support/eventually.ts'
 import { lineResult } from '../support/results.ts'
 
 const MB = 1024 * 1024
@@ -185,7 +186,10 @@ test('after an append that failed, the same result goes to a further log, and is
   expect(failed.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
 
   const from = log.positions()
-  const again = [await log.append(lineResult(1)), await log.append(lineResult(2))]
+  const first = await eventually('the store is tried again', () => log.append(lineResult(1)), {
+    everyMs: 100,
+  })
+  const again = [first, await log.append(lineResult(2))]
   await log.close()
   expect(await readLines(again)).toEqual([plain(lineResult(1)), plain(lineResult(2))])
   for (const start of [START, from]) {
