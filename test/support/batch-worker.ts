@@ -67,6 +67,26 @@ export function rateLimited(retryAfterMs: number | null): CallOutcome {
   }
 }
 
+/** Answers only when it is given up. */
+export function untilStopped({ signal }: ProviderCall): Promise<CallOutcome> {
+  const given: CallOutcome = {
+    kind: 'error',
+    error: {
+      class: 'api_connection',
+      status: null,
+      message: 'The call was given up.',
+      type: 'server_error',
+      param: null,
+      code: null,
+      isRetryable: true,
+      retryAfterMs: null,
+      isPossiblyBilled: true,
+      headers: {},
+    },
+  }
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(given)))
+}
+
 /** Uploads these lines and creates a batch over them. */
 export async function submit(
   store: TestBatchStore,

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { CallOutcome, ProviderCall } from '../../worker/providers/provider.ts'
+import type { CallOutcome } from '../../worker/providers/provider.ts'
 import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 import {
   inputLine,
@@ -9,6 +9,7 @@ import {
   replyWith,
   submit,
   testBatchWorker,
+  untilStopped,
   type TestBatchWorker,
 } from '../support/batch-worker.ts'
 import { eventually, gate } from '../support/eventually.ts'
@@ -217,23 +218,3 @@ test('at its deadline the calls of a batch are given up, and all that is left ha
   const outcomes = await readOutcomes(store, worker, id)
   expect(outcomes[1]).toMatchObject({ outcome: 'expired', told: { error: { code: 'batch_expired' } } })
 })
-
-/** A provider that does not answer. */
-function untilStopped({ signal }: ProviderCall): Promise<CallOutcome> {
-  const given: CallOutcome = {
-    kind: 'error',
-    error: {
-      class: 'api_connection',
-      status: null,
-      message: 'The call was given up.',
-      type: 'server_error',
-      param: null,
-      code: null,
-      isRetryable: true,
-      retryAfterMs: null,
-      isPossiblyBilled: true,
-      headers: {},
-    },
-  }
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(given)))
-}
