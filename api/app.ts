@@ -14,9 +14,11 @@ import { addAuth } from './plugins/auth.ts'
 import { addDocs } from './plugins/docs.ts'
 import { addJsonBody } from './plugins/json-body.ts'
 import { addSchemas } from './plugins/schemas.ts'
+import { addReceiveLimit, UPLOAD_MS } from './receiving.ts'
 import { addBatchOutputRoutes } from './routes/batch-output.ts'
 import { addBatchRoutes } from './routes/batches.ts'
 import { addAzureRoutes, addCompletionRoutes, escapeDeployment } from './routes/completions.ts'
+import { addFileRoutes } from './routes/files.ts'
 import { addHealthRoutes } from './routes/health.ts'
 import { addJobEventRoutes } from './routes/job-events.ts'
 import { addJobRoutes } from './routes/jobs.ts'
@@ -24,6 +26,7 @@ import { addModelRoutes } from './routes/models.ts'
 import { addPlanRoute, type PlanDeps } from './routes/plan.ts'
 import { addResponseRoutes } from './routes/responses.ts'
 import { addWebhookSecretRoute } from './routes/webhook-secret.ts'
+import type { UploadDeps } from './uploads.ts'
 
 const IDLE_CHECK_MS = 20
 // A stopping process has told all calls what there is: whoever has not read it by then does not read.
@@ -31,7 +34,8 @@ const READ_REST_MS = 5_000
 const RECEIVE_MS = 60_000
 
 export type AppDeps = CallDeps &
-  BatchServices & {
+  BatchServices &
+  UploadDeps & {
     log: Logger
     redis: Redis
     keyCache: KeyCache
@@ -40,7 +44,10 @@ export type AppDeps = CallDeps &
     state: PlanDeps['state']
     /** Null: only keys from the store work. */
     masterKey: string | null
-    /** How long a request may take to arrive in whole, in milliseconds; 60 s unless given. Its answer may take longer. */
+    /**
+     * How long a request may take to arrive in whole, in milliseconds; 60 s unless given. Its answer may take longer, and
+     * so may an upload, as long as it goes on.
+     */
     receiveMs?: number
     /** `GATEWAY_ID_SECRET`, which default webhook secrets are derived from. */
     idSecret: string
@@ -56,7 +63,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: deps.bodyBytesMax,
-    requestTimeout: receiveMs,
+    requestTimeout: UPLOAD_MS,
     http: { headersTimeout: receiveMs, connectionsCheckingInterval: receiveMs / 12 },
     // No logger is made for each call: the few lines that there are name the request themselves.
     childLoggerFactory: (logger) => logger,
@@ -78,6 +85,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     // Here, before its body is read: nobody has shown a key.
     if (request.is404) throw unknownRoute(request)
   })
+  addReceiveLimit(app, receiveMs)
   app.addHook('preClose', async () => {
     deps.holds.endAll()
     // Connections whose call is answered from now on stay open for the next one, and would hold up the end.
@@ -99,6 +107,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
         addResponseRoutes(scope, calls, deps)
         addJobRoutes(scope, deps)
         addJobEventRoutes(scope, deps)
+        // In a scope of its own: nothing else takes multipart bodies.
+        await scope.register((files) => addFileRoutes(files, deps))
         addBatchRoutes(scope, deps)
         addBatchOutputRoutes(scope, deps)
         addPlanRoute(scope, deps)

@@ -104,6 +104,7 @@ async function serve(
     redis,
     jobs,
     ...batches.services,
+    fileBytesMax: config.files.bytesMax,
     settled,
     streams,
     state,

@@ -109,6 +109,14 @@ export class UnsupportedMediaTypeError extends GatewayError {
   }
 }
 
+/** 416: a range that lies behind the end of a content. */
+export class UnsatisfiableRangeError extends GatewayError {
+  constructor(bytes: number) {
+    const message = `The range asked for holds none of the ${bytes} bytes.`
+    super(416, 'invalid_request_error', 'range_not_satisfiable', message, { shouldRetry: false })
+  }
+}
+
 /** 422: an idempotency key was used again with another body. */
 export class IdempotencyMismatchError extends GatewayError {
   constructor() {

@@ -196,6 +196,8 @@ export function createFiles(deps: {
   }
 
   return {
+    /** Bytes that all files of one tenant may be. */
+    bytesMax: tenantBytesMax,
     reserve,
     create,
     read,
