@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 
-const WORK_MS = 10
+const WORK_MS = 5
 
 /**
  * For work that awaits nothing for long: tells when it is time for a pause, in which all else gets its turn. Promises that

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey } from 'node:crypto'
 import { SealError } from './errors.ts'
 import { findJsonError } from './json-position.ts'
 import { jsonMembers, skipBlanks } from './json-members.ts'
@@ -110,7 +110,7 @@ export function sealPieces(
 ): { key: Buffer; envelope: Buffer } {
   const key = randomPart(LINE_KEY_BYTES)
   const iv = randomPart(IV_BYTES)
-  const cipher = createCipheriv('aes-256-gcm', key, iv)
+  const cipher = createCipheriv('aes-256-gcm', createSecretKey(key), iv)
   const ciphertext = cipher.update(sealed.seal(fieldOf(line), pieces))
   cipher.final()
   return { key, envelope: Buffer.concat([iv, cipher.getAuthTag(), ciphertext]) }
@@ -124,7 +124,7 @@ export function openPieces(sealed: RecordSealer, line: number, key: Buffer, enve
   // A key never written reads as shorter, one that was erased as zeros.
   if (key.length < LINE_KEY_BYTES || key.every((byte) => byte === 0)) return null
   if (envelope.length < IV_BYTES + TAG_BYTES) throw new SealError('The credentials of a line are damaged.')
-  const decipher = createDecipheriv('aes-256-gcm', key, envelope.subarray(0, IV_BYTES))
+  const decipher = createDecipheriv('aes-256-gcm', createSecretKey(key), envelope.subarray(0, IV_BYTES))
   decipher.setAuthTag(envelope.subarray(IV_BYTES, IV_BYTES + TAG_BYTES))
   const inner = decipher.update(envelope.subarray(IV_BYTES + TAG_BYTES))
   try {

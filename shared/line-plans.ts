@@ -3,7 +3,8 @@ import { splitRequest, type SplitRequest } from './request-settings.ts'
 import { LOCATION_FIELDS } from './schemas/field-names.ts'
 
 /** What is remembered of a line's plan: all but the body, which is each line's own. */
-type Remembered = Omit<ResolvedPlan, 'body'> & {
+type Remembered = {
+  shared: Omit<ResolvedPlan, 'body'>
   /** Fields of the body that went into the plan. */
   taken: string[]
 }
@@ -36,13 +37,17 @@ export function recallPlan(
   if (key.length > KEY_CHARACTERS_MAX) return resolve()
   const known = plans.get(under) ?? new Map<string, Remembered>()
   const found = known.get(key)
-  if (found) return { ...found, plan: { ...found.plan }, body: without(split.body, found.taken) }
-  const resolved = resolve()
-  const { body, ...rest } = resolved
+  if (found) return { ...copyOf(found.shared), body: without(split.body, found.taken) }
+  const { body, ...shared } = resolve()
   if (known.size >= PLANS_MAX) known.clear()
-  known.set(key, { ...rest, taken: Object.keys(split.body).filter((name) => !Object.hasOwn(body, name)) })
+  known.set(key, { shared, taken: Object.keys(split.body).filter((name) => !Object.hasOwn(body, name)) })
   plans.set(under, known)
-  return { ...resolved, plan: { ...resolved.plan } }
+  return { ...copyOf(shared), body }
+}
+
+// As far as whoever takes a plan changes it.
+function copyOf({ plan, warnings, ...rest }: Remembered['shared']): Remembered['shared'] {
+  return { ...rest, plan: { ...plan }, warnings: [...warnings] }
 }
 
 function keyOf(
