@@ -119,7 +119,7 @@ export function addBatchRoutes(app: FastifyInstance, deps: BatchRouteDeps): void
       'Makes a new batch of the failed, expired and cancelled lines of one that has ended. Credentials were erased by then: give fresh ones for all lines in the body, or by `custom_id` in `credentials`. Fields of the create call may be given anew; those that are left out are as before, except for the webhook.',
     tags,
     params: BatchParams,
-    body: BatchRetryRequest.optional(),
+    body: BatchRetryRequest.nullish(),
     response: { 200: Batch, ...errors },
   }
   routes.post('/batches/:id/retry', { schema: retrySchema }, async (request, reply) => {
