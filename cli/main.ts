@@ -1,13 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { Command, InvalidArgumentError } from 'commander'
 import { ConfigError, GatewayError } from '../shared/errors.ts'
-import { createLog } from '../shared/log.ts'
-import { checkConfig } from './check-config.ts'
 import { addClientCommands, USAGE } from './client-commands.ts'
-import { createKey, listKeys, revokeKey } from './keys.ts'
 import { startNodeChild } from './node-child.ts'
 import { readStopTimeoutMs } from './settings.ts'
-import { start } from './start.ts'
+
+// What a command alone needs is loaded with it: most of them are over sooner than all of the code is read.
 
 // What is set already wins over the file.
 if (existsSync('.env')) process.loadEnvFile('.env')
@@ -30,15 +28,11 @@ program
   .command('start')
   .description('run everything on this machine: Redis (unless REDIS_URL is set), the API and workers')
   .option('--workers <n>', 'how many worker processes', parseCount, 1)
-  .action((options: { workers: number }) =>
-    start(options, {
-      environment,
-      log: createLog(environment.LOG_LEVEL || 'info', 'start'),
-      print,
-      isTerminal: process.stdout.isTTY,
-      onSignal,
-    }),
-  )
+  .action(async (options: { workers: number }) => {
+    const [{ start }, { createLog }] = await Promise.all([import('./start.ts'), import('../shared/log.ts')])
+    const log = createLog(environment.LOG_LEVEL || 'info', 'start')
+    await start(options, { environment, log, print, isTerminal: process.stdout.isTTY, onSignal })
+  })
 
 for (const name of ['api', 'worker']) {
   program
@@ -53,15 +47,24 @@ keys
   .description('make a key and print it; it is shown only here')
   .requiredOption('--tenant <name>', 'who it belongs to: 1 to 64 letters, digits, "_" or "-"')
   .option('--name <name>', 'what you call it in lists')
-  .action((options: { tenant: string; name?: string }) => createKey(options, { environment, print }))
+  .action(async (options: { tenant: string; name?: string }) => {
+    const { createKey } = await import('./keys.ts')
+    await createKey(options, { environment, print })
+  })
 keys
   .command('list')
   .description('all keys that work, by id')
-  .action(() => listKeys({ environment, print }))
+  .action(async () => {
+    const { listKeys } = await import('./keys.ts')
+    await listKeys({ environment, print })
+  })
 keys
   .command('revoke <id>')
   .description('end a key at once')
-  .action((id: string) => revokeKey(id, { environment, print }))
+  .action(async (id: string) => {
+    const { revokeKey } = await import('./keys.ts')
+    await revokeKey(id, { environment, print })
+  })
 
 program
   .command('config')
@@ -69,9 +72,10 @@ program
   .command('check <file>')
   .description('load a config.yaml as the gateway would and print what it comes to')
   .option('--json', 'print it as JSON', false)
-  .action((file: string, { json: isJson }: { json: boolean }) =>
-    checkConfig(file, { isJson }, { environment, print }),
-  )
+  .action(async (file: string, { json: isJson }: { json: boolean }) => {
+    const { checkConfig } = await import('./check-config.ts')
+    checkConfig(file, { isJson }, { environment, print })
+  })
 
 addClientCommands(program, environment)
 
