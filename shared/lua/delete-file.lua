@@ -12,8 +12,9 @@ local source, batch, part = facts[1], facts[6] or '', facts[7] or ''
 local is_made = source == 'upload' or source == 'batch'
 if not source then redis.call('ZREM', due, id) end
 if source == 'going' and why == 'due' then return { 'going', batch, part } end
-if is_made == (why == 'given_up') or (is_made and facts[2] ~= tenant) then return { 'gone' } end
-if not is_made and (why == 'asked' or source ~= 'coming') then return { 'gone' } end
+local is_coming = source == 'coming' and why ~= 'asked'
+local is_theirs = is_made and why ~= 'given_up' and facts[2] == tenant
+if not is_coming and not is_theirs then return { 'gone' } end
 if why == 'due' and (tonumber(redis.call('ZSCORE', due, id)) or now + 1) > now then return { 'kept' } end
 if tonumber(facts[3] or 0) > 0 then
   if why == 'due' then redis.call('ZADD', due, now + tonumber(ARGV[5]), id) end

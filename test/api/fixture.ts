@@ -45,6 +45,8 @@ export async function startApi(
     receiveMs?: number
     heartbeatMs?: number
     tenantBytesMax?: number
+    fileBytesMax?: number
+    batchBytesMax?: number
   } = {},
 ) {
   const store = testStore()
@@ -68,7 +70,11 @@ export async function startApi(
     sealer: store.sealer,
     store: fileStore,
     log,
-    inputLimits: { bytesMax: 200_000_000, lineBytesMax: 1_000_000, linesMax: 50_000 },
+    inputLimits: {
+      bytesMax: options.batchBytesMax ?? 200_000_000,
+      lineBytesMax: 1_000_000,
+      linesMax: 50_000,
+    },
     tenantBytesMax: options.tenantBytesMax ?? 1_000_000_000,
     retentionMs: 86_400_000,
     idempotencyRetentionMs: 86_400_000,
@@ -83,7 +89,7 @@ export async function startApi(
     cancelsWhenLeft: options.cancelsWhenLeft ?? false,
     heartbeatMs: options.heartbeatMs ?? 15_000,
     ...batches.services,
-    fileBytesMax: 20_000_000,
+    fileBytesMax: options.fileBytesMax ?? 20_000_000,
     ids: store.ids,
     keyCache,
     holds,
@@ -109,12 +115,14 @@ export async function startApi(
     store,
     /** Files and batches. */
     batches: batches.services,
+    /** Where files lie. */
+    folder,
     apiKeys,
     holds,
     settled,
 
     /** One call with the master key, unless headers say otherwise. A string is sent as it is. */
-    async call(method: 'GET' | 'POST' | 'DELETE', url: string, call: Call = {}) {
+    async call(method: 'GET' | 'POST' | 'DELETE' | 'HEAD', url: string, call: Call = {}) {
       const headers: Record<string, string> = { authorization: `Bearer ${call.key ?? MASTER_KEY}` }
       if (call.body !== undefined) headers['content-type'] = 'application/json'
       Object.assign(headers, call.headers)
