@@ -11,6 +11,7 @@ export type LineReply = { status: number; requestId: string | null; body: Buffer
 export type UnansweredError = { code: string; message: string }
 
 const HTTP_ERROR_MIN = 400
+const [LF, CR] = [0x0a, 0x0d]
 const LINE_END = Buffer.from('},"error":null}\n')
 
 /** What an error without an upstream status would have been told with. */
@@ -84,6 +85,13 @@ function headOf({ id, customId }: LineName, status: number, requestId: string | 
 // changes, also no number. A provider's stray bytes must not make the whole file unreadable.
 function toOneLine(json: Buffer): Buffer {
   const text = isUtf8(json) ? json : Buffer.from(json.toString())
-  if (!text.includes(0x0a) && !text.includes(0x0d)) return text
-  return Buffer.from(text.toString('latin1').replaceAll(/[\r\n]+/g, ''), 'latin1')
+  if (!text.includes(LF) && !text.includes(CR)) return text
+  const line = Buffer.allocUnsafe(text.length)
+  let length = 0
+  // By index: an iterator takes several times as long.
+  for (let at = 0; at < text.length; at++) {
+    const byte = text[at] ?? 0
+    if (byte !== LF && byte !== CR) line[length++] = byte
+  }
+  return line.subarray(0, length)
 }
