@@ -2,11 +2,14 @@ import type { FastifyRequest } from 'fastify'
 import type { NewBatch } from '../shared/batches.ts'
 import { findEndpoint } from '../shared/completion-body.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
-import { BatchRequest, type BatchRetryRequest } from '../shared/schemas/batch.ts'
+import { BatchRequest, BatchRetryRequest } from '../shared/schemas/batch.ts'
 import { checkDefaults } from './batch-defaults.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import { readRoutingHeaders } from './routing-headers.ts'
 import { checkWebhook, readCustomer, type SubmissionDeps } from './submission.ts'
+
+/** Of create calls and of retries: in neither is one of them a default of the lines. */
+const FIELDS = [...Object.keys(BatchRequest.shape), ...Object.keys(BatchRetryRequest.shape)]
 
 const WINDOW_MS_MIN = 5 * 60_000
 const WINDOW_MS_MAX = 7 * 86_400_000
@@ -86,6 +89,7 @@ export function draftFrom(
   const { request, body, path, ownFields } = given
   const { tenant } = request
   const asked = Object.entries(body).filter(([name]) => !ownFields.includes(name))
+  refuseMisplaced(asked.map(([name]) => name))
   const defaults = { ...base.defaults, ...Object.fromEntries(asked), ...readRoutingHeaders(request.headers) }
   const { warnings } = checkDefaults(defaults, ownFields, deps)
   const completionWindow = body.completion_window ?? base.completionWindow
@@ -114,6 +118,13 @@ export function draftFrom(
         ? null
         : fingerprintRequest(deps.ids, { tenant, customer, path, key, body: request.body }),
   }
+}
+
+function refuseMisplaced(names: readonly string[]): void {
+  const misplaced = names.find((name) => FIELDS.includes(name))
+  if (misplaced === undefined) return
+  const message = `\`${misplaced}\` has no place in this request. A retry is of the lines and the endpoint of its batch, with \`credentials\` for them.`
+  throw new InvalidRequestError(message, misplaced, 'unknown_parameter')
 }
 
 /** Left out: as before. Null: as if it had never been said. */

@@ -20,6 +20,9 @@ async function batchesOf(key = MASTER_KEY): Promise<number> {
   return (await api.call('GET', '/v1/batches?limit=100', { key })).json.data.length
 }
 
+const long = (count: number) =>
+  Array.from({ length: count }, (_, line) => requestLine(`l${line}`, {}, { user: 'x'.repeat(900_000) }))
+
 const config = (change: object = {}) => ({
   user_config: {
     model_list: [
@@ -80,6 +83,7 @@ test.each([
   ],
   ['webhook.url', { webhook: { url: 'http://127.0.0.1/' } }, 'url_not_allowed'],
   ['webhook.secret', { webhook: { url: 'https://hook.example', secret: 'whsec_!' } }, 'invalid_request'],
+  ['credentials', { credentials: {} }, 'unknown_parameter'],
   ['idempotency_key', { idempotency_key: 'two words' }, 'invalid_parameter'],
 ] as const)('%s that is not right is refused by name, %j', async (param, change, code) => {
   const before = await batchesOf()
@@ -190,8 +194,6 @@ test('ten thousand lines may come in the call, or more bytes than another call m
   const many = Array.from({ length: 10_000 }, (_, line) => requestLine(`l${line}`))
   const batch = await stage.create(ask({ requests: many }))
   expect((await api.batches.files.read('default', batch.input_file_id))?.lines).toBe(10_000)
-  const long = (count: number) =>
-    Array.from({ length: count }, (_, line) => requestLine(`l${line}`, {}, { user: 'x'.repeat(900_000) }))
   await stage.create(ask({ requests: long(12) }))
   const { status, json } = await post(ask({ requests: long(24) }))
   expect([status, json.error.code]).toEqual([413, 'request_too_large'])

@@ -7,6 +7,8 @@ import type { Batch } from '../../shared/schemas/batch.ts'
 import { lineResult } from '../support/results.ts'
 import { MASTER_KEY, type Call, type TestApi } from './fixture.ts'
 
+const afterStep = (): void => {}
+
 /** A line of a batch. */
 export function requestLine(customId: string, change: object = {}, body: object = {}) {
   return {
@@ -30,7 +32,6 @@ export function ask(change: Record<string, unknown> = {}): Record<string, unknow
 export function batchStage(api: TestApi) {
   const { redis, keys, sealer, ids } = api.store
   const { store, results } = api.batches
-  const afterStep = () => {}
   const claims = createBatchClaims({ redis, keys, sealer, leaseMs: 60_000, afterStep })
   const ends = createBatchEnds({ redis, keys, sealer, ids, retentionMs: 86_400_000, afterStep })
   const window = createBatchWindow(redis, keys)
