@@ -3,9 +3,10 @@ import { LINE_KEY_BYTES, type BatchEnding, type BatchMeta, type LineState } from
 import type { FedChunk } from './batch-queue.ts'
 import { batchStepKeys } from './batch-keys.ts'
 import { ORDER_ENTRY_BYTES, packEntry, unpackEntries, type OrderEntry } from './batch-results.ts'
+import type { SealError } from './errors.ts'
 import { createGather } from './gather.ts'
+import { openDefaults } from './kept-defaults.ts'
 import type { Keys } from './keys.ts'
-import { parseJsonLossless } from './lossless-json.ts'
 import { randomPart } from './random.ts'
 import type { Usage } from './schemas/job.ts'
 import { createScript, type ScriptArgument } from './scripts.ts'
@@ -27,6 +28,8 @@ export type ChunkClaim = {
   meta: BatchMeta
   /** Laid under each line: credentials and gateway fields of the whole batch; empty when there are none. Sealed at rest. */
   defaults: Record<string, unknown>
+  /** Why these do not open: nothing can be called. */
+  fault: SealError | null
   ending: BatchEnding | null
   /** 0-based lines to run, in order; none for `v` and `f`. */
   lines: number[]
@@ -44,11 +47,7 @@ export type ChunkClaim = {
   deadlineMs: number
 }
 
-export type ChunkClaimResult =
-  | { kind: 'claimed'; claim: ChunkClaim }
-  | { kind: 'gone' | 'stale' | 'held' }
-  /** Claimed, but a sealed field does not open. */
-  | { kind: 'unreadable'; batchId: string; chunk: string; token: string; error: unknown }
+export type ChunkClaimResult = { kind: 'claimed'; claim: ChunkClaim } | { kind: 'gone' | 'stale' | 'held' }
 
 /** One line's end. Its result must be durable. */
 export type LineEnd = {
@@ -102,7 +101,7 @@ export function createBatchClaims(deps: {
    * Takes a chunk for this worker.
    * @param at.positions Where this process's logs of the batch stand now; zeros when it has none open.
    */
-  async function claim(
+  async function take(
     { batchId, chunk, generation }: FedChunk,
     at: { workerId: string; positions: LogPositions },
   ): Promise<ChunkClaimResult> {
@@ -119,11 +118,7 @@ export function createBatchClaims(deps: {
       return { kind: 'gone' }
     }
     if (said !== 'claimed') return { kind: said as 'gone' | 'stale' | 'held' }
-    try {
-      return { kind: 'claimed', claim: readClaim(batchId, chunk, token, rest as ClaimReply) }
-    } catch (error) {
-      return { kind: 'unreadable', batchId, chunk, token, error }
-    }
+    return { kind: 'claimed', claim: readClaim(batchId, chunk, token, rest as ClaimReply) }
   }
 
   function readClaim(
@@ -134,8 +129,6 @@ export function createBatchClaims(deps: {
   ): ChunkClaim {
     const field = (name: (typeof CLAIM_FIELDS)[number]) => fields[CLAIM_FIELDS.indexOf(name)] ?? null
     const tenant = String(field('tenant'))
-    const cred = field('cred')
-    const opened = cred && sealer.open({ tenant, kind: 'batch', id: batchId, field: 'cred' }, cred).toString()
     // What is not sealed was written by our own scripts from values that the API had checked.
     return {
       batchId,
@@ -145,7 +138,7 @@ export function createBatchClaims(deps: {
       tenant,
       owner: String(field('owner')),
       meta: JSON.parse(String(field('meta'))) as BatchMeta,
-      defaults: opened ? (parseJsonLossless(opened) as Record<string, unknown>) : {},
+      ...openDefaults(sealer, { tenant, id: batchId }, field('cred')),
       ending: (field('ending')?.toString() ?? null) as BatchEnding | null,
       lines,
       width,
@@ -228,11 +221,11 @@ export function createBatchClaims(deps: {
   function readWords(batchId: string, reply: unknown): string[] {
     const [words, finish, tenantsWaiting] = reply as [Buffer, number, number] // see the scripts
     deps.afterStep(afterStep(batchId, finish, tenantsWaiting))
-    return [...words.toString()]
+    return Array.from(words, (letter) => String.fromCharCode(letter))
   }
 
   return {
-    claim,
+    claim: take,
     renew,
     /** Notes that a call for a line is about to be made. Only `started` allows it. */
     start: (claimed: ChunkClaim, line: number, state: LineState) => startGathered(claimed, { line, state }),

@@ -1,4 +1,7 @@
+import { SealError } from './errors.ts'
 import { careOf, isSecret, withoutBundle } from './line-fields.ts'
+import { parseJsonLossless } from './lossless-json.ts'
+import type { Sealer } from './seal.ts'
 
 /**
  * What a retry of a batch starts from, when the batch's own defaults are erased: those that are no credentials and go with
@@ -12,4 +15,20 @@ export function keptOf(defaults: Record<string, unknown>): KeptDefaults {
   if (erased.length === 0) return { defaults, erased }
   const kept = Object.entries(withoutBundle(defaults)).filter(([name]) => !erased.includes(name))
   return { defaults: Object.fromEntries(kept), erased }
+}
+
+/** What lies under the lines of a batch, as it was sealed (null: nothing); or why it does not open. */
+export function openDefaults(
+  sealer: Sealer,
+  batch: { tenant: string; id: string },
+  sealed: Buffer | null,
+): { defaults: Record<string, unknown>; fault: SealError | null } {
+  if (!sealed) return { defaults: {}, fault: null }
+  try {
+    const text = sealer.open({ ...batch, kind: 'batch', field: 'cred' }, sealed).toString()
+    return { defaults: parseJsonLossless(text) as Record<string, unknown>, fault: null } // as it was written
+  } catch (error) {
+    if (!(error instanceof SealError)) throw error
+    return { defaults: {}, fault: error }
+  }
 }

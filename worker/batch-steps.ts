@@ -31,7 +31,8 @@ export function createBatchSteps(deps: {
 
   /** Looks at every line before any of them runs; the batch begins or is refused. */
   async function validate(claim: ChunkClaim, file: BatchInputFile, signal: AbortSignal): Promise<void> {
-    const { tenant, meta, defaults } = claim
+    const { tenant, meta, defaults, fault } = claim
+    if (fault) return refuse(claim, [{ code: fault.code, message: fault.message, param: null, line: null }])
     const context = { tenant, customer: meta.customer, endpoint: meta.endpoint }
     const keys = await claims.lineKeys(claim)
     const verdict = await validateBatch(

@@ -56,8 +56,6 @@ export function createBatchRunner(deps: {
       const at = { workerId: place.writer, positions: place.positions() }
       const result = await claims.claim(fed, at)
       if (result.kind === 'claimed') await runClaimed(result.claim, place)
-      else if (result.kind === 'unreadable')
-        log.error({ err: result.error, batch_id: fed.batchId }, 'A batch can not be opened')
     } catch (error) {
       if (!(error instanceof RedisAwayError)) throw error
     } finally {
@@ -83,7 +81,7 @@ export function createBatchRunner(deps: {
       claim,
       hold,
       results: place.results(claim),
-      stopped: stop.signal,
+      stop,
       open: new Set(claim.lines),
     }
     try {
@@ -104,7 +102,7 @@ export function createBatchRunner(deps: {
     const { claim, hold, open } = chunk
     await settleRemains(chunk)
     let isWhole = true
-    if (open.size > 0 && !chunk.stopped.aborted) {
+    if (open.size > 0 && !chunk.stop.signal.aborted) {
       const lines = [...open].toSorted((a, b) => a - b)
       const [file, keys] = await Promise.all([place.input(claim), claims.lineKeys(claim)])
       isWhole = await runAll(chunk, place, deps.input.read(file, lines, keys))
@@ -162,7 +160,7 @@ export function createBatchRunner(deps: {
     try {
       for await (const line of lines) {
         if (free === 0) await someEnd()
-        const taken = deps.slots.forLine(chunk.stopped)
+        const taken = deps.slots.forLine(chunk.stop.signal)
         if (taken !== true && !(await taken)) break
         void start(line)
       }
@@ -190,6 +188,7 @@ export function createBatchRunner(deps: {
   }
 
   function tryPlan(claim: ChunkClaim, place: BatchPlace, input: InputLine): LinePlan | GatewayError {
+    if (claim.fault) return claim.fault
     if (input.credentials === 'erased') return erased()
     const { tenant, meta } = claim
     const context: LineContext = { tenant, customer: meta.customer, endpoint: meta.endpoint }

@@ -21,8 +21,8 @@ export type HeldChunk = {
   hold: Hold
   /** This process's results of the batch. */
   results: ResultLog
-  /** Aborts when nothing new of it is to be started. */
-  stopped: AbortSignal
+  /** Once aborted, nothing new of it is started. */
+  stop: AbortController
   /** Lines that are neither settled nor put back. */
   open: Set<number>
 }
@@ -56,13 +56,11 @@ export function createLineRecords({
       stream: null,
       remains: () => Promise.resolve(null),
 
-      start(run, attempts, progress) {
-        if (chunk.stopped.aborted) return Promise.resolve('cancelling')
-        return claims.start(
-          claim,
-          line.line,
-          stateOf(run, attempts, run.attemptsMade + 1, progress, 'active'),
-        )
+      async start(run, attempts, progress) {
+        const state = stateOf(run, attempts, run.attemptsMade + 1, progress, 'active')
+        const said = await claims.start(claim, line.line, state)
+        if (said !== 'started') chunk.stop.abort()
+        return said
       },
 
       async snooze(run, waitMs, state) {

@@ -13,7 +13,7 @@ import { createBatchPlaces } from '../../worker/batch-places.ts'
 import { createBatchSteps } from '../../worker/batch-steps.ts'
 import { createBatchRunner } from '../../worker/batch.ts'
 import { createCompletion } from '../../worker/completion.ts'
-import type { CallOutcome, ProviderCall } from '../../worker/providers/provider.ts'
+import type { CallOutcome, ProviderCall, ProviderError } from '../../worker/providers/provider.ts'
 import { createLineRecords } from '../../worker/record-of-line.ts'
 import { RunningJobs } from '../../worker/running.ts'
 import { createSlots } from '../../worker/slots.ts'
@@ -49,41 +49,41 @@ export function replyWith(body: unknown = { choices: [] }): CallOutcome {
 }
 
 /** A rate limit of a provider. */
-export function rateLimited(retryAfterMs: number | null): CallOutcome {
-  return {
-    kind: 'error',
-    error: {
-      class: 'rate_limit',
-      status: 429,
-      message: 'Too many requests.',
-      type: 'rate_limit_error',
-      param: null,
-      code: null,
-      isRetryable: true,
-      retryAfterMs,
-      isPossiblyBilled: false,
-      headers: {},
-    },
+export function rateLimited(retryAfterMs: number): CallOutcome {
+  return failure({ class: 'rate_limit', status: 429, type: 'rate_limit_error', retryAfterMs })
+}
+
+/** A failure of a provider that may pass. */
+export function brokenDown(): CallOutcome {
+  return failure({ class: 'internal_server', status: 500 })
+}
+
+/** A provider that does not take the key. */
+export function refusedKey(): CallOutcome {
+  const message = 'Incorrect API key provided.'
+  return failure({ class: 'authentication', status: 401, message, isRetryable: false })
+}
+
+function failure(change: Partial<ProviderError>): CallOutcome {
+  const error: ProviderError = {
+    class: 'api_connection',
+    status: null,
+    message: 'It did not work.',
+    type: 'server_error',
+    param: null,
+    code: null,
+    isRetryable: true,
+    retryAfterMs: null,
+    isPossiblyBilled: false,
+    headers: {},
+    ...change,
   }
+  return { kind: 'error', error }
 }
 
 /** Answers only when it is given up. */
 export function untilStopped({ signal }: ProviderCall): Promise<CallOutcome> {
-  const given: CallOutcome = {
-    kind: 'error',
-    error: {
-      class: 'api_connection',
-      status: null,
-      message: 'The call was given up.',
-      type: 'server_error',
-      param: null,
-      code: null,
-      isRetryable: true,
-      retryAfterMs: null,
-      isPossiblyBilled: true,
-      headers: {},
-    },
-  }
+  const given = failure({ isPossiblyBilled: true })
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(given)))
 }
 

@@ -3,6 +3,7 @@ import type { FileStore } from '../../shared/file-store.ts'
 import type { CallOutcome, ProviderCall } from '../../worker/providers/provider.ts'
 import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 import {
+  brokenDown,
   inputLine,
   lineOf,
   readOutcomes,
@@ -157,6 +158,24 @@ test('a call that does not end before its worker does is given up, marked, and n
     { outcome: 'aborted', possibly_billed: true },
     { outcome: 'completed' },
   ])
+})
+
+test('a line that is about to be tried again when its worker ends is not cancelled by that', async () => {
+  const id = await submit(store, linesOf(1))
+  const ending = start({
+    answer() {
+      ending.drain()
+      return ending.calls.length === 1 ? brokenDown() : replyWith()
+    },
+  })
+  await runBy(ending, id)
+  await eventually('it was tried', () => ending.calls.length > 0)
+  await ending.chunks.idle()
+  const other = start()
+  await store.window.wake()
+  await other.runAll()
+  const [outcome] = await readOutcomes(store, other, id)
+  expect(outcome?.meta.attempts.map((attempt) => attempt.outcome)).toEqual(['failed', 'completed'])
 })
 
 test('a paid result is kept until the store takes it', async () => {

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { CallOutcome } from '../../worker/providers/provider.ts'
 import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 import {
   inputLine,
   lineOf,
   rateLimited,
   readOutcomes,
+  refusedKey,
   replyWith,
   submit,
   testBatchWorker,
@@ -96,22 +96,7 @@ test('a batch with a concurrency never has more calls in flight', async () => {
 
 test('a line that fails is told in the error file with the provider’s words; the others go on', async () => {
   const id = await submit(store, linesOf(3))
-  const refusal: CallOutcome = {
-    kind: 'error',
-    error: {
-      class: 'authentication',
-      status: 401,
-      message: 'Incorrect API key provided.',
-      type: 'invalid_request_error',
-      param: null,
-      code: 'invalid_api_key',
-      isRetryable: false,
-      retryAfterMs: null,
-      isPossiblyBilled: false,
-      headers: {},
-    },
-  }
-  const worker = start({ answer: (call) => (lineOf(call) === 1 ? refusal : replyWith()) })
+  const worker = start({ answer: (call) => (lineOf(call) === 1 ? refusedKey() : replyWith()) })
   await worker.runAll()
   const outcomes = await readOutcomes(store, worker, id)
   expect(outcomes.map(({ outcome }) => outcome)).toEqual(['completed', 'failed', 'completed'])
@@ -139,6 +124,23 @@ test('a line whose credentials were erased, or whose plan does not resolve, fail
   expect(outcomes[1]?.told.response).toMatchObject({ status_code: 400 })
   expect(outcomes[2]?.told.response?.body).toMatchObject({ error: { code: 'credentials_required' } })
   expect(worker.calls).toHaveLength(1)
+})
+
+test('lines whose batch’s credentials do not open fail, and the batch ends all the same', async () => {
+  const lines = [0, 1].map((number) => inputLine(number, { api_key: undefined }))
+  const id = await submit(store, lines, { defaults: { api_key: 'sk-of-the-batch' } })
+  const worker = start()
+  await worker.begin(id)
+  await store.redis.hset(store.keys.batch(id), 'cred', Buffer.from('not what was sealed'))
+  const chunks = store.queued.splice(0)
+  await Promise.all(chunks.map((chunk) => worker.run(chunk)))
+  await worker.runAll()
+  expect(worker.calls).toHaveLength(0)
+  expect(await view(id)).toMatchObject({ status: 'completed', failed: 2 })
+  expect(await readOutcomes(store, worker, id)).toMatchObject([
+    { told: { response: { status_code: 500 } } },
+    { told: { response: { status_code: 500 } } },
+  ])
 })
 
 test('a line that is told to wait frees its slot and goes on when due, with what it had tried', async () => {
