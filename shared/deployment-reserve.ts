@@ -1,7 +1,8 @@
 import type { Redis } from 'ioredis'
 import { ownerOf } from './cooldown-rule.ts'
 import type { Leases } from './deployment-leases.ts'
-import type { Candidate, Clock, Ranking, Reservation, Tokens } from './deployment-state.ts'
+import type { Candidate, Clock, Grant, Ranking, Reservation, Tokens } from './deployment-state.ts'
+import { createGather } from './gather.ts'
 import type { Keys } from './keys.ts'
 import type { Plan, PlanDeployment } from './schemas/plan.ts'
 import { createScript, type ScriptArgument } from './scripts.ts'
@@ -10,6 +11,7 @@ import { createScript, type ScriptArgument } from './scripts.ts'
 const PROBE_MS = 60_000
 // The window of limits is one part in a hundred longer than the providers'; half of that is for a kept place's job that is late.
 const FRESH_PART = 0.005
+const GATHERED_MAX = 100
 
 /** What is asked with a reservation. */
 export type ReserveRequest = {
@@ -24,13 +26,20 @@ export type ReserveRequest = {
   ranking: Ranking | null
 }
 
-/** The one step before a call, as one script: see `reserve-deployment.lua`. */
+/** What is gathered of calls that want the same deployment first. */
+type Wanted = { ownerId: string; deployment: PlanDeployment; tokens: Tokens }
+
+/**
+ * The one step before a call, as one script: see `reserve-deployment.lua`. Calls of one turn of the event loop that want the
+ * same deployment take it together where nothing stands in their way: see `take-places.lua`.
+ */
 export function createReserve(
   deps: { redis: Redis; keys: Keys; windowMs: number; leaseMs: number; now: Clock },
   leases: Leases,
 ) {
   const { redis, keys, windowMs, leaseMs, now } = deps
   const reserveDeployment = createScript(redis, 'reserve-deployment')
+  const takePlaces = createScript(redis, 'take-places')
   const lengths = `${windowMs} ${PROBE_MS} ${leaseMs}`
 
   /**
@@ -42,10 +51,48 @@ export function createReserve(
     candidates: readonly Candidate[],
     request: ReserveRequest,
   ): Promise<Reservation> {
-    const { holder, tokens } = request
     const sorted = candidates.toSorted((a, b) => a.tier - b.tier)
-    const ownerId = ownerOf(plan, sorted[0]?.deployment)
-    const mayWait = request.keepsPlace && candidates.some(({ deployment }) => deployment.max_parallel)
+    const first = sorted[0]?.deployment
+    const ownerId = ownerOf(plan, first)
+    if (first && mayTakeWithOthers(candidates, request)) {
+      const wanted = { ownerId, deployment: first, tokens: request.tokens }
+      const grant = await takeTogether(`${ownerId} ${first.id} ${limitsOf(first).join(' ')}`, wanted)
+      if (grant) return { kind: 'go', grant }
+    }
+    return reserveAlone(ownerId, sorted, request)
+  }
+
+  const takeTogether = createGather(
+    async (_key: string, wanted: readonly Wanted[]): Promise<(Grant | null)[]> => {
+      const [first] = wanted
+      // What one call alone asks is one script in any case: the one that has an answer to everything.
+      if (!first || wanted.length === 1) return [null]
+      const { ownerId, deployment } = first
+      const freshUntil = performance.now() + windowMs * FRESH_PART
+      const reply = await takePlaces(keysOf(ownerId, deployment).slice(0, 3), [
+        now(),
+        windowMs,
+        ...limitsOf(deployment),
+        ...wanted.flatMap(({ tokens: { input, output } }) => [input, output]),
+      ])
+      const [taken, at] = reply as [number, number] // see the script
+      const known = at > 0 ? { freshUntil } : {}
+      return wanted.map(({ deployment: own, tokens }, index) => {
+        if (index >= taken) return null
+        const booked = at > 0 ? tokens : { input: 0, output: 0 }
+        return { deployment: own, bookedAt: at, isProbe: false, tokens: booked, holder: null, ...known }
+      })
+    },
+    GATHERED_MAX,
+  )
+
+  async function reserveAlone(
+    ownerId: string,
+    sorted: readonly Candidate[],
+    request: ReserveRequest,
+  ): Promise<Reservation> {
+    const { holder, tokens } = request
+    const mayWait = request.keepsPlace && sorted.some(({ deployment }) => deployment.max_parallel)
     if (mayWait) leases.expect(holder)
     const freshUntil = performance.now() + windowMs * FRESH_PART
     const reply = await reserveDeployment(
@@ -117,6 +164,15 @@ type ReserveReply = [
   sixth: number | (number | Buffer)[],
   last: (number | Buffer)[],
 ]
+
+// A ranking, a kept place and a limit of calls in flight are each one's own matter.
+function mayTakeWithOthers(candidates: readonly Candidate[], { slot, ranking }: ReserveRequest): boolean {
+  return slot === null && ranking === null && candidates.every(({ deployment }) => !deployment.max_parallel)
+}
+
+function limitsOf({ rpm, tpm, itpm, otpm }: PlanDeployment): number[] {
+  return [rpm, tpm, itpm, otpm].map((limit) => limit ?? 0)
+}
 
 /** What the script needs to know beyond the usual: nothing at all, where no limit, ranking or kept place is in play. */
 function specsOf(candidates: readonly Candidate[], { slot, ranking }: ReserveRequest): ScriptArgument[] {

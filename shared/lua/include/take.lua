@@ -1,16 +1,9 @@
 -- What a decision changes. Needs: candidate, book-usage, in-line, ranking, held, held_at, probe_ms, lease_ms
--- For so long after a limit (or a ranking) asked for it, every call is counted, also those of configs without that limit.
-local counted_ms = math.max(600000, 3 * window)
-
-local function mark(one, name)
-  if one[name] > now + counted_ms / 2 then return end
-  redis.call('HSET', one.state, name, now + counted_ms)
-  keep(one.state, counted_ms)
-end
+-- @include mark
 
 local function book_one(one, at, sign)
   one.sum = one.sum or sum_of(one, redis.call('HGET', one.state, 'usage'))
-  if sign > 0 and one.counts then mark(one, 'counted') end
+  if sign > 0 and one.counts then mark(one.state, 'counted', one.counted) end
   return book(one.state, one.log, one.sum, at, need, sign)
 end
 
@@ -26,7 +19,7 @@ local function go(one)
     book_one(one, now, 1)
   end
   local leases = one.parallel > 0 or ranking == 'busy'
-  if leases then mark(one, 'leased') end
+  if leases then mark(one.state, 'leased', one.leased) end
   if leases or one.leased > 0 then
     leases = true
     redis.call('ZADD', one.flight, now + lease_ms, holder)
