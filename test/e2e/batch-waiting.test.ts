@@ -1,0 +1,244 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { describe, expect, test } from 'vitest'
+import { BATCHES_QUEUE } from '../../shared/batch-queue.ts'
+import { openQueue } from '../../shared/queues.ts'
+import { batchesOf, countOf, inputLine, inputLines, lineOf, type ResultLine } from '../support/batches.ts'
+import { eventually, gate } from '../support/eventually.ts'
+import { completion, failure, type LedgerEntry } from '../support/provider.ts'
+import { ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
+
+/** The "minute" of rpm in this file. */
+const MINUTE_MS = 2000
+
+useGateway({
+  workers: 2,
+  env: { GATEWAY_LIMIT_WINDOW_MS: String(MINUTE_MS), GATEWAY_RETRY_INITIAL_MS: '20' },
+})
+
+const batches = () => batchesOf(gateway)
+const config = (settings: Record<string, unknown> = {}, params: Record<string, unknown> = {}) =>
+  ownConfig({ url: provider.url, key: freshKey(), ...params }, settings)
+const names = (results: readonly ResultLine[]) => results.map((result) => result.custom_id).toSorted()
+const namesOf = (count: number) =>
+  inputLines(count)
+    .map((line) => line.custom_id)
+    .toSorted()
+const callsOf = (key: string) => provider.ledger.filter((entry) => entry.key === key)
+const lastStart = (calls: readonly LedgerEntry[]) => Math.max(...calls.map(({ startedAt }) => startedAt))
+
+const isBad = (name: string) => /[49]$/.test(name)
+
+describe('a line that has to wait', () => {
+  test('a key that answers 429 is left alone until its Retry-After is over, and holds no other key back', async () => {
+    const [slow, quick] = [freshKey('slow'), freshKey('quick')]
+    const pauseMs = 4000
+    let firstAt = 0
+    provider.answer(({ key, startedAt }) => {
+      if (key !== slow) return completion('ok')
+      firstAt ||= startedAt
+      const isOver = startedAt - firstAt > pauseMs - 50
+      return isOver
+        ? completion('ok')
+        : failure(429, 'rate_limit_exceeded', { 'retry-after': String(pauseMs / 1000) })
+    })
+    const lines = Array.from({ length: 200 }, (_, number) => {
+      const key = number % 2 === 0 ? slow : quick
+      return inputLine(`line-${number}`, {
+        user_config: ownConfig({ url: provider.url, key }, { num_retries: 0 }),
+      })
+    })
+    const { id } = await batches().start(lines)
+    const waiting = await batches().when(
+      'has done what it can',
+      id,
+      (batch) => batch.progress.completed === 100,
+    )
+    expect(waiting.progress).toMatchObject({ failed: 0 })
+    await batches().when('has parked all others', id, ({ progress }) => progress.parked === 100)
+    expect(lastStart(callsOf(quick)) - firstAt).toBeLessThan(pauseMs)
+    // Those that were in flight when the first 429 came have one, too; nobody else asked for one.
+    const refused = callsOf(slow).length
+    expect(refused).toBeLessThan(50)
+
+    const batch = await batches().ended(id)
+    expect(batch).toMatchObject({ status: 'completed', request_counts: { completed: 200, failed: 0 } })
+    expect(callsOf(quick)).toHaveLength(100)
+    expect(callsOf(slow)).toHaveLength(100 + refused)
+    for (const { startedAt } of callsOf(slow).slice(refused))
+      expect(startedAt - firstAt).toBeGreaterThan(pauseMs - 50)
+  })
+
+  test('rpm of a key holds over workers and batches: no minute sees more calls', async () => {
+    const rpm = 6
+    const user_config = config({}, { rpm })
+    // The ledger's clock is this process's: it notes a call as late as other things held it up.
+    const delay = monitorEventLoopDelay({ resolution: 5 })
+    delay.enable()
+    const started = await Promise.all(
+      ['one', 'two'].map((prefix) => batches().start(inputLines(9, prefix), { user_config })),
+    )
+    for (const { id } of started) {
+      expect(await batches().ended(id)).toMatchObject({
+        status: 'completed',
+        request_counts: { completed: 9 },
+      })
+    }
+    const at = provider.ledger.map(({ startedAt }) => startedAt).toSorted((a, b) => a - b)
+    expect(at).toHaveLength(18)
+    const lateMs = delay.max / 1e6
+    for (let index = rpm; index < at.length; index += 1)
+      expect((at[index] ?? 0) - (at[index - rpm] ?? 0)).toBeGreaterThan(MINUTE_MS - 50 - lateMs)
+  })
+
+  test('while a deployment cools down its lines wait, and nothing calls it but one that tries', async () => {
+    provider.answer(() => failure(500, 'down'))
+    const settings = { allowed_fails: 0, cooldown_time: 2, num_retries: 20 }
+    const { id } = await batches().start(inputLines(40), { user_config: config(settings) })
+    await batches().when('waits', id, ({ progress }) => progress.parked === 40)
+    const failed = provider.ledger.length
+    // All that were in flight when the first failed.
+    expect(failed).toBeLessThanOrEqual(40)
+    await eventually('it is tried again', () => provider.ledger.length > failed)
+    await batches().when('waits again', id, ({ progress }) => progress.parked === 40)
+    expect(provider.ledger.length - failed).toBeLessThanOrEqual(2)
+    provider.answer(() => completion('back'))
+    const batch = await batches().ended(id)
+    expect(batch).toMatchObject({ status: 'completed', request_counts: { completed: 40, failed: 0 } })
+    expect(names((await batches().results(batch)).output)).toEqual(namesOf(40))
+  })
+})
+
+describe('a batch that does not run to its end', () => {
+  test('cancel lets calls in flight finish and starts none: what was done is kept, all else is batch_cancelled', async () => {
+    const held = gate()
+    provider.answer(({ number }) => ({ ...completion('ok'), ...(number > 60 ? { until: held.opened } : {}) }))
+    const { id } = await batches().start(inputLines(500), { user_config: config() })
+    await batches().when('has done some', id, ({ progress }) => progress.completed === 60)
+    await eventually('some are in flight', () => provider.open() > 10)
+    expect((await batches().cancel(id)).status).toBe('cancelling')
+    const called = await eventually('no more are called', async () => {
+      const before = provider.ledger.length
+      const batch = await batches().read(id)
+      return batch.status === 'cancelling' && provider.ledger.length === before && before
+    })
+    held.open()
+    const batch = await batches().ended(id)
+    expect(batch).toMatchObject({
+      status: 'cancelled',
+      request_counts: { total: 500, completed: called },
+      progress: { completed: called, cancelled: 500 - called, failed: 0, queued: 0, in_progress: 0 },
+    })
+    expect(provider.ledger).toHaveLength(called)
+    const { output, error } = await batches().results(batch)
+    expect(names(output)).toEqual(provider.ledger.map(lineOf).toSorted())
+    expect(names([...output, ...error])).toEqual(namesOf(500))
+    for (const line of error)
+      expect(line).toMatchObject({ response: null, error: { code: 'batch_cancelled' } })
+    await expect(batches().cancel(id)).rejects.toMatchObject({ status: 400 })
+  })
+
+  test('at its deadline calls in flight are given up, and what has no result is batch_expired', async () => {
+    provider.answer((entry) => (entry.number <= 20 ? completion('ok') : { kind: 'hang' }))
+    // The shortest time that a client can give is five minutes: before anybody has taken it, it is given less.
+    const queue = openQueue(BATCHES_QUEUE, gateway.redis, gateway.keys)
+    await queue.pause()
+    const { id } = await batches().start(inputLines(200), { user_config: config() })
+    const deadline = Date.now() + 4000
+    await gateway.redis.hset(gateway.keys.batch(id), 'deadline', deadline)
+    await gateway.redis.zadd(gateway.keys.batchDue, deadline, id)
+    await queue.resume()
+    await queue.close()
+    await eventually('some calls hang', () => provider.open() > 10)
+    const batch = await batches().ended(id)
+    expect(Date.now()).toBeGreaterThan(deadline)
+    expect(batch).toMatchObject({
+      status: 'expired',
+      request_counts: { total: 200, completed: 20 },
+      progress: { completed: 20, expired: 180, failed: 0, queued: 0, in_progress: 0 },
+    })
+    expect(provider.open()).toBe(0)
+    const { output, error } = await batches().results(batch)
+    expect(names(output)).toEqual(provider.ledger.slice(0, 20).map(lineOf).toSorted())
+    expect(names([...output, ...error])).toEqual(namesOf(200))
+    for (const line of error) expect(line).toMatchObject({ response: null, error: { code: 'batch_expired' } })
+    // What was called and had no answer may be on the bill: its attempt says so.
+    const given = (await batches().lines(id)).filter(
+      ({ status, attempts }) => status === 'expired' && attempts.length > 0,
+    )
+    expect(given).toHaveLength(provider.ledger.length - 20)
+    for (const { attempts } of given)
+      expect(attempts).toMatchObject([{ outcome: 'aborted', possibly_billed: true }])
+  })
+
+  test('after more failures than max_errors nothing new is started, and the batch has failed', async () => {
+    provider.answer(() => ({ ...failure(400, 'bad_line'), delayMs: 20 }))
+    const { id } = await batches().start(inputLines(500), {
+      user_config: config(),
+      max_errors: 5,
+      concurrency: 4,
+    })
+    const batch = await batches().ended(id)
+    expect(batch).toMatchObject({ status: 'failed', errors: { data: [{ code: 'max_errors_exceeded' }] } })
+    const { completed, failed, cancelled } = batch.progress
+    expect(completed).toBe(0)
+    // Those that were in flight beside the one too many.
+    expect(failed).toBeGreaterThan(5)
+    expect(failed).toBeLessThanOrEqual(5 + 4)
+    expect(failed + cancelled).toBe(500)
+    expect(provider.ledger).toHaveLength(failed)
+    const { error } = await batches().results(batch)
+    const codes = countOf(error.map((line) => line.error?.code ?? String(line.response?.status_code)))
+    expect(codes).toEqual(
+      new Map([
+        ['400', failed],
+        ['batch_cancelled', 500 - failed],
+      ]),
+    )
+  })
+})
+
+describe('a retry', () => {
+  /** A batch of 20 lines, of which 4 have failed; each had a key of its own. */
+  async function halfDone() {
+    provider.answer((entry) => (isBad(lineOf(entry)) ? failure(400, 'bad_line') : completion('ok')))
+    const lines = inputLines(20, 'line', (name) =>
+      inputLine(name, { user_config: config({ num_retries: 0 }) }),
+    )
+    const { id } = await batches().start(lines)
+    const batch = await batches().ended(id)
+    expect(batch).toMatchObject({ status: 'completed', request_counts: { completed: 16, failed: 4 } })
+    provider.ledger.length = 0
+    provider.answer(() => completion('this time'))
+    return batch
+  }
+
+  test('runs the failed lines only, each with the fresh credentials that it is given', async () => {
+    const { id } = await halfDone()
+    const bad = namesOf(20).filter(isBad)
+    const keys = new Map(bad.map((name) => [name, freshKey('fresh')]))
+    const credentials = Object.fromEntries(
+      [...keys].map(([name, key]) => [name, { user_config: ownConfig({ url: provider.url, key }) }]),
+    )
+    const answer = await batches().retry(id, { credentials })
+    expect(answer.status, answer.text).toBe(200)
+    const { id: again } = answer.json as { id: string }
+    const batch = await batches().ended(again)
+    expect(batch).toMatchObject({
+      status: 'completed',
+      retry_of: id,
+      request_counts: { total: 4, completed: 4 },
+    })
+    expect(names((await batches().results(batch)).output)).toEqual(bad)
+    expect(provider.ledger).toHaveLength(4)
+    for (const entry of provider.ledger) expect(entry.key).toBe(keys.get(lineOf(entry)))
+  })
+
+  test('without credentials where some were erased is a 400, and runs nothing', async () => {
+    const { id } = await halfDone()
+    const answer = await batches().retry(id)
+    expect(answer).toMatchObject({ status: 400, json: { error: { code: 'credentials_required' } } })
+    expect(answer.text).toContain('credentials')
+    expect(provider.ledger).toEqual([])
+  })
+})
