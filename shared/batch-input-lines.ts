@@ -17,7 +17,7 @@ export type StoredLine = {
 }
 
 type Deps = { store: FileStore; sealer: Sealer }
-type Place = { line: number; start: LineOffsets; end: LineOffsets }
+type Place = { start: LineOffsets; end: LineOffsets }
 
 /** What lies between two lines is rather read than skipped when it is no more than a frame. */
 const GAP_BYTES_MAX = 64 * 1024
@@ -32,16 +32,16 @@ export async function* readStoredLines(
   file: BatchInputFile,
   { lines, keys }: { lines: readonly number[] | 'all'; keys: LineKeys | null },
 ): AsyncGenerator<StoredLine> {
-  const isAll = lines === 'all'
-  const wanted = isAll ? Array.from({ length: file.lines }, (_, line) => line) : lines.toSorted(ascending)
-  const places = await placesOf(deps.store, file, wanted)
+  const wanted =
+    lines === 'all' ? Array.from({ length: file.lines }, (_, line) => line) : lines.toSorted(ascending)
+  const placeOf = await readIndex(deps.store, file, wanted)
   const sealed = deps.sealer.record({ tenant: file.tenant, kind: 'file', id: file.fileId })
   const keyOf = keys && inSlabs(keys, file.lines)
-  for (const run of runsOf(places)) {
-    const reader = openRun(deps, file, run, { isAll, hasKeys: keys !== null })
+  for (const run of runsOf(wanted, placeOf)) {
+    const reader = openRun(deps, file, run, { isAll: lines === 'all', hasKeys: keys !== null })
     try {
-      for (const place of run) {
-        const { line } = place
+      for (const line of wanted.slice(run.from, run.to)) {
+        const place = placeOf(line)
         const { row, text } = await reader.text(place)
         const key = isSplit(place) && keyOf ? await keyOf(line) : null
         const pieces = key && openPieces(sealed, line, key, await reader.envelope(place))
@@ -62,34 +62,40 @@ function isSplit({ start, end }: Place): boolean {
   return end.credentials > start.credentials
 }
 
-/** Where the lines lie, by the part of the index that holds them all. */
-async function placesOf(store: FileStore, { fileId }: BatchInputFile, wanted: number[]): Promise<Place[]> {
-  const first = wanted[0]
-  const last = wanted.at(-1)
-  if (first === undefined || last === undefined) return []
-  const to = (last + 2) * INDEX_ENTRY_BYTES
+/** Reads the part of the index that holds these lines, and tells where each of them lies. */
+async function readIndex(
+  store: FileStore,
+  { fileId }: BatchInputFile,
+  lines: readonly number[],
+): Promise<(line: number) => Place> {
+  const first = lines[0] ?? 0
+  const last = lines.at(-1)
   const parts: Buffer[] = []
-  for await (const part of store.read(`files/${fileId}/index`, { from: first * INDEX_ENTRY_BYTES, to })) {
-    parts.push(part)
+  if (last !== undefined) {
+    const range = { from: first * INDEX_ENTRY_BYTES, to: (last + 2) * INDEX_ENTRY_BYTES }
+    for await (const part of store.read(`files/${fileId}/index`, range)) parts.push(part)
   }
   const index = Buffer.concat(parts)
-  return wanted.map((line) => ({
-    line,
-    start: offsetsAt(index, line - first),
-    end: offsetsAt(index, line - first + 1),
-  }))
+  return (line) => ({ start: offsetsAt(index, line - first), end: offsetsAt(index, line - first + 1) })
 }
 
-function runsOf(places: readonly Place[]): Place[][] {
-  const runs: Place[][] = []
-  let end = -1
-  for (const place of places) {
-    const run = runs.at(-1)
-    if (run && place.start.text - end <= GAP_BYTES_MAX) run.push(place)
-    else runs.push([place])
-    end = place.end.text
+/** Lines that are one read: numbers [from, to) of those that are wanted, and where they begin and end. */
+type Run = { from: number; to: number; start: LineOffsets; end: LineOffsets }
+
+function* runsOf(lines: readonly number[], placeOf: (line: number) => Place): Generator<Run> {
+  const [first] = lines
+  if (first === undefined) return
+  let run: Run = { from: 0, to: 0, ...placeOf(first) }
+  for (const [number, line] of lines.entries()) {
+    const { start, end } = placeOf(line)
+    if (start.text - run.end.text > GAP_BYTES_MAX) {
+      yield run
+      run = { from: number, to: number, start, end }
+    }
+    run.to = number + 1
+    run.end = end
   }
-  return runs
+  yield run
 }
 
 /** Keys by line, fetched many at once. Lines come in order. */
@@ -106,34 +112,20 @@ function inSlabs(keys: LineKeys, lines: number): (line: number) => Promise<Buffe
   }
 }
 
-/** Reads the lines of one stretch of an input, one after another. */
+/** Reads the lines of one run, one after another. */
 function openRun(
   { store, sealer }: Deps,
   { tenant, fileId, bytes, frameBytes }: BatchInputFile,
-  run: readonly Place[],
+  { start: first, end: last }: Run,
   { isAll, hasKeys }: { isAll: boolean; hasKeys: boolean },
 ) {
-  const first = run[0]
-  const last = run.at(-1)
-  const split = hasKeys ? run.filter(isSplit) : []
   // Blank rows before the first line are counted, too.
-  const at: LineOffsets = {
-    text: isAll ? 0 : (first?.start.text ?? 0),
-    credentials: split[0]?.start.credentials ?? 0,
-  }
+  const at: LineOffsets = { ...first, text: isAll ? 0 : first.text }
   const file = { tenant, id: fileId, bytes, frameBytes }
-  const texts = new ByteReader(
-    readSealedFile(store, file, sealer, { from: at.text, to: last?.end.text ?? 0 }),
-  )
+  const texts = new ByteReader(readSealedFile(store, file, sealer, { from: at.text, to: last.text }))
+  const range = { from: first.credentials, to: last.credentials }
   const envelopes =
-    split.length === 0
-      ? null
-      : new ByteReader(
-          store.read(`files/${fileId}/credentials`, {
-            from: at.credentials,
-            to: split.at(-1)?.end.credentials ?? 0,
-          }),
-        )
+    hasKeys && range.to > range.from ? new ByteReader(store.read(`files/${fileId}/credentials`, range)) : null
   let row = 1
 
   return {

@@ -73,7 +73,8 @@ export async function writeBatchInput(
     return { bytes, frameBytes: sealedFrameBytes(sealed), lines, keys }
   } catch (error) {
     await side.abandon(error)
-    await removeBatchInput(store, file.id)
+    // What failed is told, not what could not be cleared away because of it.
+    await Promise.allSettled([removeBatchInput(store, file.id)])
     throw error
   }
 }
