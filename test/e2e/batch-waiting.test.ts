@@ -199,20 +199,6 @@ describe('a batch that does not run to its end', () => {
 })
 
 describe('a retry', () => {
-  /** A batch of 20 lines, of which 4 have failed; each had a key of its own. */
-  async function halfDone() {
-    provider.answer((entry) => (isBad(lineOf(entry)) ? failure(400, 'bad_line') : completion('ok')))
-    const lines = inputLines(20, 'line', (name) =>
-      inputLine(name, { user_config: config({ num_retries: 0 }) }),
-    )
-    const { id } = await batches().start(lines)
-    const batch = await batches().ended(id)
-    expect(batch).toMatchObject({ status: 'completed', request_counts: { completed: 16, failed: 4 } })
-    provider.ledger.length = 0
-    provider.answer(() => completion('this time'))
-    return batch
-  }
-
   test('runs the failed lines only, each with the fresh credentials that it is given', async () => {
     const { id } = await halfDone()
     const bad = namesOf(20).filter(isBad)
@@ -242,3 +228,15 @@ describe('a retry', () => {
     expect(provider.ledger).toEqual([])
   })
 })
+
+/** A batch of 20 lines, of which 4 have failed; each had a key of its own. */
+async function halfDone() {
+  provider.answer((entry) => (isBad(lineOf(entry)) ? failure(400, 'bad_line') : completion('ok')))
+  const lines = inputLines(20, 'line', (name) => inputLine(name, { user_config: config({ num_retries: 0 }) }))
+  const { id } = await batches().start(lines)
+  const batch = await batches().ended(id)
+  expect(batch).toMatchObject({ status: 'completed', request_counts: { completed: 16, failed: 4 } })
+  provider.ledger.length = 0
+  provider.answer(() => completion('this time'))
+  return batch
+}
