@@ -148,6 +148,7 @@ export function testBatchWorker(
   const calls: ProviderCall[] = []
   const completion = createCompletion({
     ...store,
+    state: store.makeState({ wakeOthers: (lines) => store.window.wakeLines(lines) }),
     claims: store.jobClaims,
     running: new RunningJobs(store.jobClaims, leaseMs, log),
     providers: () => ({

@@ -161,6 +161,28 @@ test('a line that is told to wait frees its slot and goes on when due, with what
   expect(await view(id)).toMatchObject({ status: 'completed', completed: 2 })
 })
 
+test('the place at a deployment that takes one call at a time is handed from line to line', async () => {
+  const one = { model: 'gpt-4o-mini', api_key: 'sk-one', max_parallel_requests: 1 }
+  const user_config = { model_list: [{ model_name: 'gpt-4o-mini', litellm_params: one }] }
+  const id = await submit(store, linesOf(8, { api_key: undefined }), { defaults: { user_config } })
+  let [inFlight, most] = [0, 0]
+  const worker = start({
+    async answer() {
+      most = Math.max(most, ++inFlight)
+      await new Promise((resolve) => setImmediate(resolve))
+      inFlight--
+      return replyWith()
+    },
+  })
+  await eventually('all are done', async () => {
+    await store.window.wake()
+    await worker.runAll()
+    return (await view(id)).status === 'completed'
+  })
+  expect(worker.calls).toHaveLength(8)
+  expect(most).toBe(1)
+})
+
 test('a response of a batch goes by the id of its line', async () => {
   const line = inputLine(0, { messages: undefined, input: 'question 0' })
   const id = await submit(store, [{ ...line, url: '/v1/responses' }], { endpoint: '/v1/responses' })
