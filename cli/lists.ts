@@ -100,7 +100,7 @@ export const BATCHES: Kind<Batch> = {
     ['ended', timeOf(batch.completed_at ?? batch.failed_at ?? batch.expired_at ?? batch.cancelled_at)],
     ['expires', timeOf(batch.expires_at)],
     ['lines', `${formatCount(linesDone(batch))} of ${formatCount(batch.request_counts.total)} done`],
-    ...linesOfStates(batch),
+    ['of them', statesOf(batch)],
     ['tokens', formatCount(batch.usage.total_tokens)],
     ['cost', costOf(batch.cost)],
     ['input', batch.input_file_id],
@@ -194,9 +194,7 @@ function notesOf(warnings: readonly string[]): [string, string][] {
   return warnings.map((warning) => ['note', printable(warning)])
 }
 
-function linesOfStates({ progress }: Batch): [string, string | null][] {
-  const states = Object.entries(progress).map(
-    ([state, count]) => `${formatCount(count)} ${state.replace('_', ' ')}`,
-  )
-  return [['', states.join(', ')]]
+function statesOf({ progress }: Batch): string | null {
+  const states = Object.entries(progress).filter(([, count]) => count > 0)
+  return states.map(([state, count]) => `${formatCount(count)} ${state.replace('_', ' ')}`).join(', ') || null
 }

@@ -91,24 +91,30 @@ test('a file goes in and two come out: results, and the lines that failed; the e
   expect(await idsIn('err.jsonl')).toEqual(['bad'])
   // Filled in here from the variable that the file names.
   expect(new Set(provider.ledger.map(({ key }) => key))).toEqual(new Set([SECRET]))
+})
 
-  const again = await run(`byok-gateway watch ${idOf(output)} ${files}`)
-  expect(again.code).toBe(1)
-  expect(await idsIn('out.jsonl')).toHaveLength(4)
+test('batches are listed and shown, and the lines that did not complete run again on fresh keys', async () => {
+  provider.answer((call) => (lineOf(call) === 'bad' ? failure(400, 'bad_request') : completion('ok')))
+  const litellm_params = { model: 'openai/gpt-4o-mini', api_key: 'sk-old', api_base: `${provider.url}/v1` }
+  const user_config = { model_list: [{ model_name: 'mine', litellm_params }] }
+  const lines = [...inputLines(4), inputLine('bad')]
+  const { id } = await batchesOf(gateway).start(lines, { user_config, metadata: { a: 'b' } })
+  await batchesOf(gateway).ended(id)
 
-  const shown = await run(`byok-gateway batches show ${idOf(output)}`)
-  expect(shown).toEqual({ code: 0, output: expect.stringMatching(/metadata: +a=b/) })
-  expect(shown.output).toMatch(/lines: +5 of 5 done/)
-  const listed = await run('byok-gateway batches list --limit 1')
-  expect(listed.output).toMatch(new RegExp(`^ID .*\n${idOf(output)} +completed .* 5/5 +1 `))
+  const [shown, listed] = await Promise.all([
+    run(`byok-gateway batches show ${id}`),
+    run('byok-gateway batches list --limit 1'),
+  ])
+  expect(shown).toEqual({ code: 0, output: expect.stringMatching(/^metadata: +a=b$/m) })
+  expect(shown.output).toMatch(/^lines: +5 of 5 done$/m)
+  expect(listed.output).toMatch(new RegExp(`^ID .*\n${id} +completed .* 5/5 +1 `))
 
-  // Only the line that failed runs again.
+  provider.ledger.length = 0
   provider.answer(() => completion('ok'))
-  const retried = await run(
-    `byok-gateway batches retry ${idOf(output)} --user-config keys.yaml --watch --output rest.jsonl`,
-  )
-  expect(retried).toEqual({ code: 0, output: expect.stringContaining('1 of 1 lines completed') })
+  const retry = `byok-gateway batches retry ${id} --user-config keys.yaml --watch --output rest.jsonl`
+  expect(await run(retry)).toEqual({ code: 0, output: expect.stringContaining('1 of 1 lines completed') })
   expect(await idsIn('rest.jsonl')).toEqual(['bad'])
+  expect(provider.ledger.map(({ key }) => key)).toEqual([SECRET])
 })
 
 test('a script pipes lines in and gets one JSON document out', async () => {
@@ -158,16 +164,22 @@ test('Ctrl-C leaves the batch running; watching goes on by its id, through a res
 
 test('results come in the order of the input when that is asked for', async () => {
   await write('ordered.jsonl', inputLines(3, 'o'))
-  const [last, others] = [gate(), gate()]
-  provider.answer((call) => {
-    if (lineOf(call) === 'o-2') others.open()
-    return { ...completion('ok'), until: lineOf(call) === 'o-2' ? last.opened : others.opened }
-  })
-  last.open()
-  const { code } = await run(
+  const held = gate()
+  provider.answer((call) => ({
+    ...completion('ok'),
+    until: lineOf(call) === 'o-2' ? undefined : held.opened,
+  }))
+  const watching = command(
     'byok-gateway submit ordered.jsonl --user-config keys.yaml --ordered --watch --output ordered.out',
   )
-  expect(code).toBe(0)
+  await eventually('the batch is there', () => watching.output().includes('Created'))
+  await batchesOf(gateway).when(
+    'has its last line done',
+    idOf(watching.output()),
+    (batch) => batch.progress.completed === 1,
+  )
+  held.open()
+  expect(await watching.ended(END_TIMEOUT_MS)).toBe(0)
   const rows = (await readFile(join(folder, 'ordered.out'), 'utf8')).trimEnd().split('\n')
   expect(rows.map((row) => ResultLine.parse(JSON.parse(row)).custom_id)).toEqual(['o-0', 'o-1', 'o-2'])
 })
@@ -194,11 +206,13 @@ test('what the gateway refuses is shown with param and code: lines of the input 
   expect(invalid.code).toBe(1)
   expect(invalid.output).toMatch(/line 2: .*\(param custom_id, code duplicate_custom_id\)/)
 
-  const refused = await run('byok-gateway submit wrong.jsonl --user-config keys.yaml --window 1y')
+  const [refused, stranger, unknown] = await Promise.all([
+    run('byok-gateway submit wrong.jsonl --user-config keys.yaml --window 1y'),
+    run('byok-gateway batches show batch_1'),
+    run('byok-gateway submit wrong.jsonl', { GATEWAY_API_KEY: 'sk-wrong' }),
+  ])
   expect(refused).toEqual({ code: 2, output: expect.stringMatching(/\(param completion_window, code \w+\)/) })
-  const stranger = await run('byok-gateway batches show batch_1')
   expect(stranger).toEqual({ code: 2, output: 'byok-gateway: No such batch. (code not_found)\n' })
-  const unknown = await run('byok-gateway submit wrong.jsonl', { GATEWAY_API_KEY: 'sk-wrong' })
   expect(unknown).toEqual({ code: 2, output: expect.stringContaining('(code invalid_api_key)') })
   expect(unknown.output).not.toContain('sk-wrong')
 })
