@@ -29,11 +29,11 @@ import { createKeyCache } from './key-cache.ts'
 async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
   const operator = loadOperatorConfig(config.operatorConfigFile, process.env)
   for (const warning of operator.warnings) log.warn(`${config.operatorConfigFile}: ${warning}`)
+  const store = openFileStore(config.files.place, { hasEndpoint: config.files.hasS3Endpoint })
   const redis = createRedis(config.redis.url, 'commands', log, config.redis.timeoutMs)
   const subscriber = createRedis(config.redis.url, 'blocking', log)
   // Its messages are bytes: on a connection of their own they are not decoded as text as well.
   const streamSubscriber = createRedis(config.redis.url, 'blocking', log)
-  const store = openFileStore(config.files.place, { hasEndpoint: config.files.hasS3Endpoint })
   const closeConnections = async () => {
     redis.disconnect()
     subscriber.disconnect()
