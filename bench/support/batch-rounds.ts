@@ -11,7 +11,8 @@ import { completionBody } from './requests.ts'
 
 const CORES = availableParallelism()
 const RUN_TIMEOUT_MS = 600_000
-// A tenant never has more than 85% of all slots.
+// As many slots as a worker has unless it is told; more where a tenant's 85% of them would be less than what is asked for.
+const SLOTS_MIN = 500
 const SLOTS_PER_CALL = 1.25
 
 /** What one run over so many lines gave. CPU in microseconds a line. */
@@ -64,7 +65,9 @@ export async function startBatchGateway(children: Children, options: BatchOption
     redisUrls: { api: redis.url, worker: redis.url },
     withWorker: true,
     profileFolder: options.profileFolder,
-    env: { WORKER_CONCURRENCY: String(Math.ceil(options.concurrency * SLOTS_PER_CALL)) },
+    env: {
+      WORKER_CONCURRENCY: String(Math.max(SLOTS_MIN, Math.ceil(options.concurrency * SLOTS_PER_CALL))),
+    },
   })
   const pids = { api: gateway.api.pid, worker: gateway.worker?.pid ?? -1, redis: redis.pid }
   return { gateway, redis, pids, client: createBatchClient(gateway) }
