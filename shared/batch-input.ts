@@ -33,7 +33,7 @@ export type BatchInputLimits = { bytesMax: number; lineBytesMax: number; linesMa
 export type LineKeys = (from: number, count: number) => Promise<Buffer>
 
 /** One line as text, without its newline. */
-export type LineText = { line: number; text: Buffer }
+type LineText = { line: number; text: Buffer }
 
 type Deps = { store: FileStore; sealer: Sealer }
 
@@ -46,7 +46,7 @@ const NO_KEY = Buffer.alloc(LINE_KEY_BYTES)
 const BLANK = /^[ \t\r]*$/
 
 /** Erases all of an input: content, index and credentials. */
-export async function removeBatchInput(store: FileStore, fileId: string): Promise<void> {
+async function removeBatchInput(store: FileStore, fileId: string): Promise<void> {
   await store.remove(`files/${fileId}/`)
 }
 

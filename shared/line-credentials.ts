@@ -52,7 +52,7 @@ export function readUnkept(text: Buffer): Unkept | null {
 }
 
 /** A line as it is stored, and what was cut out of it, packed; null: nothing. */
-export type SplitText = { stored: Buffer; pieces: Buffer | null }
+type SplitText = { stored: Buffer; pieces: Buffer | null }
 
 /**
  * Cuts the credentials out of a line, wherever the gateway would read some, beside `body` and in it.

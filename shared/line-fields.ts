@@ -62,7 +62,7 @@ export function isBesideBody(name: string): boolean {
 }
 
 /** Whether a field is a credential, may hold one, or says where or how one is used. */
-export function isOfBundle(name: string, value: unknown): boolean {
+function isOfBundle(name: string, value: unknown): boolean {
   const care = careOf(name)
   if (care === 'fallbacks') return holdsSecretField(value)
   return care === 'secret' || COMPANIONS.has(name)
