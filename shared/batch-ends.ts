@@ -53,9 +53,16 @@ export function createBatchEnds(deps: {
     return word === 'ended' ? 'ended' : 'fenced'
   }
 
-  /** All lines are settled and their order is in the store: the batch ends. `unsettled`: some are not. */
-  function finish(claim: ChunkClaim, bytes: PartBytes): Promise<'ended' | 'fenced' | 'unsettled'> {
-    return end(claim, '', bytes)
+  /**
+   * All lines are settled and their order is in the store: the batch ends. `unsettled`: some are not.
+   * @param errors Why some never will be.
+   */
+  function finish(
+    claim: ChunkClaim,
+    bytes: PartBytes,
+    errors: readonly BatchError[] = [],
+  ): Promise<'ended' | 'fenced' | 'unsettled'> {
+    return end(claim, errors.length > 0 ? JSON.stringify(errors) : '', bytes)
   }
 
   async function end(

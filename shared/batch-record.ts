@@ -17,7 +17,7 @@ export type BatchStatus =
   | 'cancelled'
 
 /** Why a batch ends without all of its lines having run. */
-export type BatchEnding = 'cancelled' | 'expired' | 'max_errors'
+export type BatchEnding = 'cancelled' | 'expired' | 'max_errors' | 'unreadable'
 
 /** What is wrong with an input; `line` is 1-based. Nothing of the line's content is repeated. */
 export type BatchError = { code: string; message: string; param: string | null; line: number | null }

@@ -3,6 +3,7 @@ import type { BatchEnds } from '../shared/batch-ends.ts'
 import type { BatchInput, BatchInputFile } from '../shared/batch-input.ts'
 import type { BatchError } from '../shared/batch-record.ts'
 import { packEntry, partOf, writeOrder } from '../shared/batch-results.ts'
+import { FileGoneError, SealError } from '../shared/errors.ts'
 import type { FileStore } from '../shared/file-store.ts'
 import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
@@ -30,7 +31,16 @@ export function createBatchSteps(deps: {
   const { claims, ends, records, input } = deps
 
   /** Looks at every line before any of them runs; the batch begins or is refused. */
-  async function validate(claim: ChunkClaim, file: BatchInputFile, signal: AbortSignal): Promise<void> {
+  async function validate(
+    claim: ChunkClaim,
+    openInput: () => Promise<BatchInputFile>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const read = await readable(async () => validateInput(claim, await openInput(), signal))
+    if (!read) return refuse(claim, [UNREADABLE])
+  }
+
+  async function validateInput(claim: ChunkClaim, file: BatchInputFile, signal: AbortSignal): Promise<void> {
     const { tenant, meta, defaults, fault } = claim
     if (fault) return refuse(claim, [{ code: fault.code, message: fault.message, param: null, line: null }])
     const context = { tenant, customer: meta.customer, endpoint: meta.endpoint }
@@ -50,9 +60,10 @@ export function createBatchSteps(deps: {
   }
 
   /** Ends the lines that have no end yet, puts the order of all results into the store, and ends the batch. */
-  async function finish(chunk: HeldChunk, file: BatchInputFile): Promise<void> {
+  async function finish(chunk: HeldChunk, openInput: () => Promise<BatchInputFile>): Promise<void> {
     const { claim, hold } = chunk
-    await endMissing(chunk, file)
+    // Their names stand in the input. Without it the batch ends all the same, with what was done.
+    const isWhole = await readable(() => endMissing(chunk, openInput))
     const entries = await claims.entries(claim)
     if (hold.reason()) return
     const { tenant, batchId, meta } = claim
@@ -60,13 +71,14 @@ export function createBatchSteps(deps: {
     const bytes = { output: 0, error: 0 }
     for (const { outcome, length } of entries) bytes[partOf(outcome)] += length
     await writeOrder(deps, { tenant, id: batchId }, Buffer.concat(ordered.map(packEntry)))
-    if ((await ends.finish(claim, bytes)) === 'ended') deps.afterEnd(batchId)
+    if ((await ends.finish(claim, bytes, isWhole ? [] : [UNREADABLE])) === 'ended') deps.afterEnd(batchId)
   }
 
-  async function endMissing(chunk: HeldChunk, file: BatchInputFile): Promise<void> {
+  async function endMissing(chunk: HeldChunk, openInput: () => Promise<BatchInputFile>): Promise<void> {
     const { claim, hold } = chunk
     const missing = await claims.unsettled(claim)
     if (missing.length === 0) return
+    const file = await openInput()
     const outcome = claim.ending === 'expired' ? 'expired' : 'cancelled'
     const states = await claims.states(claim, missing)
     let some: Promise<unknown>[] = []
@@ -92,6 +104,25 @@ const ERASED: BatchError = {
     'The credentials in the lines of this file were erased when another batch ran it. Upload the lines again, with their credentials.',
   param: 'input_file_id',
   line: null,
+}
+
+const UNREADABLE: BatchError = {
+  code: 'input_unreadable',
+  message:
+    'The input file is gone from the file store, or does not open with the encryption keys of this installation. What had been run is in the files of the batch.',
+  param: 'input_file_id',
+  line: null,
+}
+
+/** False when the input is not there, or does not open: no second try would mend that. */
+async function readable(read: () => Promise<void>): Promise<boolean> {
+  try {
+    await read()
+    return true
+  } catch (error) {
+    if (error instanceof FileGoneError || error instanceof SealError) return false
+    throw error
+  }
 }
 
 function endedLine(line: number, text: Buffer): EndedLine {

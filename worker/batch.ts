@@ -4,7 +4,7 @@ import type { BatchInput } from '../shared/batch-input.ts'
 import { planOfLine, type InputLine, type LineContext, type LinePlan } from '../shared/batch-lines.ts'
 import type { FedChunk } from '../shared/batch-queue.ts'
 import { lineId } from '../shared/batch-results.ts'
-import { GatewayError, InvalidRequestError } from '../shared/errors.ts'
+import { FileGoneError, GatewayError, InvalidRequestError, SealError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
 import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
@@ -85,8 +85,8 @@ export function createBatchRunner(deps: {
       open: new Set(claim.lines),
     }
     try {
-      if (claim.chunk === 'v') await deps.steps.validate(claim, await place.input(claim), hold.signal)
-      else if (claim.chunk === 'f') await deps.steps.finish(chunk, await place.input(claim))
+      if (claim.chunk === 'v') await deps.steps.validate(claim, () => place.input(claim), hold.signal)
+      else if (claim.chunk === 'f') await deps.steps.finish(chunk, () => place.input(claim))
       else await runLines(chunk, place)
     } catch (error) {
       // What breaks when it was told to stop is taken up by others.
@@ -101,12 +101,7 @@ export function createBatchRunner(deps: {
   async function runLines(chunk: HeldChunk, place: BatchPlace): Promise<void> {
     const { claim, hold, open } = chunk
     await settleRemains(chunk)
-    let isWhole = true
-    if (open.size > 0 && !chunk.stop.signal.aborted) {
-      const lines = [...open].toSorted((a, b) => a - b)
-      const [file, keys] = await Promise.all([place.input(claim), claims.lineKeys(claim)])
-      isWhole = await runAll(chunk, place, deps.input.read(file, lines, keys))
-    }
+    const isWhole = open.size === 0 || chunk.stop.signal.aborted || (await runOpen(chunk, place))
     if (open.size === 0 || !isWhole || hold.reason() === 'lost') return
     const givenUpAt = performance.now() + HAND_BACK_MS
     const giveBack = async () => {
@@ -115,6 +110,24 @@ export function createBatchRunner(deps: {
       await claims.leave(claim, open)
     }
     await persist(giveBack, () => performance.now() > givenUpAt)
+  }
+
+  async function runOpen(chunk: HeldChunk, place: BatchPlace): Promise<boolean> {
+    const { claim, open } = chunk
+    const lines = [...open].toSorted((a, b) => a - b)
+    try {
+      const [file, keys] = await Promise.all([place.input(claim), claims.lineKeys(claim)])
+      return await runAll(chunk, place, deps.input.read(file, lines, keys))
+    } catch (error) {
+      if (!(error instanceof FileGoneError || error instanceof SealError)) throw error
+      const { batchId } = claim
+      log.error(
+        { err: error, batch_id: batchId },
+        'The input of a batch can not be read; it ends with what was done',
+      )
+      await deps.ends.stop({ ...claim, id: batchId }, 'unreadable')
+      return true
+    }
   }
 
   /** What an earlier claim's worker had made durable before it died is settled by that. */

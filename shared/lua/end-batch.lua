@@ -3,7 +3,7 @@
 -- waits.
 -- KEYS: those of a batch's step (include/batch-step), due, announce, input file, files of the tenant, files due, use of files, output
 --       file, error file
--- ARGV: now_ms ('' = Redis TIME), id, chunk, token, errors as JSON ('' = not refused), retention ms, ms output files are kept, channel,
+-- ARGV: now_ms ('' = Redis TIME), id, chunk, token, errors as JSON ('' = none: all lines must have an end), retention ms, ms output files are kept, channel,
 --       channel of ends, ids of output and error file, their bytes (0 = none), their names, sealed
 -- Output: 'ended' | 'fenced' | 'unsettled' (lines are left that have no end)
 local unclaimed_ms = 0
@@ -15,7 +15,7 @@ local facts = redis.call('HMGET', batch, 'ending', 'settled', 'total', 'hook')
 if ARGV[5] == '' and tonumber(facts[2]) < tonumber(facts[3]) then return 'unsettled' end
 
 local status = facts[1] or (ARGV[5] == '' and 'completed' or 'failed')
-if status == 'max_errors' then status = 'failed' end
+if status == 'max_errors' or status == 'unreadable' then status = 'failed' end
 if ARGV[5] ~= '' then redis.call('HSET', batch, 'errors', ARGV[5]) end
 local kept = tonumber(ARGV[7])
 for part = 0, 1 do

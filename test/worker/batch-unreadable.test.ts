@@ -1,0 +1,44 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
+import { inputLine, submit, testBatchWorker, type TestBatchWorker } from '../support/batch-worker.ts'
+
+let store: TestBatchStore
+let worker: TestBatchWorker
+beforeEach(async () => {
+  store = await testBatchStore({ leaseMs: 600 })
+  await store.beat('w1', 8, 60_000)
+  worker = testBatchWorker(store, { leaseMs: 600 })
+})
+afterEach(async () => {
+  await worker.close()
+  await store.cleanup()
+})
+
+const linesOf = (count: number) => Array.from({ length: count }, (_, number) => inputLine(number))
+
+test('a batch whose input is gone before it was validated has failed, and says why', async () => {
+  const id = await submit(store, linesOf(3))
+  const { inputFileId = '' } = (await store.batches.read('acme', id)) ?? {}
+  await store.fileStore.remove(`files/${inputFileId}/`)
+  await worker.runAll()
+  expect(await store.batches.read('acme', id)).toMatchObject({
+    status: 'failed',
+    errors: [{ code: 'input_unreadable', param: 'input_file_id' }],
+  })
+})
+
+test('a batch whose input is lost while it runs ends with what was done', async () => {
+  const id = await submit(store, linesOf(40))
+  const [first, ...others] = await worker.begin(id)
+  if (!first) throw new Error('nothing was cut')
+  await worker.run(first)
+  const { inputFileId = '', completed } = (await store.batches.read('acme', id)) ?? {}
+  expect(completed).toBeGreaterThan(0)
+  await store.fileStore.remove(`files/${inputFileId}/`)
+  store.queued.push(...others)
+  await worker.runAll()
+  const view = await store.batches.read('acme', id)
+  expect(view).toMatchObject({ status: 'failed', completed, errors: [{ code: 'input_unreadable' }] })
+  expect(view?.outputFileId).toMatch(/^file-/)
+  expect(worker.calls).toHaveLength(completed ?? -1)
+})
