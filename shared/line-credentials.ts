@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, createSecretKey } from 'node:crypto'
+import { LINE_KEY_BYTES } from './batch-record.ts'
 import { SealError } from './errors.ts'
 import { findJsonError } from './json-position.ts'
 import { jsonMembers, skipBlanks } from './json-members.ts'
@@ -11,7 +12,6 @@ import type { RecordSealer } from './seal.ts'
  * more, under a random key of this line alone: with that key it is gone, whatever becomes of the store.
  */
 
-export const LINE_KEY_BYTES = 32
 const IV_BYTES = 12
 const TAG_BYTES = 16
 /** What stands in the place of a value that was cut out. */

@@ -99,7 +99,7 @@ describe('an input', () => {
       ['content', 'credentials', 'index'].map((name) => `files/file-1/${name}`),
     )
     for (const bytes of objects.values())
-      expect(bytes.toString('latin1')).not.toMatch(/S3CR3T|prompt|r1|erased/)
+      expect(bytes.toString('latin1')).not.toMatch(/S3CR3T|prompt|custom_id|erased/)
   })
 
   test('without credentials has no keys and no object for them', async () => {
