@@ -43,7 +43,6 @@ export type WrittenInput = { bytes: number; frameBytes: number; lines: number; k
 const CHUNK_BYTES = 64 * 1024
 const BYTE_ORDER_MARK = Buffer.from('\uFEFF')
 const NEWLINE = Buffer.from('\n')
-const NO_KEY = Buffer.alloc(LINE_KEY_BYTES)
 const BLANK = /^[ \t\r]*$/
 
 /** Erases all of an input: content, index and credentials. */
@@ -94,13 +93,15 @@ function createInput(
   addCredentials: (envelope: Buffer) => Promise<void>,
 ) {
   const offsets: LineOffsets[] = []
-  const keys: Buffer[] = []
+  // All in one: a key for itself keeps alive what its memory was cut from.
+  let keys = Buffer.alloc(1_024 * LINE_KEY_BYTES)
   const at: LineOffsets = { text: 0, credentials: 0 }
   let hasKeys = false
 
   function begin(): number {
-    keys.push(NO_KEY)
-    return offsets.push({ ...at }) - 1
+    const line = offsets.push({ ...at }) - 1
+    if (offsets.length * LINE_KEY_BYTES > keys.length) keys = Buffer.concat([keys], 2 * keys.length)
+    return line
   }
 
   function put(parts: Buffer[], part: Buffer): void {
@@ -128,7 +129,7 @@ function createInput(
       put(parts, stored)
       if (!pieces) return
       const { key, envelope } = sealPieces(sealed, line, pieces)
-      keys[line] = key
+      keys.set(key, line * LINE_KEY_BYTES)
       hasKeys = true
       at.credentials += envelope.length
       await addCredentials(envelope)
@@ -140,7 +141,7 @@ function createInput(
       index: packIndex([...offsets, at]),
       bytes: at.text,
       lines: offsets.length,
-      keys: hasKeys ? Buffer.concat(keys) : null,
+      keys: hasKeys ? keys.subarray(0, offsets.length * LINE_KEY_BYTES) : null,
     }),
   }
 }
