@@ -1,20 +1,23 @@
 import { Readable } from 'node:stream'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { BatchView } from '../../shared/batch-record.ts'
 import { lineOfId, type ResultPart } from '../../shared/batch-results.ts'
 import type { Batches } from '../../shared/batches.ts'
-import { InvalidRequestError, NotFoundError } from '../../shared/errors.ts'
+import { InvalidRequestError } from '../../shared/errors.ts'
+import type { Ids } from '../../shared/ids.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { BatchLineList, LineStatus, listBatchLines, type BatchLinesDeps } from '../batch-lines.ts'
 import { readBatchOutput, type BatchOutputDeps } from '../batch-output.ts'
+import { readOwnBatch } from '../batch-replies.ts'
 import type { Holds } from '../holds.ts'
 
 export type BatchOutputRoutesDeps = BatchLinesDeps &
   Omit<BatchOutputDeps, 'batches'> & {
     batches: Pick<Batches, 'read' | 'entries' | 'lineStates'>
     holds: Holds
+    ids: Ids
   }
 
 const PARTS: Record<'output' | 'error' | 'all', ReadonlySet<ResultPart>> = {
@@ -57,7 +60,7 @@ export function addBatchOutputRoutes(app: FastifyInstance, deps: BatchOutputRout
     response: { 200: z.unknown(), ...errors },
   }
   routes.get('/batches/:id/output', { schema: outputSchema }, async (request, reply) => {
-    const batch = await readBatch(request, request.params.id)
+    const batch = await readOwnBatch(deps, request.tenant, request.params.id)
     const { kind, follow } = request.query
     return sendOutput(reply, batch, PARTS[kind], follow === true)
   })
@@ -70,7 +73,7 @@ export function addBatchOutputRoutes(app: FastifyInstance, deps: BatchOutputRout
     response: { 200: BatchLineList, ...errors },
   }
   routes.get('/batches/:id/requests', { schema: linesSchema }, async (request, reply) => {
-    const batch = await readBatch(request, request.params.id)
+    const batch = await readOwnBatch(deps, request.tenant, request.params.id)
     const { after, limit, status } = request.query
     const line = after === undefined ? -1 : lineOfId(batch.id, after)
     if (line === null || line >= batch.total) {
@@ -78,12 +81,6 @@ export function addBatchOutputRoutes(app: FastifyInstance, deps: BatchOutputRout
     }
     return reply.send(await listBatchLines(deps, batch, { after: line, limit, status }))
   })
-
-  async function readBatch({ tenant }: FastifyRequest, id: string): Promise<BatchView> {
-    const batch = await deps.batches.read(tenant, id)
-    if (!batch) throw new NotFoundError('batch')
-    return batch
-  }
 
   async function sendOutput(
     reply: FastifyReply,

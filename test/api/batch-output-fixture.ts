@@ -52,7 +52,7 @@ export async function startBatchOutput() {
     request.tenant = String(request.headers['x-tenant'] ?? 'acme')
   })
   const input = createBatchInput({ store: fileStore, sealer })
-  addBatchOutputRoutes(app, { batches, results, news, holds, heartbeatMs: HEARTBEAT_MS, input, files })
+  addBatchOutputRoutes(app, { batches, results, news, holds, ids, heartbeatMs: HEARTBEAT_MS, input, files })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const sockets: Socket[] = []
   app.server.on('connection', (socket) => sockets.push(socket))
