@@ -11,21 +11,18 @@ local unclaimed_ms, key_bytes = tonumber(ARGV[5]), tonumber(ARGV[8])
 -- @include batch-step
 local is_mine = redis.call('HGET', chunk, 'token') == ARGV[4]
 local has_ended = is_over(redis.call('HGET', batch, 'status'))
-local words, left, sums = {}, 0, {}
-local keys_end = redis.call('STRLEN', line_keys)
+local words, ended, entries, left, sums = {}, {}, {}, {}, {}
+local keys_end, no_key = redis.call('STRLEN', line_keys), string.rep('\0', key_bytes)
+local figures = { [4] = 'input_tokens', [5] = 'cached_tokens', [6] = 'output_tokens', [7] = 'cost' }
 
 local function settle(at)
   local line = tonumber(ARGV[at])
-  redis.call('APPEND', order, ARGV[at + 2])
-  for offset, name in pairs({ [4] = 'input_tokens', [5] = 'cached_tokens', [6] = 'output_tokens', [7] = 'cost' }) do
+  ended[#ended + 1], entries[#entries + 1] = line, ARGV[at + 2]
+  for offset, name in pairs(figures) do
     if ARGV[at + offset] ~= '' then sums[name] = (sums[name] or 0) + tonumber(ARGV[at + offset]) end
   end
   sums.settled, sums[ARGV[at + 3]] = (sums.settled or 0) + 1, (sums[ARGV[at + 3]] or 0) + 1
-  redis.call('HDEL', lines, line)
-  if not is_mine then redis.call('ZREM', parked, line) end
-  if (line + 1) * key_bytes <= keys_end then
-    redis.call('SETRANGE', line_keys, line * key_bytes, string.rep('\0', key_bytes))
-  end
+  if (line + 1) * key_bytes <= keys_end then redis.call('SETRANGE', line_keys, line * key_bytes, no_key) end
 end
 
 for at = 9, #ARGV, 8 do
@@ -36,8 +33,14 @@ for at = 9, #ARGV, 8 do
     word = redis.call('SETBIT', done, ARGV[at], 1) == 0 and 's' or 'e'
     if word == 's' then settle(at) end
   end
-  if is_mine and number ~= 'f' then left = left + redis.call('HSETNX', chunk, 'x' .. ARGV[at], 1) end
+  if is_mine and number ~= 'f' then left[#left + 1], left[#left + 2] = 'x' .. ARGV[at], 1 end
   words[#words + 1] = word
+end
+-- What is done to all of them alike is done at once.
+if #ended > 0 then
+  redis.call('APPEND', order, table.concat(entries))
+  redis.call('HDEL', lines, unpack(ended))
+  if not is_mine then redis.call('ZREM', parked, unpack(ended)) end
 end
 for name, sum in pairs(sums) do
   redis.call(name == 'cost' and 'HINCRBYFLOAT' or 'HINCRBY', batch, name, name == 'cost' and string.format('%.10f', sum) or sum)
@@ -49,7 +52,7 @@ if bounds[1] and (tonumber(bounds[2]) or 0) > tonumber(bounds[1]) and redis.call
   withdraw()
   redis.call('PUBLISH', ARGV[7], id)
 end
-if left > 0 then leave(left) end
+if #left > 0 then leave(redis.call('HSET', chunk, unpack(left))) end
 offer()
 redis.call('PUBLISH', ARGV[6], id)
 return { table.concat(words), check_end(), redis.call('LLEN', tenants) }
