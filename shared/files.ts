@@ -14,6 +14,8 @@ export type { FileView } from './file-record.ts'
 const RESERVED_MS = 2 * 3_600_000
 const IN_USE_AGAIN_MS = 60_000
 const STORE_AWAY_MS = 30_000
+// Of a client that reads a list page by page and deletes what it reads.
+const LIST_GOES_ON_MS = 3_600_000
 const PAGE = 200
 // A purpose that matches nothing must not walk through all that a tenant ever uploaded.
 const EXAMINED_MAX = 10_000
@@ -114,12 +116,9 @@ export function createFiles(deps: {
   ): Promise<FilePage | null> {
     const index = keys.fileIndex(tenant)
     const found: FileView[] = []
-    let at = 0
-    if (after !== undefined) {
-      const rank = order === 'desc' ? await redis.zrevrank(index, after) : await redis.zrank(index, after)
-      if (rank === null) return null
-      at = rank + 1
-    }
+    const start = after === undefined ? 0 : await placeAfter(tenant, after, order)
+    if (start === null) return null
+    let at = start
     let goOnFrom: string | null = null
     for (let examined = 0; found.length <= limit; examined += PAGE) {
       if (examined >= EXAMINED_MAX && purpose !== undefined) return { files: found, hasMore: true, goOnFrom }
@@ -138,10 +137,28 @@ export function createFiles(deps: {
     return { files: found.slice(0, limit), hasMore: found.length > limit, goOnFrom: null }
   }
 
+  /** How many files of a list come up to this one, which may be deleted by now; null when it was none of them. */
+  async function placeAfter(tenant: string, id: string, order: 'asc' | 'desc'): Promise<number | null> {
+    const index = keys.fileIndex(tenant)
+    const rank = order === 'desc' ? await redis.zrevrank(index, id) : await redis.zrank(index, id)
+    if (rank !== null) return rank + 1
+    const created = await redis.get(keys.fileGone(tenant, id))
+    if (created === null) return null
+    const [count, ties] = await Promise.all([
+      order === 'desc'
+        ? redis.zcount(index, `(${created}`, '+inf')
+        : redis.zcount(index, '-inf', `(${created}`),
+      redis.zrangebyscore(index, created, created),
+    ])
+    return count + ties.filter((tie) => (order === 'desc' ? tie > id : tie < id)).length
+  }
+
   async function take(id: string, tenant: string, why: 'asked' | 'due' | 'given_up') {
     const reply = await deleteFile(
-      [keys.file(id), keys.fileKeys(id), keys.fileIndex(tenant), keys.filesDue, keys.filesUse],
-      ['', id, tenant, why, IN_USE_AGAIN_MS],
+      [
+        keys.file(id), keys.fileKeys(id), keys.fileIndex(tenant), keys.filesDue, keys.filesUse, keys.fileGone(tenant, id),
+      ], // oxfmt-ignore
+      ['', id, tenant, why, IN_USE_AGAIN_MS, LIST_GOES_ON_MS],
     )
     const [kind, batch = '', part = ''] = (reply as Buffer[]).map(String) // see the script
     // Files of a batch's results are told from its logs.

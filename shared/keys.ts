@@ -52,6 +52,8 @@ export function createKeys(prefix: string) {
     /** A file: its record; a random key for each line whose credentials are stored. */
     file: (id: string) => `${shard}:file:${id}`,
     fileKeys: (id: string) => `${shard}:file-keys:${id}`,
+    /** When a deleted file was created: a list that goes on after it finds its place. */
+    fileGone: (tenant: string, id: string) => `${shard}:file-gone:${tenant}:${id}`,
     /** Sorted set of a tenant's file ids by creation; those of all by when the sweeper must look at them; hash tenant -> bytes. */
     fileIndex: (tenant: string) => `${shard}:files:${tenant}`,
     filesDue: `${shard}:files-due`,

@@ -1,8 +1,8 @@
 -- Takes a file out of sight and frees its room; its bytes are removed next, then forget-file.lua forgets it. Whoever dies in
 -- between, the sweeper goes on: the file is due. Safe to send twice.
--- KEYS: file, keys of its lines, files of the tenant, due, use
+-- KEYS: file, keys of its lines, files of the tenant, due, use, gone
 -- ARGV: now_ms ('' = Redis TIME), id, tenant, why: 'asked' by the tenant | 'due' | 'given_up' before it was made,
---       ms after which one that is due and in use is looked at again
+--       ms after which one that is due and in use is looked at again, ms for which a list may go on after it
 -- Output: {'going', batch, part} ('': no output of a batch) | {'gone'} | {'in_use'} | {'kept'} (not due yet)
 local file, line_keys, index, due, use = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, tenant, why = ARGV[2], ARGV[3], ARGV[4]
@@ -22,6 +22,8 @@ if tonumber(facts[3] or 0) > 0 then
 end
 
 if is_made and redis.call('HINCRBY', use, tenant, -tonumber(facts[5])) <= 0 then redis.call('HDEL', use, tenant) end
+local place = redis.call('ZSCORE', index, id)
+if place then redis.call('SET', KEYS[6], place, 'PX', ARGV[6]) end
 redis.call('ZREM', index, id)
 redis.call('UNLINK', line_keys)
 redis.call('DEL', file)

@@ -151,7 +151,7 @@ describe('an upload', () => {
       'expires_after',
     ],
     ['a file over the limit', fileForm(Buffer.alloc(2_600_000)), 413, 'request_too_large', null],
-    ['a batch over its limit', fileForm(`${' '.repeat(1_100_000)}`, 'batch'), 413, 'request_too_large', null],
+    ['a batch over its limit', fileForm(' '.repeat(1_100_000), 'batch'), 413, 'request_too_large', null],
     [
       'a batch over its limit, as is told too late',
       form([
@@ -210,7 +210,8 @@ describe('an upload', () => {
     const { key } = await api.apiKeys.create('many')
     const given = { ...fileForm(Buffer.alloc(800_000)), key }
     const answers = await Promise.all(Array.from({ length: 6 }, () => api.call('POST', '/v1/files', given)))
-    expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 200, 200, 413, 413, 413])
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(3)
+    expect(answers.filter(({ status }) => status === 413)).toHaveLength(3)
     expect(await api.batches.files.bytesUsed('many')).toBe(2_400_000)
   })
 })
@@ -224,7 +225,6 @@ describe('a list of files', () => {
     }
     const list = async (query: string) =>
       (await api.call('GET', `/v1/files${query}`, { key })).json as FileList
-    const idsOf = ({ data }: FileList) => data.map(({ id }) => id)
     expect(idsOf(await list(''))).toEqual(ids.toReversed())
     expect(await list('')).toMatchObject({
       object: 'list',
@@ -257,6 +257,10 @@ describe('a list of files', () => {
 })
 
 type FileList = { data: File[]; has_more: boolean }
+
+function idsOf({ data }: FileList): string[] {
+  return data.map(({ id }) => id)
+}
 
 describe('content', () => {
   const content = 'x'.repeat(70_000) + 'the end'

@@ -70,9 +70,10 @@ async function makeDue(id: string): Promise<void> {
   }
 }
 
-/** All that Redis holds of a tenant's files. */
+/** All that Redis holds of files, but for the places of deleted ones in lists. */
 async function remains(): Promise<string[]> {
-  return (await store.redis.keys(`${store.prefix}:*file*`)).toSorted()
+  const all = await store.redis.keys(`${store.prefix}:*file*`)
+  return all.filter((key) => !key.startsWith(store.keys.fileGone(TENANT, '')))
 }
 
 test('a file is read as it was created, and what create gives is what is read', async () => {
@@ -212,6 +213,27 @@ test('a part of a batch’s results goes with its file, and no other', async () 
   await files.expire()
   expect(stored()).toEqual([join(folder, 'batches/batch_1/error/log-0')])
 })
+
+test.for(['asc', 'desc'] as const)(
+  'a list (%s) goes on where it was, whatever was deleted meanwhile',
+  async (order) => {
+    const ids: string[] = []
+    for (let number = 0; number < 9; number += 1) ids.push((await create({ bytes: 1 })).id)
+    // Of one moment: their ids alone tell their order.
+    for (const id of ids.slice(3, 6)) await store.redis.zadd(store.keys.fileIndex(TENANT), 5_000, id)
+    const page = (after?: string, limit = 2) => files.list(TENANT, { after, limit, order })
+    const all = (await page(undefined, 100))?.files.map(({ id }) => id) ?? []
+    const seen: string[] = []
+    for (let after: string | undefined; ; after = seen.at(-1)) {
+      const found = (await page(after))?.files.map(({ id }) => id) ?? []
+      for (const id of found) await files.remove(TENANT, id)
+      if (found.length === 0) break
+      seen.push(...found)
+    }
+    expect(seen).toEqual(all)
+    expect(await files.list('other', { after: ids[0], limit: 2, order })).toBeNull()
+  },
+)
 
 test('a name that does not open hides no other file of a list', async () => {
   const { id } = await create()
