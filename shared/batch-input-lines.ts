@@ -1,10 +1,11 @@
 import type { BatchInputFile, LineKeys } from './batch-input.ts'
 import { LINE_KEY_BYTES } from './batch-record.ts'
 import { ByteReader } from './byte-reader.ts'
+import { SealError } from './errors.ts'
 import type { FileStore } from './file-store.ts'
 import { joinLine, openPieces } from './line-credentials.ts'
 import { INDEX_ENTRY_BYTES, offsetsAt, type LineOffsets } from './line-index.ts'
-import type { Sealer } from './seal.ts'
+import type { RecordSealer, Sealer } from './seal.ts'
 import { readSealedFile } from './sealed-file.ts'
 
 /** A line as text, without its newline, its credentials in their places. */
@@ -45,13 +46,23 @@ export async function* readStoredLines(
         const place = placeOf(line)
         const { row, text } = await reader.text(place)
         const key = isSplit(place) && keyOf ? await keyOf(line) : null
-        const pieces = key && openPieces(sealed, line, key, await reader.envelope(place))
+        const pieces = key && tryOpen(sealed, line, key, await reader.envelope(place))
         if (pieces) yield { line, row, text: joinLine(text, pieces), credentials: 'own' }
         else yield { line, row, text, credentials: isSplit(place) ? 'erased' : 'none' }
       }
     } finally {
       await reader.close()
     }
+  }
+}
+
+// One line's that do not open are as good as erased; the others have nothing to do with that.
+function tryOpen(sealed: RecordSealer, line: number, key: Buffer, envelope: Buffer): Buffer | null {
+  try {
+    return openPieces(sealed, line, key, envelope)
+  } catch (error) {
+    if (error instanceof SealError) return null
+    throw error
   }
 }
 

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { readLine, type InputLine } from './batch-lines.ts'
+import { tryReadLine, type FaultyLine, type InputLine } from './batch-lines.ts'
 import { readStoredLines, type StoredLine } from './batch-input-lines.ts'
 import { LINE_KEY_BYTES } from './batch-record.ts'
 import { createBreather } from './breather.ts'
@@ -183,16 +183,16 @@ async function* storedText(
 export function createBatchInput(deps: Deps) {
   return {
     /**
-     * Lines in ascending order as they were sent, with their credentials; null keys: no line has any left.
-     * @throws {InvalidRequestError} for a line that validation refuses.
+     * Lines in ascending order as they were sent, with their credentials; null keys: no line has any left. One that
+     * validation would refuse comes with its fault.
      */
     async *read(
       file: BatchInputFile,
       lines: Iterable<number>,
       keys: LineKeys | null,
-    ): AsyncGenerator<InputLine> {
+    ): AsyncGenerator<InputLine | FaultyLine> {
       for await (const stored of readStoredLines(deps, file, { lines: [...lines], keys })) {
-        yield readLine(stored)
+        yield tryReadLine(stored)
       }
     },
 

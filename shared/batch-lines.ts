@@ -3,7 +3,7 @@ import type { StoredLine } from './batch-input-lines.ts'
 import { parseClientJson } from './client-json.ts'
 import { findEndpoint, readCompletion } from './completion-body.ts'
 import type { Endpoint } from './endpoints.ts'
-import { InvalidRequestError } from './errors.ts'
+import { GatewayError, InvalidRequestError } from './errors.ts'
 import { careOf, ERASED, isBesideBody, isCredential, isSecret, withoutBundle } from './line-fields.ts'
 import { recallPlan, type LinePlans } from './line-plans.ts'
 import { nearMissOf } from './near-misses.ts'
@@ -64,6 +64,30 @@ export function readLine({
   if (!parsed.success) throw describeIssue(parsed.error, value)
   const { custom_id: customId, method: _method, url = null, customer = null, body, ...others } = parsed.data
   return { line, customId, url, customer, settings: settingsOf(others), body, credentials }
+}
+
+/** A line that can't be run. `customId`: as far as it has one. */
+export type FaultyLine = { line: number; customId: string; fault: GatewayError }
+
+/** The same for one that was validated, maybe by an older version: it must not hold up the others. */
+export function tryReadLine(
+  stored: Pick<StoredLine, 'line' | 'text' | 'credentials'>,
+): InputLine | FaultyLine {
+  try {
+    return readLine(stored)
+  } catch (fault) {
+    if (!(fault instanceof GatewayError)) throw fault
+    return { line: stored.line, customId: customIdOf(stored.text), fault }
+  }
+}
+
+function customIdOf(text: Buffer): string {
+  try {
+    const { custom_id: customId } = JSON.parse(text.toString()) as { custom_id?: unknown }
+    return typeof customId === 'string' ? customId : ''
+  } catch {
+    return ''
+  }
 }
 
 function settingsOf(fields: Record<string, unknown>): Record<string, unknown> {

@@ -1,7 +1,13 @@
 import type { BatchClaims, ChunkClaim } from '../shared/batch-claims.ts'
 import type { BatchEnds } from '../shared/batch-ends.ts'
 import type { BatchInput } from '../shared/batch-input.ts'
-import { planOfLine, type InputLine, type LineContext, type LinePlan } from '../shared/batch-lines.ts'
+import {
+  planOfLine,
+  type FaultyLine,
+  type InputLine,
+  type LineContext,
+  type LinePlan,
+} from '../shared/batch-lines.ts'
 import type { FedChunk } from '../shared/batch-queue.ts'
 import { lineId } from '../shared/batch-results.ts'
 import { FileGoneError, GatewayError, InvalidRequestError, SealError } from '../shared/errors.ts'
@@ -146,17 +152,17 @@ export function createBatchRunner(deps: {
 
   /**
    * Runs lines as they are read, at most so many at once as the chunk is wide.
-   * @returns false when one broke in a way that nobody foresaw: it is taken up again after the lease, as a job would be.
+   * @returns false when the end of one could not be noted: the chunk is taken up again after its lease.
    */
   async function runAll(
     chunk: HeldChunk,
     place: BatchPlace,
-    lines: AsyncIterable<InputLine>,
+    lines: AsyncIterable<InputLine | FaultyLine>,
   ): Promise<boolean> {
     let [free, isWhole] = [chunk.claim.width, true]
     let wake: (() => void) | null = null
     const someEnd = () => new Promise<void>((resolve) => (wake = resolve))
-    const start = async (line: InputLine) => {
+    const start = async (line: InputLine | FaultyLine) => {
       free--
       try {
         await runLine(chunk, place, line)
@@ -164,7 +170,10 @@ export function createBatchRunner(deps: {
         isWhole = false
         const { batchId } = chunk.claim
         if (!(error instanceof RedisAwayError))
-          log.error({ err: error, batch_id: batchId, line: line.line }, 'A line broke; it is taken up again')
+          log.error(
+            { err: error, batch_id: batchId, line: line.line },
+            'The end of a line could not be noted',
+          )
       }
       free++
       deps.slots.lineDone()
@@ -183,21 +192,29 @@ export function createBatchRunner(deps: {
     return isWhole
   }
 
-  async function runLine(chunk: HeldChunk, place: BatchPlace, input: InputLine): Promise<void> {
+  async function runLine(chunk: HeldChunk, place: BatchPlace, input: InputLine | FaultyLine): Promise<void> {
     const { claim, hold } = chunk
-    const { line, customId, body } = input
-    const ended: EndedLine = {
-      line,
-      customId,
-      model: typeof body['model'] === 'string' ? body['model'] : null,
+    const { line, customId } = input
+    const model = 'body' in input ? input.body['model'] : null
+    const ended: EndedLine = { line, customId, model: typeof model === 'string' ? model : null }
+    try {
+      const plan = 'fault' in input ? input.fault : tryPlan(claim, place, input)
+      if (plan instanceof GatewayError) return await fail(chunk, ended, plan)
+      await deps.work(workOf(claim, line, plan), hold, records.open(chunk, ended))
+    } catch (error) {
+      if (error instanceof RedisAwayError) throw error
+      // Nobody foresaw it: the line would break again, and hold up its batch.
+      log.error({ err: error, batch_id: claim.batchId, line }, 'A line broke')
+      await fail(chunk, ended, new GatewayError(500, 'server_error', 'internal_error', BROKEN))
     }
-    const plan = tryPlan(claim, place, input)
-    if (plan instanceof GatewayError) {
-      const { message, type, param, code, status } = plan
-      await records.fail(chunk, ended, { message, type, param, code }, status)
-      return
-    }
-    await deps.work(workOf(claim, line, plan), hold, records.open(chunk, ended))
+  }
+
+  async function fail(
+    chunk: HeldChunk,
+    line: EndedLine,
+    { message, type, param, code, status }: GatewayError,
+  ): Promise<void> {
+    await records.fail(chunk, line, { message, type, param, code }, status)
   }
 
   function tryPlan(claim: ChunkClaim, place: BatchPlace, input: InputLine): LinePlan | GatewayError {
@@ -228,6 +245,8 @@ export function createBatchRunner(deps: {
 }
 
 export type BatchRunner = ReturnType<typeof createBatchRunner>
+
+const BROKEN = 'The gateway failed to run this line; its log says why.'
 
 /** A line as the loop runs it; a call that was in flight when an earlier worker died counts as a crash. */
 function workOf(

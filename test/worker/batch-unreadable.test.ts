@@ -1,13 +1,21 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
-import { inputLine, submit, testBatchWorker, type TestBatchWorker } from '../support/batch-worker.ts'
+import {
+  inputLine,
+  lineOf,
+  readOutcomes,
+  replyWith,
+  submit,
+  testBatchWorker,
+  type TestBatchWorker,
+} from '../support/batch-worker.ts'
 
 let store: TestBatchStore
 let worker: TestBatchWorker
 beforeEach(async () => {
-  store = await testBatchStore({ leaseMs: 600 })
+  store = await testBatchStore({ leaseMs: 6_000 })
   await store.beat('w1', 8, 60_000)
-  worker = testBatchWorker(store, { leaseMs: 600 })
+  worker = testBatchWorker(store, { leaseMs: 6_000 })
 })
 afterEach(async () => {
   await worker.close()
@@ -41,4 +49,24 @@ test('a batch whose input is lost while it runs ends with what was done', async 
   expect(view).toMatchObject({ status: 'failed', completed, errors: [{ code: 'input_unreadable' }] })
   expect(view?.outputFileId).toMatch(/^file-/)
   expect(worker.calls).toHaveLength(completed ?? -1)
+})
+
+test('a line that breaks in a way that nobody foresaw fails alone, and is not tried again', async () => {
+  const broken = testBatchWorker(store, {
+    leaseMs: 6_000,
+    answer: (call) => {
+      if (lineOf(call) === 1) throw new TypeError('a fault of ours')
+      return replyWith()
+    },
+  })
+  const id = await submit(store, linesOf(3))
+  await broken.runAll()
+  const outcomes = await readOutcomes(store, broken, id)
+  expect(outcomes.map(({ outcome }) => outcome)).toEqual(['completed', 'failed', 'completed'])
+  expect(outcomes[1]?.told.response).toMatchObject({
+    status_code: 500,
+    body: { error: { code: 'internal_error' } },
+  })
+  expect(broken.calls).toHaveLength(3)
+  await broken.close()
 })

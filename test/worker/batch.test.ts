@@ -17,7 +17,7 @@ import { eventually, gate } from '../support/eventually.ts'
 let store: TestBatchStore
 const workers: TestBatchWorker[] = []
 beforeEach(async () => {
-  store = await testBatchStore({ leaseMs: 600 })
+  store = await testBatchStore({ leaseMs: 6_000 })
   await store.beat('w1', 100, 60_000)
 })
 afterEach(async () => {
@@ -26,7 +26,7 @@ afterEach(async () => {
 })
 
 function start(options: Parameters<typeof testBatchWorker>[1] = {}): TestBatchWorker {
-  const worker = testBatchWorker(store, { leaseMs: 600, ...options })
+  const worker = testBatchWorker(store, { leaseMs: 6_000, ...options })
   workers.push(worker)
   return worker
 }
