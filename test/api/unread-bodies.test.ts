@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
@@ -66,5 +67,39 @@ test('a call that came whole is held for longer than one may take to come', asyn
   await eventually('one that came later is given up', () => late.answer().includes('408'))
   await api.work({ body: '{"id":"chatcmpl-1"}' })
   await eventually('it is answered', () => /^HTTP\/1.1 200 .*chatcmpl-1/s.test(answer()))
+  socket.destroy()
+})
+
+const uploadHead =
+  head('POST', '/v1/files', `Bearer ${MASTER_KEY}`, 1_000_000).replace(
+    'application/json',
+    'multipart/form-data; boundary=b',
+  ) +
+  '--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nvision\r\n' +
+  '--b\r\ncontent-disposition: form-data; name="file"; filename="f"\r\n\r\n'
+
+test('an upload that stands still is a 408, and leaves nothing', async () => {
+  const { answer } = send(`${uploadHead}some of it`)
+  await eventually('it is given up', () => /^HTTP\/1.1 408 .*x-should-retry/s.test(answer()))
+  await eventually(
+    'nothing is left',
+    async () => (await api.store.redis.zcard(api.store.keys.filesDue)) === 0,
+  )
+})
+
+test('an upload may take longer than any other request, as long as it goes on', async () => {
+  const end = '\r\n--b--\r\n'
+  const { answer, socket } = send(
+    uploadHead.replace(
+      '1000000',
+      String(uploadHead.split('\r\n\r\n').slice(1).join('\r\n\r\n').length + 40 + end.length),
+    ),
+  )
+  for (let sent = 0; sent < 40; sent += 1) {
+    socket.write('x')
+    await pause(20)
+  }
+  socket.write(end)
+  await eventually('it is a file', () => /^HTTP\/1.1 200 .*"bytes":40/s.test(answer()))
   socket.destroy()
 })
