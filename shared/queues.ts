@@ -21,6 +21,8 @@ export function openQueue<Entry>(name: string, redis: Redis, keys: Keys): Queue<
     prefix: keys.queuePrefix,
     streams: { events: { maxLen: 1 } },
     defaultJobOptions: { removeOnComplete: true, removeOnFail: true },
+    // Our own start has looked at it. BullMQ asks once, and when that one answer is late every add fails for ever.
+    skipVersionCheck: true,
   })
   // Without a listener a connection error would end the process; the connection's own listener has logged it.
   queue.on('error', () => {})

@@ -1,6 +1,8 @@
 import { afterEach, expect, test } from 'vitest'
 import { ConfigError } from '../../shared/errors.ts'
+import { createKeys } from '../../shared/keys.ts'
 import { createLog } from '../../shared/log.ts'
+import { createJobQueue } from '../../shared/queues.ts'
 import { createRedis } from '../../shared/redis.ts'
 import { eventually } from '../support/eventually.ts'
 import { ownRedis, startRedis } from '../support/redis.ts'
@@ -35,6 +37,21 @@ test.skipIf(!ownRedis().isPossible)('a cluster is talked to, with a login', asyn
     await eventually('the cluster answers', async () => (await redis.set('a', role)) === 'OK')
     expect(await Promise.all([redis.get('a'), redis.call('ACL', 'WHOAMI')])).toEqual([role, 'gate'])
   }
+})
+
+test.skipIf(!ownRedis().isPossible)('a queue that is opened while Redis is slow takes entries', async () => {
+  const server = await startRedis('off')
+  closers.push(() => server.stop())
+  const redis = createRedis(server.url, 'commands', log, 100)
+  closers.push(() => redis.disconnect())
+  await eventually('Redis answers', async () => (await redis.ping()) === 'PONG')
+  await redis.client('PAUSE', 300, 'ALL')
+  const queue = createJobQueue(redis, createKeys('slow'))
+  closers.push(() => queue.close())
+  await eventually('Redis answers again', async () => (await redis.ping()) === 'PONG')
+  const fed = { id: 'job_1', generation: 1 }
+  await queue.add([fed])
+  expect(await queue.has(fed)).toBe(true)
 })
 
 test('the login of a sentinel URL is for Redis; hosts are hosts', () => {
