@@ -10,6 +10,7 @@ const PART_BYTES = 5 * 1024 * 1024
 /** Read in pieces of their own, so that a slow reader holds no connection and a broken one costs little. */
 const READ_BYTES = 4 * 1024 * 1024
 const CONNECT_MS = 5_000
+/** Nothing is waited for any longer: who waits holds a slot of its worker, or the sweeper. */
 const REQUEST_MS = 60_000
 const SOCKETS_MAX = 200
 /** Notes which upload in parts is under way for an object: a server need not be able to list them. */
@@ -27,12 +28,13 @@ export function openBucketStore(place: {
   bucket: string
   prefix: string
   hasEndpoint: boolean
+  requestMs?: number
 }): StoredBytes {
   const Bucket = place.bucket
   const prefix = place.prefix === '' || place.prefix.endsWith('/') ? place.prefix : `${place.prefix}/`
   const keyOf = (name: string): string => prefix + name
   let connected: Promise<S3> | null = null
-  const connect = (): Promise<S3> => (connected ??= openClient(place.hasEndpoint))
+  const connect = (): Promise<S3> => (connected ??= openClient(place))
   const parts = createLogParts(list)
 
   async function put(name: string, Body: Buffer): Promise<void> {
@@ -125,6 +127,12 @@ export function openBucketStore(place: {
     } while (ContinuationToken !== undefined)
   }
 
+  // Numbers of logs come from a Redis that may have lost its last seconds: what is there is somebody else's.
+  async function makeSureIsFree(under: string): Promise<void> {
+    for await (const page of list(under))
+      if (page.length > 0) throw new Error('The log was written by others.')
+  }
+
   async function remove(name: string): Promise<void> {
     const s3 = await connect()
     if (!name.endsWith('/')) {
@@ -159,8 +167,12 @@ export function openBucketStore(place: {
     remove,
 
     openLog(name) {
-      const commit = (bytes: readonly Uint8Array[], offset: number) =>
-        put(parts.nameAt(name, offset), Buffer.concat(bytes))
+      let isOurs = false
+      const commit = async (bytes: readonly Uint8Array[], offset: number) => {
+        if (!isOurs) await makeSureIsFree(`${name}/`)
+        isOurs = true
+        await put(parts.nameAt(name, offset), Buffer.concat(bytes))
+      }
       return createGroupCommit(commit, { commitBytesMax: PART_BYTES })
     },
 
@@ -176,7 +188,13 @@ export function openBucketStore(place: {
   }
 }
 
-async function openClient(hasEndpoint: boolean): Promise<S3> {
+async function openClient({
+  hasEndpoint,
+  requestMs = REQUEST_MS,
+}: {
+  hasEndpoint: boolean
+  requestMs?: number
+}): Promise<S3> {
   const { S3: Client } = await import('@aws-sdk/client-s3')
   return new Client({
     forcePathStyle: hasEndpoint,
@@ -185,7 +203,10 @@ async function openClient(hasEndpoint: boolean): Promise<S3> {
     responseChecksumValidation: 'WHEN_REQUIRED',
     requestHandler: {
       connectionTimeout: CONNECT_MS,
-      requestTimeout: REQUEST_MS,
+      // By itself that only warns. Once an answer has begun, it is broken off when nothing more of it comes.
+      requestTimeout: requestMs,
+      throwOnRequestTimeout: true,
+      socketTimeout: requestMs,
       httpAgent: { maxSockets: SOCKETS_MAX },
       httpsAgent: { maxSockets: SOCKETS_MAX },
     },

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { FileGoneError } from './errors.ts'
 import { createGroupCommit } from './file-log.ts'
 import type { ByteRange, FileLog, StoredBytes } from './file-store.ts'
@@ -10,7 +10,8 @@ const COMMIT_BYTES_MAX = 16 * 1024 * 1024
 
 /** A file store in a folder of this machine, or in one that is mounted on all of them. */
 export function openFolderStore(folder: string): StoredBytes {
-  const pathOf = (name: string): string => join(folder, name)
+  const root = resolve(folder)
+  const pathOf = (name: string): string => join(root, name)
 
   return {
     async write(name, content) {
@@ -21,7 +22,7 @@ export function openFolderStore(folder: string): StoredBytes {
       try {
         const bytes = await writeDurably(unfinished, content)
         await rename(unfinished, path)
-        await syncFolder(dirname(path))
+        await syncFolders(root, path)
         return bytes
       } catch (error) {
         await rm(unfinished, { force: true })
@@ -43,7 +44,7 @@ export function openFolderStore(folder: string): StoredBytes {
       await rm(pathOf(name), { recursive: name.endsWith('/'), force: true })
     },
 
-    openLog: (name) => openLog(pathOf(name)),
+    openLog: (name) => openLog(root, pathOf(name)),
 
     async *readLog(name, range) {
       const handle = await openIfThere(pathOf(name))
@@ -65,7 +66,14 @@ async function writeDurably(path: string, content: AsyncIterable<Uint8Array>): P
   }
 }
 
-// A new name is durable when its folder is.
+// A new name is durable when its folder is, and that when it is in the one above: another process may have made it just now.
+async function syncFolders(root: string, path: string): Promise<void> {
+  for (let at = dirname(path); at.length >= root.length; at = dirname(at)) {
+    await syncFolder(at)
+    if (at === dirname(at)) return
+  }
+}
+
 async function syncFolder(path: string): Promise<void> {
   const handle = await open(path, 'r')
   try {
@@ -75,7 +83,7 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-function openLog(path: string): FileLog {
+function openLog(root: string, path: string): FileLog {
   let handle: FileHandle | null = null
 
   async function commit(bytes: readonly Uint8Array[]): Promise<void> {
@@ -83,7 +91,7 @@ function openLog(path: string): FileLog {
     handle ??= await create(path)
     await handle.appendFile(Buffer.concat(bytes))
     await handle.datasync()
-    if (isNew) await syncFolder(dirname(path))
+    if (isNew) await syncFolders(root, path)
   }
 
   return createGroupCommit(commit, {

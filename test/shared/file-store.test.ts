@@ -1,8 +1,11 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, open, readdir, readlink, rm, writeFile, type FileHandle } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { FileGoneError } from '../../shared/errors.ts'
+import { openBucketStore } from '../../shared/file-store-bucket.ts'
 import { openFileStore, type FileStore } from '../../shared/file-store.ts'
 import { startBucket, type TestBucket } from '../support/bucket.ts'
 import { collect } from '../support/bytes.ts'
@@ -209,13 +212,51 @@ test('a log that could not be written rejects all that waited for it, and all th
   await log.close()
 })
 
-test('nothing is appended to a log that somebody else has written', async () => {
-  store = openFileStore(`file:${folder}`)
+test.for(['folder', 'bucket'] as const)('in a %s nothing goes into a log of somebody else', async (kind) => {
+  store = openers[kind]()
   const theirs = store.openLog('batches/b/output/log-0')
   await theirs.append(Buffer.from('theirs'))
   const ours = store.openLog('batches/b/output/log-0')
   await expect(ours.append(Buffer.from('ours'))).rejects.toThrow()
   await Promise.all([theirs.close(), ours.close()])
+  expect((await collect(store.readLog('batches/b/output/log-0'))).toString()).toBe('theirs')
+  await store.remove('batches/')
+})
+
+test.for(['at all', 'to its end'])(
+  'a bucket that does not answer %s is not waited for for ever',
+  async (part) => {
+    const server = createServer((_, response) => {
+      if (part === 'to its end') response.writeHead(200, { 'content-length': 10 }).write('half')
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo // listens on TCP
+    vi.stubEnv('AWS_ENDPOINT_URL_S3', `http://127.0.0.1:${port}`)
+    vi.stubEnv('AWS_MAX_ATTEMPTS', '1')
+    const silent = openBucketStore({ bucket: 'silent', prefix: '', hasEndpoint: true, requestMs: 100 })
+    await expect(collect(silent.read('files/a/content'))).rejects.toThrow(/time/i)
+    await silent.close()
+    server.closeAllConnections()
+    server.close()
+    for (const [name, value] of Object.entries(bucket.env)) vi.stubEnv(name, value)
+  },
+)
+
+test('a name that was told to be there is there after a power cut, with all folders above it', async () => {
+  store = openFileStore(`file:${folder}`)
+  const handle = await open(folder)
+  const synced = new Set<string>()
+  const sync = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'sync')
+  sync.mockImplementation(async function (this: FileHandle) {
+    synced.add(await readlink(`/proc/self/fd/${this.fd}`))
+  })
+  await store.write('files/a/content', chunksOf(Buffer.from('x'), 1))
+  const log = store.openLog('batches/b/output/log-0')
+  await log.append(Buffer.from('a line'))
+  sync.mockRestore()
+  await Promise.all([log.close(), handle.close()])
+  const names = ['', '/files', '/files/a', '/batches', '/batches/b', '/batches/b/output']
+  expect([...synced].toSorted()).toEqual(names.map((name) => folder + name).toSorted())
 })
 
 test('removing a folder ends the uploads that a dead writer has begun there', async () => {
