@@ -7,7 +7,7 @@ import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 const SLOTS = 40
 /** Of the heavy tenant's batch; `TEST_BATCH_LINES=50000 npx vitest run test/e2e/batch-fair.test.ts` takes longer. */
-const BACKLOG = Number(process.env.TEST_BATCH_LINES ?? 10_000)
+const BACKLOG = Number(process.env.TEST_BATCH_LINES ?? 5_000)
 const SERVICE_MS = 400
 const START_MS = 2000
 
