@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { cutEchoes } from '../shared/echoes.ts'
 import {
-  type ErrorBody,
   GatewayError,
   InvalidRequestError,
   NotFoundError,
@@ -13,29 +13,15 @@ import { newRequestId } from '../shared/ids.ts'
 import { isRedisOutage } from '../shared/redis-check.ts'
 import { shapeError } from './error-shapes.ts'
 
-// Of what a client sent, no answer repeats more than this many characters.
-const ECHO_MAX = 200
-const MESSAGE_MAX = 1000
+// Of a path that is not served, in the answer that says so.
+const PATH_MAX = 200
 
 /** Sends an error in OpenAI's shape, with the headers that the official SDKs obey. */
 function sendError(reply: FastifyReply, error: GatewayError): FastifyReply {
   if (error.retryAfterSeconds !== null) void reply.header('retry-after', String(error.retryAfterSeconds))
   if (error.shouldRetry !== null) void reply.header('x-should-retry', String(error.shouldRetry))
-  const body = shapeError(reply, error.status, cutEchoes(error.toBody()))
+  const body = shapeError(reply, error.status, { error: cutEchoes(error.toBody().error) })
   return reply.code(error.status).type('application/json; charset=utf-8').send(body)
-}
-
-// The name of an unknown field can be as long as a body.
-function cutEchoes({ error }: ErrorBody): ErrorBody {
-  const { message, param } = error
-  const isLong = param !== null && param.length > ECHO_MAX
-  const shortened = isLong ? cut(param, ECHO_MAX) : param
-  const text = isLong ? message.replaceAll(param, () => cut(param, ECHO_MAX)) : message
-  return { error: { ...error, message: cut(text, MESSAGE_MAX), param: shortened } }
-}
-
-function cut(text: string, charactersMax: number): string {
-  return text.length > charactersMax ? `${text.slice(0, charactersMax)}...`.toWellFormed() : text
 }
 
 /** The one error handler: whatever was thrown leaves as a GatewayError. A 5xx is logged and tells nothing inside. */
@@ -53,7 +39,7 @@ export function handleError(error: unknown, request: FastifyRequest, reply: Fast
 
 /** 404 for a path that is not served. */
 export function unknownRoute(request: FastifyRequest): NotFoundError {
-  const path = request.url.split('?', 1)[0]?.slice(0, ECHO_MAX)
+  const path = request.url.split('?', 1)[0]?.slice(0, PATH_MAX)
   return new NotFoundError(`route: ${request.method} ${path}`)
 }
 

@@ -3,7 +3,7 @@ import { tryReadLine, type FaultyLine, type InputLine } from './batch-lines.ts'
 import { readStoredLines, type StoredLine } from './batch-input-lines.ts'
 import { LINE_KEY_BYTES } from './batch-record.ts'
 import { createBreather } from './breather.ts'
-import { TooLargeError } from './errors.ts'
+import { InvalidRequestError, TooLargeError } from './errors.ts'
 import type { FileStore } from './file-store.ts'
 import { createLineCutter, type CutLine } from './line-cutter.ts'
 import { sealPieces, splitLine, unkeptText } from './line-credentials.ts'
@@ -41,6 +41,8 @@ type Deps = { store: FileStore; sealer: Sealer }
 export type WrittenInput = { bytes: number; frameBytes: number; lines: number; keys: Buffer | null }
 
 const CHUNK_BYTES = 64 * 1024
+// Each is a step of its own: a file of nothing else would be many minutes of work.
+const BLANK_LINES_MAX = 100_000
 const BYTE_ORDER_MARK = Buffer.from('\uFEFF')
 const NEWLINE = Buffer.from('\n')
 const BLANK = /^[ \t\r]*$/
@@ -54,7 +56,7 @@ async function removeBatchInput(store: FileStore, fileId: string): Promise<void>
  * Stores the lines of an input while they come, credentials apart from all else. What a line of no use might hold is not
  * kept: a short text stands for it, which validation knows. Of lines beyond `linesMax` one such text tells.
  * @returns `keys`: 32 bytes a line; null when no line has credentials.
- * @throws {TooLargeError} over `bytesMax`. After any failure nothing is left in the store.
+ * @throws {TooLargeError} over `bytesMax`; {InvalidRequestError} for a file of blank lines without end. After any failure nothing is left in the store.
  */
 export async function writeBatchInput(
   { store, sealer }: Deps,
@@ -97,6 +99,7 @@ function createInput(
   let keys = Buffer.alloc(1_024 * LINE_KEY_BYTES)
   const at: LineOffsets = { text: 0, credentials: 0 }
   let hasKeys = false
+  let blanks = 0
 
   function begin(): number {
     const line = offsets.push({ ...at }) - 1
@@ -120,7 +123,11 @@ function createInput(
         return this.add(parts, cut.subarray(BYTE_ORDER_MARK.length))
       }
       // No string is made of a line for that, unless it is a short one.
-      if (cut !== null && cut.length < 256 && BLANK.test(cut.toString('latin1'))) return put(parts, cut)
+      if (cut !== null && cut.length < 256 && BLANK.test(cut.toString('latin1'))) {
+        blanks += 1
+        if (blanks > BLANK_LINES_MAX) throw tooManyBlank()
+        return put(parts, cut)
+      }
       const line = begin()
       if (offsets.length > linesMax) return put(parts, unkeptText({ code: 'too_many_lines', at: null }))
       if (cut === null) return put(parts, unkeptText({ code: 'line_too_large', at: null }))
@@ -144,6 +151,11 @@ function createInput(
       keys: hasKeys ? keys.subarray(0, offsets.length * LINE_KEY_BYTES) : null,
     }),
   }
+}
+
+function tooManyBlank(): InvalidRequestError {
+  const message = `The file has more than ${BLANK_LINES_MAX} blank lines: leave them out.`
+  return new InvalidRequestError(message, 'file', 'too_many_blank_lines')
 }
 
 async function* storedText(

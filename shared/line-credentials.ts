@@ -12,6 +12,9 @@ import type { RecordSealer } from './seal.ts'
  * more, under a random key of this line alone: with that key it is gone, whatever becomes of the store.
  */
 
+/** Of a line and its body together. Each is looked at while a client waits, and no request has a tenth of them. */
+export const FIELDS_MAX = 1_000
+
 const IV_BYTES = 12
 const TAG_BYTES = 16
 /** What stands in the place of a value that was cut out. */
@@ -29,7 +32,7 @@ const LETTER_F = 0x66
 
 /** Why the text of a line was not kept; it might have held a key where nothing can be found. */
 export type Unkept = {
-  code: 'invalid_json_line' | 'invalid_utf8' | 'line_too_large' | 'too_many_lines'
+  code: 'invalid_json_line' | 'invalid_utf8' | 'line_too_large' | 'too_many_fields' | 'too_many_lines'
   /** Index of the character where it stops being JSON; null for JSON that is no object, and for the other codes. */
   at: number | null
 }
@@ -43,7 +46,7 @@ export function unkeptText({ code, at }: Unkept): Buffer {
 export function readUnkept(text: Buffer): Unkept | null {
   if (text[0] !== OPEN_BRACKET || text.length > 64) return null
   const parts =
-    /^\[erased: (invalid_json_line|invalid_utf8|line_too_large|too_many_lines)(?: at (\d+))?\]$/.exec(
+    /^\[erased: (invalid_json_line|invalid_utf8|line_too_large|too_many_fields|too_many_lines)(?: at (\d+))?\]$/.exec(
       text.toString('latin1'),
     )
   if (!parts) return null
@@ -62,6 +65,7 @@ export function splitLine(text: Buffer): SplitText {
   const unkept = faultOf(text)
   if (unkept) return { stored: unkeptText(unkept), pieces: null }
   const secrets = secretsOf(text)
+  if (!secrets) return { stored: unkeptText({ code: 'too_many_fields', at: null }), pieces: null }
   if (secrets.length === 0) return { stored: text, pieces: null }
   const stored: Buffer[] = []
   const pieces: Buffer[] = []
@@ -154,11 +158,15 @@ function faultOf(text: Buffer): Unkept | null {
 
 type Span = { from: number; to: number }
 
-function secretsOf(text: Buffer): Span[] {
+/** Null: there are more fields than are looked at. */
+function secretsOf(text: Buffer): Span[] | null {
   const secrets: Span[] = []
+  let seen = 0
   for (const { name, from, to } of jsonMembers(text, skipBlanks(text, 0))) {
+    if (++seen > FIELDS_MAX) return null
     if (name === 'body' && text[from] === OPEN_BRACE) {
       for (const member of jsonMembers(text, from)) {
+        if (++seen > FIELDS_MAX) return null
         if (isCutOut(careOf(member.name), text, member)) secrets.push(member)
       }
     } else if (isCutOut(careBeside(name, text[from]), text, { from, to })) secrets.push({ from, to })

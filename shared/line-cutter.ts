@@ -1,4 +1,6 @@
 const NEWLINE = 0x0a
+/** One for all: a file may be made of newlines. */
+const EMPTY = Buffer.alloc(0)
 
 /** A line without its newline; null: it was longer than allowed, and is not kept. */
 export type CutLine = Buffer | null
@@ -18,6 +20,7 @@ export function createLineCutter(lineBytesMax: number) {
   }
 
   function take(): CutLine {
+    if (length === 0) return EMPTY
     const [first, ...others] = parts
     const line = length > lineBytesMax ? null : first && others.length === 0 ? first : Buffer.concat(parts)
     parts = []
@@ -30,7 +33,7 @@ export function createLineCutter(lineBytesMax: number) {
     *cut(chunk: Buffer): Generator<CutLine> {
       let start = 0
       for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
-        add(chunk.subarray(start, end))
+        if (end > start) add(chunk.subarray(start, end))
         start = end + 1
         yield take()
       }

@@ -7,6 +7,7 @@ import {
   PROVIDER_SECRETS,
   REQUEST_FIELDS,
 } from './schemas/field-names.ts'
+import { routerShape } from './schemas/user-config.ts'
 
 /** What stands in a field whose credentials were cut out. */
 export const ERASED = '[erased]'
@@ -24,6 +25,10 @@ const HOLDERS = ['user_config', 'extra_body', 'extra_headers', 'headers', 'defau
 /** They go with a credential: where it is good for. */
 const COMPANIONS: ReadonlySet<string> = new Set(['custom_llm_provider', ...LOCATION_FIELDS])
 const NAMES_MAX = 10_000
+/** No field has as long a name: one that does is neither compared with those there are, nor remembered. */
+const NAME_CHARACTERS_MAX = 200
+/** Fields of a config, which have no place in a request and may hold a config's credentials. */
+const OF_CONFIG: ReadonlySet<string> = new Set([...Object.keys(routerShape), 'model_info'])
 
 const CARES: ReadonlyMap<string, Care> = new Map<string, Care>([
   ...REQUEST_FIELDS.map((name) => [name, 'setting'] as const),
@@ -37,10 +42,16 @@ const others = new Map<string, Care>()
 export function careOf(name: string): Care {
   const known = CARES.get(name) ?? others.get(name)
   if (known !== undefined) return known
-  const care = nearMissOf(name) !== null || refusalOf(name) !== null ? 'secret' : 'plain'
+  if (name.length > NAME_CHARACTERS_MAX) return 'secret'
+  const care = careOfUnknown(name)
   if (others.size >= NAMES_MAX) others.clear()
   others.set(name, care)
   return care
+}
+
+function careOfUnknown(name: string): Care {
+  if (nearMissOf(name) !== null || refusalOf(name) !== null) return 'secret'
+  return OF_CONFIG.has(name) || name.startsWith('litellm_') ? 'setting' : 'plain'
 }
 
 /** Whether a field with this value is or may hold a credential. */

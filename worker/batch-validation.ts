@@ -3,8 +3,9 @@ import type { StoredLine } from '../shared/batch-input-lines.ts'
 import { planOfLine, readLine, type LineContext } from '../shared/batch-lines.ts'
 import type { BatchError } from '../shared/batch-record.ts'
 import { createBreather } from '../shared/breather.ts'
+import { cutEchoes } from '../shared/echoes.ts'
 import { GatewayError, InvalidRequestError } from '../shared/errors.ts'
-import { readUnkept, type Unkept } from '../shared/line-credentials.ts'
+import { FIELDS_MAX, readUnkept, type Unkept } from '../shared/line-credentials.ts'
 import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
 
@@ -74,7 +75,8 @@ function faultOf(
     return null
   } catch (error) {
     if (!(error instanceof GatewayError) || error.status >= 500) throw error
-    return { code: codeOf(error), message: error.message, param: error.param, line: stored.row }
+    const { message, param } = cutEchoes(error.toBody().error)
+    return { code: codeOf(error), message, param, line: stored.row }
   }
 }
 
@@ -105,6 +107,10 @@ function faultOfUnkept({ code, at }: Unkept, limits: BatchToValidate['limits']):
   if (code === 'too_many_lines') return new InvalidRequestError(tooMany(limits.linesMax).message, null, code)
   if (code === 'invalid_utf8')
     return new InvalidRequestError('The line is not UTF-8. It was not kept.', null, code)
+  if (code === 'too_many_fields') {
+    const message = `More than ${FIELDS_MAX} fields stand side by side in the line. It was not kept.`
+    return new InvalidRequestError(message, null, code)
+  }
   const what = at === null ? 'not a JSON object' : `not valid JSON from character ${at + 1} on`
   return new InvalidRequestError(`The line is ${what}. It was not kept.`, null, code)
 }

@@ -10,6 +10,7 @@ import {
 } from '../shared/batch-lines.ts'
 import type { FedChunk } from '../shared/batch-queue.ts'
 import { lineId } from '../shared/batch-results.ts'
+import { cutEchoes } from '../shared/echoes.ts'
 import { FileGoneError, GatewayError, InvalidRequestError, SealError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
 import type { LinePlans } from '../shared/line-plans.ts'
@@ -209,12 +210,8 @@ export function createBatchRunner(deps: {
     }
   }
 
-  async function fail(
-    chunk: HeldChunk,
-    line: EndedLine,
-    { message, type, param, code, status }: GatewayError,
-  ): Promise<void> {
-    await records.fail(chunk, line, { message, type, param, code }, status)
+  async function fail(chunk: HeldChunk, line: EndedLine, error: GatewayError): Promise<void> {
+    await records.fail(chunk, line, cutEchoes(error.toBody().error), error.status)
   }
 
   function tryPlan(claim: ChunkClaim, place: BatchPlace, input: InputLine): LinePlan | GatewayError {

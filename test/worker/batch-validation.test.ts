@@ -236,3 +236,15 @@ describe('meanwhile', () => {
     await expect(validate(uploaded, { signal: ended })).rejects.toThrow('the lease was lost')
   })
 })
+
+test('what a line says makes no error long, however long its names are', async () => {
+  const rows = Array.from({ length: 3 }, (_, one) =>
+    lineOf(`r${one}`, {}, { [`${one}${'x'.repeat(100_000)}`]: 1 }),
+  )
+  const verdict = await verdictOf([
+    ...rows,
+    lineOf('deep', { user_config: { [`y${'z'.repeat(50_000)}`]: 1 } }),
+  ])
+  expect(verdict).toMatchObject({ errors: [{ code: 'unknown_parameter' }, {}, {}, { line: 4 }] })
+  expect(JSON.stringify(verdict).length).toBeLessThan(10_000)
+})
