@@ -76,14 +76,19 @@ async function readForm(request: FastifyRequest, upload: Upload, deps: UploadDep
       fields.note(part)
       continue
     }
-    if (part.fieldname !== 'file' || stored) {
-      const param = part.fieldname.slice(0, FORM_LIMITS.fieldNameSize)
+    // The parser gives what is there: a part may have neither name.
+    const { fieldname, filename }: { fieldname?: string; filename?: string } = part
+    if (fieldname !== 'file' || stored) {
+      const param = fieldname?.slice(0, FORM_LIMITS.fieldNameSize) ?? null
       throw new InvalidRequestError('Send one file, in the field `file`.', param, 'invalid_file')
+    }
+    if (filename === undefined) {
+      throw new InvalidRequestError('Send `file` as a file, with a filename.', 'file', 'invalid_file')
     }
     const purpose = fields.purpose()
     const content = limited(part.file, upload, purpose, deps)
     const written = await storeContent(content, upload, purpose, deps)
-    stored = { ...written, filename: part.filename.slice(0, FILENAME_MAX), isSplit: purpose === 'batch' }
+    stored = { ...written, filename: filename.slice(0, FILENAME_MAX), isSplit: purpose === 'batch' }
   }
   if (!stored) {
     throw new InvalidRequestError(
