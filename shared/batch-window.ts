@@ -110,6 +110,12 @@ export function createBatchWindow(redis: Redis, keys: Keys, now: () => number | 
       )
     },
 
+    /** These are due again in `waitMs`, unless they are forgotten before. */
+    async lookAgain(batches: readonly DueBatch[], waitMs: number): Promise<void> {
+      const dueAt = (await clock()) + waitMs
+      await redis.zadd(keys.batchDue, 'XX', ...batches.flatMap(({ id }) => [dueAt, id]))
+    },
+
     /** Forgets an ended batch whose retention is over, with its place in its tenant's list. */
     async forget({ id, tenant }: DueBatch): Promise<boolean> {
       const batchKeys = [keys.batch(id), keys.batchIndex(tenant ?? ''), keys.batchDue]

@@ -6,6 +6,7 @@ import type { Logger } from '../shared/log.ts'
 import type { Feed } from './feeder.ts'
 
 const AT_ONCE_MAX = 200
+const STORE_AWAY_MS = 60_000
 
 /** What the sweeper does for batches; all of it is safe to do twice. */
 export function createBatchChores(deps: {
@@ -41,15 +42,33 @@ export function createBatchChores(deps: {
 
   /** Deadlines that passed, and records to forget. */
   async function lookAtDue(): Promise<void> {
-    for (const due of await window.due(AT_ONCE_MAX)) {
-      if (due.hasEnded) await forget(due)
-      else await deps.ends.stop({ id: due.id, tenant: due.tenant ?? '', owner: due.owner ?? '' }, 'expired')
+    const all = await window.due(AT_ONCE_MAX)
+    for (const { id, tenant, owner, hasEnded } of all) {
+      if (!hasEnded) await deps.ends.stop({ id, tenant: tenant ?? '', owner: owner ?? '' }, 'expired')
     }
+    const ended = all.filter(({ hasEnded }) => hasEnded)
+    // Out of the way of what comes after them, should the store not let go of them.
+    if (ended.length > 0) await window.lookAgain(ended, STORE_AWAY_MS)
+    for (const due of ended) toForget.set(due.id, due)
+    await forgetAll()
   }
+
+  const toForget = new Map<string, DueBatch>()
+  const forgetAll = beside(async () => {
+    for (const [id, due] of toForget) {
+      toForget.delete(id)
+      await forget(due)
+    }
+  })
 
   // Its bytes first: nobody would find them without the record.
   async function forget(due: DueBatch): Promise<void> {
-    await deps.store.remove(`batches/${due.id}/`)
+    try {
+      await deps.store.remove(`batches/${due.id}/`)
+    } catch (error) {
+      log.warn({ err: error, batch_id: due.id }, 'The bytes of a batch could not be removed; trying again')
+      return
+    }
     await window.forget(due)
   }
 
@@ -57,7 +76,26 @@ export function createBatchChores(deps: {
     /** Each tick of the sweeper. */
     often: [feedWaiting],
     /** Twice a second. */
-    seldom: [lookAtDue, mendEntries, deps.expireFiles],
+    seldom: [lookAtDue, mendEntries, beside(deps.expireFiles)],
+  }
+}
+
+/**
+ * Lets a chore that waits for the file store go on beside the sweeper's others, one at a time: jobs wait for those, and no
+ * store may hold them up. What went wrong is thrown at the next time.
+ */
+function beside(chore: () => Promise<void>): () => Promise<void> {
+  let isRunning = false
+  let failures: unknown[] = []
+  return async () => {
+    if (isRunning) return
+    isRunning = true
+    const [failure] = failures
+    failures = []
+    void chore()
+      .catch((error: unknown) => failures.push(error))
+      .finally(() => (isRunning = false))
+    if (failure !== undefined) throw failure
   }
 }
 

@@ -4,9 +4,8 @@
 -- Output: 1 when it was forgotten, 0 when it is not (or no longer) to be
 local batch, index, due, id = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
 -- @include now
-local due_at = tonumber(redis.call('ZSCORE', due, id))
-if due_at and due_at > now then return 0 end
-if redis.call('EXISTS', batch) == 1 and redis.call('HEXISTS', batch, 'ended') == 0 then return 0 end
+local ended, expires = unpack(redis.call('HMGET', batch, 'ended', 'expires'))
+if redis.call('EXISTS', batch) == 1 and (not ended or tonumber(expires) > now) then return 0 end
 redis.call('ZREM', index, id)
 redis.call('ZREM', due, id)
 redis.call('UNLINK', batch)

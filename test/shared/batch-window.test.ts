@@ -162,6 +162,7 @@ test('a batch whose time is over is found, and one that ended is forgotten when 
   await store.ends.refuse(await store.claim(), [])
   expect(await store.window.due()).toEqual([])
   await store.redis.zadd(store.keys.batchDue, 0, id)
+  await store.redis.hset(store.keys.batch(id), 'expires', '1')
   const [due] = await store.window.due()
   expect(due).toMatchObject({ id, hasEnded: true })
   expect(due && (await store.window.forget(due))).toBe(true)
