@@ -1,5 +1,6 @@
 import { InvalidRequestError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
+import { isRawNumber } from '../shared/lossless-json.ts'
 
 const KEY = /^[\x21-\x7e]{1,255}$/
 
@@ -44,10 +45,23 @@ export function fingerprintRequest(
   }
 }
 
-/** JSON with sorted keys: two bodies that mean the same give the same text. The depth was bounded by the body parser. */
+/**
+ * JSON with sorted keys: two bodies that mean the same give the same text. The depth was bounded by the body parser. Only what
+ * is out of order is copied: a body of many megabytes is on the way of everybody else's.
+ */
 export function toCanonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, item: unknown) => {
-    if (typeof item !== 'object' || item === null || Array.isArray(item)) return item
-    return Object.fromEntries(Object.entries(item).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-  })
+  return JSON.stringify(sorted(value))
+}
+
+function sorted(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || isRawNumber(value)) return value
+  if (Array.isArray(value)) {
+    const items = value.map(sorted)
+    return items.every((item, index) => item === value[index]) ? value : items
+  }
+  const entries = Object.entries(value)
+  const copies = entries.map(([name, item]): [string, unknown] => [name, sorted(item)])
+  const isInOrder = entries.every(([name], index) => index === 0 || (entries[index - 1]?.[0] ?? '') <= name)
+  if (isInOrder && copies.every(([, item], index) => item === entries[index]?.[1])) return value
+  return Object.fromEntries(copies.toSorted(([a], [b]) => (a < b ? -1 : 1)))
 }

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { fingerprintRequest, readIdempotencyKey, toCanonicalJson } from '../../api/idempotency.ts'
 import { InvalidRequestError } from '../../shared/errors.ts'
 import { createIds } from '../../shared/ids.ts'
+import { parseJsonLossless } from '../../shared/lossless-json.ts'
 
 const ids = createIds('an-id-secret-for-tests')
 const base = { tenant: 'a', customer: null, path: '/v1/jobs', key: 'k', body: { a: 1, b: [{ c: 2, d: 3 }] } }
@@ -23,6 +24,8 @@ test('the order of keys in a body does not matter, everything else does', () => 
   expect(hash({ ...base.body, a: 2 })).not.toBe(hash(base.body))
   expect(hash({ ...base.body, e: null })).not.toBe(hash(base.body))
   expect(toCanonicalJson([2, 1, { b: 'ü', a: undefined }])).toBe('[2,1,{"b":"ü"}]')
+  const deep = parseJsonLossless('{"b":[{"z":12345678901234567890,"y":1e400}],"10":1,"9":2}')
+  expect(toCanonicalJson(deep)).toBe('{"9":2,"10":1,"b":[{"y":1e400,"z":12345678901234567890}]}')
 })
 
 test.for([{ tenant: 'b' }, { path: '/v1/chat/completions' }, { key: 'l' }])(
