@@ -10,6 +10,11 @@ import { UNCLAIMED_MS } from './window.ts'
 const CHUNK_LINES_MAX = 100
 const CHUNK_WIDTH_MAX = 50
 
+/** How many lines of a chunk are in flight at once, as far as its batch and its tenant have room; `feed-chunks.lua` goes by it. */
+export function chunkWidth(slots: number): number {
+  return Math.max(1, Math.min(CHUNK_WIDTH_MAX, Math.floor(slots / 8)))
+}
+
 /** A batch that the sweeper is to look at: its deadline passed, or it ended and its retention is over. */
 export type DueBatch = { id: string; tenant: string | null; owner: string | null; hasEnded: boolean }
 

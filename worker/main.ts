@@ -38,7 +38,7 @@ import { RunningJobs } from './running.ts'
 import { createSlots } from './slots.ts'
 import { createStreaming } from './streaming.ts'
 import { createSweeper } from './sweeper.ts'
-import { startBatchesWorker, startJobsWorkers, startWorker } from './workers.ts'
+import { chunksAtOnce, startBatchesWorker, startJobsWorkers, startWorker } from './workers.ts'
 
 // A try that its worker does not end in time is another worker's.
 const DELIVERY_LEASE_MARGIN_MS = 2_000
@@ -186,20 +186,21 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     tickMs: settings.sweepMs,
     aofRewriteMs: settings.aofRewriteMs,
   })
-  const beat = async (count: number) => {
+  const own = settings.concurrency
+  const beat = async (count: number): Promise<number> => {
     try {
-      await window.beat(workerId, count, settings.heartbeatMs * 5)
+      return await window.beat(workerId, count, settings.heartbeatMs * 5)
     } catch (error) {
       log.warn({ err: error }, 'This worker could not say that it lives; trying again')
+      return own
     }
   }
-  await beat(settings.concurrency)
-  const heartbeat = setInterval(() => void beat(settings.concurrency), settings.heartbeatMs)
+  const chunks = chunksAtOnce(own, await beat(own))
   running.start()
   batches.chunks.start()
   const forQueues = { redis: blocking, keys, log, ...settings }
   const jobsWorkers = startJobsWorkers((fed) => slots.forJob(() => completion.run(fed)), forQueues)
-  const batchesWorker = startBatchesWorker(batches.run, forQueues)
+  const batchesWorker = startBatchesWorker(batches.run, { ...forQueues, concurrency: chunks })
   const deliver = createDeliveryProcessor({
     deliveries,
     post: webhookOutbound.post,
@@ -212,6 +213,9 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     ...forQueues,
     concurrency: WEBHOOK_SLOTS,
   })
+  const heartbeat = setInterval(() => {
+    void beat(own).then((all) => (batchesWorker.concurrency = chunksAtOnce(own, all)))
+  }, settings.heartbeatMs)
   sweeper.start()
   void feed()
   void batches.feed()

@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis'
 import { BATCHES_QUEUE, type ChunkEntry } from '../shared/batch-queue.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
+import { chunkWidth } from '../shared/batch-window.ts'
 import { JOBS_QUEUE, type FedJob, type JobEntry } from '../shared/queues.ts'
 
 // Above this BullMQ fails a job without asking us; the crash budget is kept by the claim.
@@ -52,15 +53,21 @@ export function startWorker<Entry>(
 // share the slots gave a fifth more completions a second at 200 connections (`npm run bench:sync`); eight gave no more.
 const FETCH_LOOPS_MAX = 4
 
-// Of these, as many lines run as there are slots: a chunk that waits for some costs nothing but its lease.
-const CHUNKS_AT_ONCE = 64
-
-/** Starts the worker of chunks of batches. */
+/** Starts the worker of chunks of batches. @param deps.concurrency Chunks at once, as `chunksAtOnce` says. */
 export function startBatchesWorker(
   run: (chunk: ChunkEntry) => Promise<unknown>,
   deps: Parameters<typeof startWorker>[2],
 ): Worker<ChunkEntry> {
-  return startWorker<ChunkEntry>(BATCHES_QUEUE, run, { ...deps, concurrency: CHUNKS_AT_ONCE })
+  return startWorker<ChunkEntry>(BATCHES_QUEUE, run, deps)
+}
+
+/**
+ * How many chunks a worker takes: as wide as its slots and half as much again, since a chunk that runs out leaves slots free.
+ * One that took more would keep them waiting while other workers have room.
+ * @param own Slots of this worker. @param all Of all live ones.
+ */
+export function chunksAtOnce(own: number, all: number): number {
+  return Math.max(2, Math.ceil((1.5 * own) / chunkWidth(Math.max(own, all))))
 }
 
 /** Starts the workers of single jobs, which share the process's slots. */

@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
+import { chunksAtOnce } from '../../worker/workers.ts'
 import { createSlots, type Slots } from '../../worker/slots.ts'
 import { eventually, gate } from '../support/eventually.ts'
 
@@ -98,4 +99,11 @@ test('a single slot serves both', async () => {
   jobs.end(0)
   await jobs.ended
   expect(slots.forLine(never)).toBe(true)
+})
+
+test('a worker takes chunks as its share of all slots, not all that there are', () => {
+  expect(chunksAtOnce(500, 500)).toBe(15)
+  expect(chunksAtOnce(16, 64)).toBe(3)
+  expect(chunksAtOnce(1, 1)).toBe(2)
+  expect(chunksAtOnce(500, 0)).toBe(15)
 })
