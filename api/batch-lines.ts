@@ -1,8 +1,15 @@
 import { z } from 'zod'
 import type { BatchInput } from '../shared/batch-input.ts'
 import type { BatchView, LineState } from '../shared/batch-record.ts'
-import { lineId, type LineOutcome, type LineResult, type OrderEntry } from '../shared/batch-results.ts'
+import {
+  lineId,
+  partOf,
+  type LineOutcome,
+  type LineResult,
+  type OrderEntry,
+} from '../shared/batch-results.ts'
 import type { Batches } from '../shared/batches.ts'
+import { FileGoneError } from '../shared/errors.ts'
 import type { Files } from '../shared/files.ts'
 import { customIdOf, errorOfLine } from '../shared/result-line.ts'
 import type { ResultLogs } from '../shared/result-log.ts'
@@ -68,25 +75,24 @@ export async function listBatchLines(
   const statusOf = (line: number) => ended.get(line)?.outcome ?? openStatus(states.get(line))
   const { lines, hasMore } = pickLines(batch.total, statusOf, query)
 
-  const [ran, waiting] = await Promise.all([
-    readResults(
-      deps.results,
-      batch,
-      lines.flatMap((line) => ended.get(line) ?? []),
-    ),
-    readCustomIds(
-      deps,
-      batch,
-      lines.filter((line) => !ended.has(line)),
-    ),
-  ])
-  const data = lines.flatMap((line) => {
+  const ran = await readResults(
+    deps.results,
+    batch,
+    lines.flatMap((line) => ended.get(line) ?? []),
+  )
+  const customIds = await readCustomIds(
+    deps,
+    batch,
+    lines.filter((line) => !ran.has(line)),
+  )
+  const data = lines.map((line) => {
     const own = { id: lineId(batch.id, line), object: 'batch.request' as const, line }
     const told = ran.get(line)
     if (told) return { ...own, ...told }
-    const attempts = states.get(line)?.attempts ?? []
+    // Of one whose result was deleted, no more is known than how it ended.
+    const attempts = ended.has(line) ? [] : (states.get(line)?.attempts ?? [])
     const rest = { attempts, usage: null, cost: null, error: null }
-    return { ...own, custom_id: waiting.get(line) ?? '', status: openStatus(states.get(line)), ...rest }
+    return { ...own, custom_id: customIds.get(line) ?? '', status: statusOf(line), ...rest }
   })
   const [first_id, last_id] = [data[0]?.id ?? null, data.at(-1)?.id ?? null]
   return { object: 'list', data, first_id, last_id, has_more: hasMore }
@@ -126,15 +132,24 @@ function pickLines(
   return { lines, hasMore: false }
 }
 
+/** What a result says of its line's run. */
 type Told = Pick<BatchLine, 'custom_id' | 'status' | 'attempts' | 'usage' | 'cost' | 'error'>
 
+/** Those whose results are still kept: the two files of a batch are deleted by themselves. */
 async function readResults(
   results: ResultLogs,
   batch: BatchView,
   entries: readonly OrderEntry[],
 ): Promise<Map<number, Told>> {
   const told = new Map<number, Told>()
-  for await (const result of results.read(batch, entries)) told.set(result.line, tellResult(result))
+  for (const part of ['output', 'error'] as const) {
+    const some = entries.filter(({ outcome }) => partOf(outcome) === part)
+    try {
+      for await (const result of results.read(batch, some)) told.set(result.line, tellResult(result))
+    } catch (error) {
+      if (!(error instanceof FileGoneError)) throw error
+    }
+  }
   return told
 }
 

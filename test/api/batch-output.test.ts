@@ -208,4 +208,11 @@ test('the files of an ended batch are its result lines byte for byte, in any ran
   const gone = await api.get(`/batches/${id}/output`)
   expect(gone.status).toBe(410)
   expect(JSON.parse(gone.text).error).toMatchObject({ code: 'result_expired' })
+
+  const listed = await api.get(`/batches/${id}/requests`)
+  expect(listed.status).toBe(200)
+  const { data } = JSON.parse(listed.text)
+  expect(data).toHaveLength(9)
+  expect(data[0]).toMatchObject({ custom_id: line(0), status: 'completed', attempts: [], usage: null })
+  expect(data[6]).toMatchObject({ custom_id: line(6), status: 'failed', error: { code: expect.any(String) } })
 })
