@@ -1,5 +1,11 @@
 import type { Redis } from 'ioredis'
-import { LINE_KEY_BYTES, type BatchEnding, type BatchMeta, type LineState } from './batch-record.ts'
+import {
+  countable,
+  LINE_KEY_BYTES,
+  type BatchEnding,
+  type BatchMeta,
+  type LineState,
+} from './batch-record.ts'
 import type { FedChunk } from './batch-queue.ts'
 import { batchStepKeys } from './batch-keys.ts'
 import { ORDER_ENTRY_BYTES, packEntry, unpackEntries, type OrderEntry } from './batch-results.ts'
@@ -58,6 +64,7 @@ export type LineEnd = {
 }
 
 /** `ended`: it had an end before. `fenced`: another claim has the chunk. */
+export type StartWord = 'started' | 'ended' | 'fenced' | 'cancelling'
 export type SettleWord = 'settled' | 'ended' | 'fenced'
 export type ParkWord = 'parked' | 'ended' | 'fenced' | 'cancelling'
 
@@ -74,6 +81,7 @@ const GATHERED_MAX = 100
 
 const CLAIM_FIELDS = ['tenant', 'owner', 'meta', 'cred', 'ending', 'total', 'deadline'] as const
 
+const START_WORDS: Record<string, StartWord> = { s: 'started', e: 'ended', f: 'fenced', c: 'cancelling' }
 const SETTLE_WORDS: Record<string, SettleWord> = { s: 'settled', e: 'ended', f: 'fenced' }
 const PARK_WORDS: Record<string, ParkWord> = { p: 'parked', e: 'ended', f: 'fenced', c: 'cancelling' }
 
@@ -173,11 +181,15 @@ export function createBatchClaims(deps: {
     async (claim: ChunkClaim, items: readonly { line: number; state: LineState }[]) => {
       const { batchId, chunk, token } = claim
       const reply = await startLines(
-        [keys.batch(batchId), keys.batchChunk(batchId, chunk), keys.batchLines(batchId)],
+        [
+          keys.batch(batchId),
+          keys.batchChunk(batchId, chunk),
+          keys.batchLines(batchId),
+          keys.batchDone(batchId),
+        ],
         [token, ...items.flatMap(({ line, state }) => [line, JSON.stringify(state)])],
       )
-      const word = String(reply) as 'started' | 'fenced' | 'cancelling' // see the script
-      return items.map(() => word)
+      return Array.from(String(reply), (letter) => START_WORDS[letter] ?? 'fenced')
     },
     GATHERED_MAX,
   )
@@ -189,10 +201,10 @@ export function createBatchClaims(deps: {
       by,
       packEntry(entry),
       entry.outcome,
-      usage?.input_tokens ?? '',
-      usage?.cached_input_tokens ?? '',
-      usage?.output_tokens ?? '',
-      cost ?? '',
+      countable(usage?.input_tokens),
+      countable(usage?.cached_input_tokens),
+      countable(usage?.output_tokens),
+      countable(cost),
     ])
     const reply = await settleLines(batchStepKeys(keys, claim), [
       '', batchId, chunk, token, UNCLAIMED_MS, keys.batchChannel(batchId), keys.batchStopChannel, LINE_KEY_BYTES, ...lines,

@@ -148,3 +148,16 @@ function readErrors(text: string | null, ending: BatchEnding | null, meta: Batch
   const message = `More than ${meta.maxErrors} lines failed, as \`max_errors\` allows; the rest was not run. What was done is in the batch's files.`
   return [{ code: 'max_errors_exceeded', message, param: 'max_errors', line: null }]
 }
+
+// Of one line: a hundred thousand of them stay below 10^17, up to which Lua writes numbers without an exponent.
+const COUNTABLE_MAX = 1e12
+
+/**
+ * A figure of a line as it is added up: what a provider claims, and a client's price makes of it, must not get so large that
+ * Redis refuses to. '': not known.
+ */
+export function countable(figure: number | null | undefined): number | '' {
+  return figure === null || figure === undefined || Number.isNaN(figure)
+    ? ''
+    : Math.max(0, Math.min(figure, COUNTABLE_MAX))
+}

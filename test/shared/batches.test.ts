@@ -75,6 +75,22 @@ test('a line settles once, whoever says so how often: its place, its counts and 
   expect(await store.redis.hgetall(store.keys.batchBusy)).toEqual({ '*': '0' })
 })
 
+test('a batch ends whatever a provider says was used, and however it was priced', async () => {
+  const id = await store.begin(40)
+  await store.feed()
+  const claim = await store.claim()
+  const most = Number.MAX_SAFE_INTEGER
+  const usage = { input_tokens: most, output_tokens: most, total_tokens: most, cached_input_tokens: most }
+  await Promise.all(
+    claim.lines.map((line) =>
+      store.claims.settle(claim, { ...lineEnd(line), usage, cost: line % 2 ? Infinity : 1e300 }),
+    ),
+  )
+  const finish = await store.claim(store.take(id, 'f'))
+  expect(await store.ends.finish(finish, { output: 1, error: 0 })).toBe('ended')
+  expect(await store.batches.read('acme', id)).toMatchObject({ status: 'completed', completed: 40 })
+})
+
 test('a claim that was replaced can bring in a whole answer, and nothing else', async () => {
   const id = await store.begin(3)
   const [fed] = await store.feed()
@@ -98,6 +114,21 @@ test('a claim that was replaced can bring in a whole answer, and nothing else', 
     inProgress: 0,
     status: 'finalizing',
   })
+})
+
+test('a line that a replaced claim brought in is neither started nor given out again', async () => {
+  await store.begin(3)
+  const [fed] = await store.feed()
+  const old = await store.claim()
+  await store.redis.zadd(store.keys.batchWindow, '0', old.id)
+  const claim = await store.claim((fed && (await store.window.refeed(fed))) ?? undefined, 'w2')
+  expect(await store.claims.settle(old, lineEnd(0))).toBe('settled')
+  const words = [0, 1].map((line) => store.claims.start(claim, line, NO_STATE))
+  expect(await Promise.all(words)).toEqual(['ended', 'started'])
+  await store.claims.leave(claim, [0, 1, 2])
+  await store.window.wake()
+  await store.feed()
+  expect((await store.claim()).lines).toEqual([1, 2])
 })
 
 test("the key of a line's credentials is zeroed in the step that settles it, and all are gone with the batch", async () => {
