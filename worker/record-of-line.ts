@@ -59,6 +59,12 @@ export function createLineRecords({
       async start(run, attempts, progress) {
         const state = stateOf(run, attempts, run.attemptsMade + 1, progress, 'active')
         const said = await claims.start(claim, line.line, state)
+        if (said === 'ended') {
+          // Only its place in the chunk is left.
+          await claims.park(claim, line.line, 0, state)
+          chunk.open.delete(line.line)
+          return 'fenced'
+        }
         if (said !== 'started') chunk.stop.abort()
         return said
       },

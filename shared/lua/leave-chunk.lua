@@ -11,8 +11,11 @@ local left = 0
 for at = 6, #ARGV do
   if redis.call('HSETNX', chunk, 'x' .. ARGV[at], 1) == 1 then
     left = left + 1
-    redis.call('ZADD', parked, now, ARGV[at])
-    redis.call('ZADD', parked_due, 'LT', now, id)
+    -- An earlier claim may have brought in its answer.
+    if redis.call('GETBIT', done, ARGV[at]) == 0 then
+      redis.call('ZADD', parked, now, ARGV[at])
+      redis.call('ZADD', parked_due, 'LT', now, id)
+    end
   end
 end
 if left > 0 then leave(left) end

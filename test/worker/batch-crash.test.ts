@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { FileStore } from '../../shared/file-store.ts'
 import type { CallOutcome, ProviderCall } from '../../worker/providers/provider.ts'
-import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
+import { lineEnd, testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 import {
   brokenDown,
   inputLine,
@@ -215,4 +215,26 @@ test('a batch whose finish was begun by a worker that died is finished once', as
   const outcomes = await readOutcomes(store, other, id)
   expect(outcomes.map(({ told }) => told.custom_id)).toEqual(linesOf(8).map((line) => line['custom_id']))
   expect(await store.batches.read('acme', id)).toMatchObject({ status: 'cancelled', cancelled: 8, total: 8 })
+})
+
+test('nobody is called for a line whose answer an earlier claim brings in meanwhile, and the batch ends', async () => {
+  const lines = linesOf(3).map((_, number) => inputLine(number, { api_key: undefined }))
+  const id = await submit(store, lines, { defaults: { api_key: 'sk-of-the-batch' } })
+  const worker = start({
+    claims: {
+      async claim(fed, at) {
+        const result = await store.claims.claim(fed, at)
+        if (result.kind === 'claimed' && fed.chunk === '1')
+          await store.claims.settle({ ...result.claim, token: 'of an earlier one' }, lineEnd(1))
+        return result
+      },
+    },
+  })
+  await worker.runAll()
+  expect(worker.calls.map(lineOf)).toEqual([0, 2])
+  expect(await store.batches.read('acme', id)).toMatchObject({
+    status: 'completed',
+    completed: 3,
+    inProgress: 0,
+  })
 })
