@@ -51,13 +51,16 @@ export type ResultLog = {
 export function createResultLogs({ store, sealer }: { store: FileStore; sealer: Sealer }) {
   const sealerOf = ({ tenant, id }: BatchPlace) => sealer.record({ tenant, kind: 'batch', id })
 
-  /** Opens the logs, one for each part. @param log Number that the batch gave to this process; nobody else has it. */
-  function open(batch: BatchPlace, log: number): ResultLog {
+  /**
+   * Opens the logs, one for each part.
+   * @param log Number that the batch gave to this process; nobody else has it.
+   * @param from Where they stood when this process closed them before.
+   */
+  function open(batch: BatchPlace, log: number, from: LogPositions = { output: 0, error: 0 }): ResultLog {
     const sealed = sealerOf(batch)
-    const parts = {
-      output: openPart(store, (segment) => segmentName(batch.id, 'output', log, segment)),
-      error: openPart(store, (segment) => segmentName(batch.id, 'error', log, segment)),
-    }
+    const partIn = (part: ResultPart) =>
+      openPart(store, from[part], (segment) => segmentName(batch.id, part, log, segment))
+    const parts = { output: partIn('output'), error: partIn('error') }
     return {
       positions: () => ({ output: parts.output.position(), error: parts.error.position() }),
       async append(result) {
@@ -159,8 +162,8 @@ function segmentName(batchId: string, part: ResultPart, log: number, segment: nu
 }
 
 /** One part of a process's results, in as many logs as it takes. */
-function openPart(store: FileStore, nameOf: (segment: number) => string) {
-  let segment = 0
+function openPart(store: FileStore, from: number, nameOf: (segment: number) => string) {
+  let segment = Math.ceil(from / SEGMENT_BYTES)
   let current: FileLog | null = null
   let openableAtMs = 0
   const closing: Promise<void>[] = []

@@ -7,10 +7,12 @@ import type { ResultLog, ResultLogs } from '../shared/result-log.ts'
 
 // The next chunk of a batch comes within moments, or when parked lines are due.
 const IDLE_MS = 30_000
+// Batches of which this process knows how to go on with its logs: a batch has no more than 65,535 numbers for them.
+const KNOWN_MAX = 10_000
 
 /** What this process has of a batch while it runs chunks of it. */
 export type BatchPlace = {
-  /** Who appends to its logs, in the eyes of the batch: each stay has logs of its own. */
+  /** Who appends to its logs, in the eyes of the batch. */
   writer: string
   positions: () => LogPositions
   results: (claim: ChunkClaim) => ResultLog
@@ -22,6 +24,7 @@ export type BatchPlace = {
 }
 
 type Stay = { place: BatchPlace; uses: number; results: ResultLog | null; idle: NodeJS.Timeout | null }
+type Writer = { name: string; from: LogPositions }
 
 /** Keeps what belongs to a batch from one chunk to the next. */
 export function createBatchPlaces(deps: {
@@ -33,6 +36,7 @@ export function createBatchPlaces(deps: {
 }) {
   const { idleMs = IDLE_MS } = deps
   const stays = new Map<string, Stay>()
+  const known = new Map<string, Writer>()
   let count = 0
 
   /** Whoever enters also leaves. */
@@ -46,11 +50,16 @@ export function createBatchPlaces(deps: {
   function open(batchId: string): Stay {
     let file: Promise<BatchInputFile> | null = null
     let defaults: Record<string, unknown> | null = null
+    // A log is never opened twice under one name: hence the count for one that is not known, or in use still.
+    const { name: writer, from } = known.get(batchId) ?? {
+      name: `${deps.workerId}-${count++}`,
+      from: { output: 0, error: 0 },
+    }
+    known.delete(batchId)
     const place: BatchPlace = {
-      // A log is never opened twice under one name, hence the count.
-      writer: `${deps.workerId}-${count++}`,
-      positions: () => stay.results?.positions() ?? { output: 0, error: 0 },
-      results: ({ tenant, log }) => (stay.results ??= deps.results.open({ tenant, id: batchId }, log)),
+      writer,
+      positions: () => stay.results?.positions() ?? from,
+      results: ({ tenant, log }) => (stay.results ??= deps.results.open({ tenant, id: batchId }, log, from)),
       input(claim) {
         file ??= readFile(claim).catch((error: unknown) => {
           file = null
@@ -79,10 +88,18 @@ export function createBatchPlaces(deps: {
   async function close(batchId: string): Promise<void> {
     const stay = stays.get(batchId)
     stays.delete(batchId)
-    if (stay?.idle) clearTimeout(stay.idle)
-    await stay?.results?.close().catch((error: unknown) => {
+    if (!stay) return
+    if (stay.idle) clearTimeout(stay.idle)
+    remember(batchId, { name: stay.place.writer, from: stay.place.positions() })
+    await stay.results?.close().catch((error: unknown) => {
       deps.log.warn({ err: error, batch_id: batchId }, 'A result log was not closed in order')
     })
+  }
+
+  function remember(batchId: string, writer: Writer): void {
+    known.set(batchId, writer)
+    const [oldest = batchId] = known.keys()
+    if (known.size > KNOWN_MAX) known.delete(oldest)
   }
 
   return {

@@ -1,4 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { OrderEntry } from '../../shared/batch-results.ts'
+import { createLog } from '../../shared/log.ts'
+import { createResultLogs } from '../../shared/result-log.ts'
+import { createBatchPlaces } from '../../worker/batch-places.ts'
 import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 import {
   inputLine,
@@ -13,6 +17,7 @@ import {
   type TestBatchWorker,
 } from '../support/batch-worker.ts'
 import { eventually, gate } from '../support/eventually.ts'
+import { lineResult } from '../support/results.ts'
 
 let store: TestBatchStore
 const workers: TestBatchWorker[] = []
@@ -241,4 +246,40 @@ test('at its deadline the calls of a batch are given up, and all that is left ha
   expect(await view(id)).toMatchObject({ status: 'expired', completed: 1, expired: 1 })
   const outcomes = await readOutcomes(store, worker, id)
   expect(outcomes[1]).toMatchObject({ outcome: 'expired', told: { error: { code: 'batch_expired' } } })
+})
+
+test('a process that comes back to a batch again and again takes one number for its logs, and never a name twice', async () => {
+  const id = await store.begin(3, { concurrency: 1 })
+  const results = createResultLogs({ store: store.fileStore, sealer: store.sealer })
+  const places = createBatchPlaces({
+    results,
+    files: { read: async () => null },
+    workerId: 'w',
+    log: createLog('silent', 'test'),
+  })
+  const entries: OrderEntry[] = []
+  const logs = new Set<number>()
+  for (let line = 0; line < 3; line++) {
+    const [fed] = await store.feed()
+    const place = places.enter(id)
+    const result =
+      fed && (await store.claims.claim(fed, { workerId: place.writer, positions: place.positions() }))
+    if (result?.kind !== 'claimed') throw new Error(result?.kind)
+    const { claim } = result
+    logs.add(claim.log)
+    const entry = await place.results(claim).append(lineResult(line))
+    entries.push(entry)
+    await store.claims.settle(claim, { by: 'complete', entry, usage: null, cost: null })
+    await store.claims.leave(
+      claim,
+      claim.lines.filter((one) => one !== line),
+    )
+    place.leave()
+    // As after a while without a chunk of it.
+    await places.close()
+  }
+  expect(logs.size).toBe(1)
+  const read: number[] = []
+  for await (const { line } of results.read({ tenant: 'acme', id }, entries)) read.push(line)
+  expect(read).toEqual([0, 1, 2])
 })
