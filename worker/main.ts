@@ -38,7 +38,13 @@ import { RunningJobs } from './running.ts'
 import { createSlots } from './slots.ts'
 import { createStreaming } from './streaming.ts'
 import { createSweeper } from './sweeper.ts'
-import { chunksAtOnce, startBatchesWorker, startJobsWorkers, startWorker } from './workers.ts'
+import {
+  chunksAtOnce,
+  startBatchesWorker,
+  startChecksWorker,
+  startJobsWorkers,
+  startWorker,
+} from './workers.ts'
 
 // A try that its worker does not end in time is another worker's.
 const DELIVERY_LEASE_MARGIN_MS = 2_000
@@ -201,6 +207,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const forQueues = { redis: blocking, keys, log, ...settings }
   const jobsWorkers = startJobsWorkers((fed) => slots.forJob(() => completion.run(fed)), forQueues)
   const batchesWorker = startBatchesWorker(batches.run, { ...forQueues, concurrency: chunks })
+  const checksWorker = startChecksWorker(batches.run, forQueues)
   const deliver = createDeliveryProcessor({
     deliveries,
     post: webhookOutbound.post,
@@ -224,8 +231,9 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   return async () => {
     clearInterval(heartbeat)
     await beat(0)
+    slots.drain()
     batches.drain()
-    const workers = [...jobsWorkers, batchesWorker, webhookWorker]
+    const workers = [...jobsWorkers, batchesWorker, checksWorker, webhookWorker]
     const closed = Promise.all(workers.map((one) => one.close()))
     await drain([running, batches.chunks], closed, settings.drainMs, log)
     state.flush()

@@ -14,11 +14,12 @@ type Waiter = { take: () => void; giveUp: () => void }
  * @param now Milliseconds of a clock that does not jump; tests hold it still.
  */
 export function createSlots(total: number, now: () => number = () => performance.now()) {
-  const jobsWaiting: (() => void)[] = []
+  const jobsWaiting: ((isGiven: boolean) => void)[] = []
   const linesWaiting = new Set<Waiter>()
   let jobs = 0
   let lines = 0
   let jobsWaitedAt = Number.NEGATIVE_INFINITY
+  let isDraining = false
 
   function linesMax(): number {
     const isBusy = jobsWaiting.length > 0 || now() - jobsWaitedAt < JOBS_WAITED_MS
@@ -35,7 +36,7 @@ export function createSlots(total: number, now: () => number = () => performance
       const job = jobsWaiting.shift()
       if (!job) break
       jobs++
-      job()
+      job(true)
     }
     while (hasRoom() && lines < linesMax()) {
       const [waiter] = linesWaiting
@@ -45,12 +46,13 @@ export function createSlots(total: number, now: () => number = () => performance
     }
   }
 
-  /** Runs one job in a slot, when there is one. */
-  async function forJob<T>(run: () => Promise<T>): Promise<T> {
+  /** Runs one job in a slot, when there is one. @returns null when the process ends before there is. */
+  async function forJob<T>(run: () => Promise<T>): Promise<T | null> {
     if (hasRoom()) jobs++
     else {
+      if (isDraining) return null
       jobsWaitedAt = now()
-      await new Promise<void>((resolve) => jobsWaiting.push(resolve))
+      if (!(await new Promise<boolean>((resolve) => jobsWaiting.push(resolve)))) return null
       jobsWaitedAt = now()
     }
     try {
@@ -87,7 +89,13 @@ export function createSlots(total: number, now: () => number = () => performance
     handOn()
   }
 
-  return { forJob, forLine, lineDone }
+  /** Jobs that stand in line are another process's: here they would begin when their calls have no time left. */
+  function drain(): void {
+    isDraining = true
+    for (const job of jobsWaiting.splice(0)) job(false)
+  }
+
+  return { forJob, forLine, lineDone, drain }
 }
 
 export type Slots = ReturnType<typeof createSlots>

@@ -107,3 +107,15 @@ test('a worker takes chunks as its share of all slots, not all that there are', 
   expect(chunksAtOnce(1, 1)).toBe(2)
   expect(chunksAtOnce(500, 0)).toBe(15)
 })
+
+test('a process that ends begins none of the jobs that stand in line, and lets those that run end', async () => {
+  const jobs = startJobs(TOTAL + 3)
+  slots.drain()
+  for (let at = 0; at < TOTAL; at++) jobs.end(at)
+  await jobs.ended
+  expect(jobs.started.count).toBe(TOTAL)
+  const late = startJobs(1)
+  late.end(0)
+  await late.ended
+  expect(late.started.count).toBe(1)
+})
