@@ -11,6 +11,8 @@ import type { Sealer } from '../shared/seal.ts'
 import { validateBatch } from './batch-validation.ts'
 import type { EndedLine, HeldChunk, LineRecords } from './record-of-line.ts'
 
+// A batch that was cancelled, or whose time is over, ends without knowing its lines after so many tries to read them.
+const VALIDATED_MAX = 3
 // Lines that are ended without a call, at once.
 const MISSING_AT_ONCE = 500
 
@@ -36,6 +38,7 @@ export function createBatchSteps(deps: {
     openInput: () => Promise<BatchInputFile>,
     signal: AbortSignal,
   ): Promise<void> {
+    if (claim.ending && claim.predecessors.length >= VALIDATED_MAX) return refuse(claim, [UNVALIDATED])
     const read = await readable(async () => validateInput(claim, await openInput(), signal))
     if (!read) return refuse(claim, [UNREADABLE])
   }
@@ -110,6 +113,13 @@ const UNREADABLE: BatchError = {
   code: 'input_unreadable',
   message:
     'The input file is gone from the file store, or does not open with the encryption keys of this installation. What had been run is in the files of the batch.',
+  param: 'input_file_id',
+  line: null,
+}
+
+const UNVALIDATED: BatchError = {
+  code: 'internal_error',
+  message: 'The gateway failed to validate the input of this batch; its log says why.',
   param: 'input_file_id',
   line: null,
 }

@@ -70,3 +70,21 @@ test('a line that breaks in a way that nobody foresaw fails alone, and is not tr
   expect(broken.calls).toHaveLength(3)
   await broken.close()
 })
+
+test('a batch whose validation breaks every time ends at its deadline all the same', async () => {
+  const lineKeys = () => Promise.reject(new TypeError('a fault of ours'))
+  const broken = testBatchWorker(store, { leaseMs: 6_000, claims: { lineKeys } })
+  const id = await submit(store, linesOf(2))
+  await store.ends.stop({ id, tenant: 'acme', owner: '' }, 'expired')
+  let fed = store.take(id, 'v')
+  for (let tries = 0; fed && tries < 4; tries++) {
+    await broken.run(fed).catch(() => undefined)
+    await store.redis.zadd(store.keys.batchWindow, 'XX', '1', `${id} v`)
+    fed = (await store.window.refeed(fed)) ?? undefined
+  }
+  expect(await store.batches.read('acme', id)).toMatchObject({
+    status: 'expired',
+    errors: [{ code: 'internal_error' }],
+  })
+  await broken.close()
+})
