@@ -6,26 +6,43 @@ import { openQueue } from './queues.ts'
 /** Queue of the chunks that batches are run in. */
 export const BATCHES_QUEUE = 'batches'
 
+/** Queue of inputs that are to be validated: each is seconds of work, which must hold up nobody's lines. */
+export const CHECKS_QUEUE = 'batch-checks'
+
 /** What a queue entry holds: the record is the truth, the queue carries ids. */
 export type ChunkEntry = { batchId: string; chunk: string; generation: number }
 
 /** A piece of work on a batch that wants a queue entry: `v` validates its input, a number runs lines of it, `f` finishes it. */
 export type FedChunk = { batchId: string; chunk: string; generation: number }
 
-/** Opens the queue of chunks for adding. Entry ids end in the enqueue generation, as those of jobs do. */
+// BullMQ's lowest priority.
+const TURN_MAX = 2_097_152
+
+/** Opens the queues of chunks for adding. Entry ids end in the enqueue generation, as those of jobs do. */
 export function createBatchQueue(redis: Redis, keys: Keys) {
-  const queue: Queue<ChunkEntry> = openQueue(BATCHES_QUEUE, redis, keys)
+  const chunks: Queue<ChunkEntry> = openQueue(BATCHES_QUEUE, redis, keys)
+  const checks: Queue<ChunkEntry> = openQueue(CHECKS_QUEUE, redis, keys)
+  const queueOf = ({ chunk }: FedChunk) => (chunk === 'v' ? checks : chunks)
+
   return {
-    async add(fed: readonly FedChunk[]): Promise<void> {
-      if (fed.length === 0) return
-      const entries = fed.map((chunk) => ({ name: 'chunk', data: chunk, opts: { jobId: entryId(chunk) } }))
-      await queue.addBulk(entries)
+    /** @param turn Of checks: those with a lower one are taken first. */
+    async add(fed: readonly FedChunk[], turn = 1): Promise<void> {
+      for (const queue of [checks, chunks]) {
+        const priority = queue === checks ? { priority: Math.min(Math.max(1, turn), TURN_MAX) } : {}
+        const own = fed.filter((one) => queueOf(one) === queue)
+        if (own.length === 0) continue
+        await queue.addBulk(
+          own.map((chunk) => ({ name: 'chunk', data: chunk, opts: { jobId: entryId(chunk), ...priority } })),
+        )
+      }
     },
     /** Whether BullMQ still has the entry, waiting or running. */
     async has(chunk: FedChunk): Promise<boolean> {
-      return (await queue.getJob(entryId(chunk))) !== undefined
+      return (await queueOf(chunk).getJob(entryId(chunk))) !== undefined
     },
-    close: () => queue.close(),
+    async close(): Promise<void> {
+      await Promise.all([chunks.close(), checks.close()])
+    },
   }
 }
 

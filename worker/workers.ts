@@ -1,6 +1,6 @@
 import { Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
-import { BATCHES_QUEUE, type ChunkEntry } from '../shared/batch-queue.ts'
+import { BATCHES_QUEUE, CHECKS_QUEUE, type ChunkEntry } from '../shared/batch-queue.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import { chunkWidth } from '../shared/batch-window.ts'
@@ -52,6 +52,17 @@ export function startWorker<Entry>(
 // A BullMQ worker asks for one entry at a time, so under load its slots fill one round trip after the other. Four that
 // share the slots gave a fifth more completions a second at 200 connections (`npm run bench:sync`); eight gave no more.
 const FETCH_LOOPS_MAX = 4
+
+// Each works for a few milliseconds between two pauses: all together must leave jobs their turns.
+const CHECKS_AT_ONCE = 4
+
+/** Starts the worker that validates inputs of batches. */
+export function startChecksWorker(
+  run: (chunk: ChunkEntry) => Promise<unknown>,
+  deps: Parameters<typeof startWorker>[2],
+): Worker<ChunkEntry> {
+  return startWorker<ChunkEntry>(CHECKS_QUEUE, run, { ...deps, concurrency: CHECKS_AT_ONCE })
+}
 
 /** Starts the worker of chunks of batches. @param deps.concurrency Chunks at once, as `chunksAtOnce` says. */
 export function startBatchesWorker(
