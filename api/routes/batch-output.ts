@@ -57,7 +57,7 @@ export function addBatchOutputRoutes(app: FastifyInstance, deps: BatchOutputRout
     description:
       'JSON lines in the order in which they settled, as in the output and error files: each once, none before it is settled. One that follows ends with the batch, or earlier when the gateway restarts: the batch tells which.',
     querystring: OutputQuery,
-    response: { 200: z.unknown(), ...errors },
+    response: { 200: { content: { 'application/x-ndjson': { schema: z.unknown() } } }, ...errors },
   }
   routes.get('/batches/:id/output', { schema: outputSchema }, async (request, reply) => {
     const batch = await readOwnBatch(deps, request.tenant, request.params.id)

@@ -134,7 +134,11 @@ export function addBatchRoutes(app: FastifyInstance, deps: BatchRouteDeps): void
       'Server-sent events: `batch.snapshot`, `batch.in_progress`, `batch.progress` (at most one a second), `batch.finalizing`, `batch.cancelling`, `batch.completed|failed|expired|cancelled`, `end`. Whoever comes back with the `Last-Event-ID` of the end is answered 204.',
     tags,
     params: BatchParams,
-    response: { 200: z.unknown(), 204: z.unknown(), ...errors },
+    response: {
+      200: { content: { 'text/event-stream': { schema: z.unknown() } } },
+      204: z.unknown(),
+      ...errors,
+    },
   }
   routes.get('/batches/:id/events', { schema: eventsSchema }, async (request, reply) => {
     if (hasReadAll(request.headers['last-event-id'])) return reply.code(204).send()

@@ -12,12 +12,20 @@ import {
 import { readFileContent } from '../../shared/file-content.ts'
 import type { FileView } from '../../shared/files.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
-import { DeletedFile, File, FileList, FileListQuery, UPLOAD_PURPOSES } from '../../shared/schemas/file.ts'
+import {
+  DeletedFile,
+  File,
+  FileList,
+  FileListQuery,
+  UPLOAD_PURPOSES,
+  UploadForm,
+} from '../../shared/schemas/file.ts'
 import { readRange } from '../byte-range.ts'
 import { receiveFile, type UploadDeps } from '../uploads.ts'
 
 const FileParams = z.object({ id: z.string() })
 const errors = { '4xx': ErrorResponse, '5xx': ErrorResponse }
+const bytes = { content: { 'application/octet-stream': { schema: z.unknown() } } }
 const tags = ['files']
 
 /** `/files`: OpenAI's Files. Registers a parser of multipart bodies: give it a scope of its own. */
@@ -31,11 +39,12 @@ export async function addFileRoutes(app: FastifyInstance, deps: UploadDeps): Pro
     description: `As multipart/form-data: \`file\`, \`purpose\` (${UPLOAD_PURPOSES.join(', ')}), and \`expires_after[anchor]\` with \`expires_after[seconds]\` if wished. Credentials in the lines of a batch's input are stored apart from it.`,
     tags,
     consumes: ['multipart/form-data'],
+    body: UploadForm,
     response: { 200: File, ...errors },
   }
-  routes.post('/files', { schema: uploadSchema, config: { isUpload: true } }, async (request) =>
-    toFile(await receiveFile(request, deps)),
-  )
+  // Described, not validated: its fields are read as they come.
+  const upload = { schema: uploadSchema, config: { isUpload: true }, validatorCompiler: () => () => true }
+  routes.post('/files', upload, async (request) => toFile(await receiveFile(request, deps)))
 
   const listSchema = {
     summary: 'List files, newest first',
@@ -85,7 +94,7 @@ export async function addFileRoutes(app: FastifyInstance, deps: UploadDeps): Pro
       "As it was uploaded; in the input of a batch `[erased]` stands for each line's credentials. One range of bytes may be asked for.",
     tags,
     params: FileParams,
-    response: { 200: z.unknown(), 206: z.unknown(), ...errors },
+    response: { 200: bytes, 206: bytes, ...errors },
   }
   const content = { schema: contentSchema, exposeHeadRoute: false }
   routes.get('/files/:id/content', content, async (request, reply) => {

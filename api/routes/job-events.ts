@@ -38,7 +38,12 @@ export function addJobEventRoutes(app: FastifyInstance, deps: StreamingDeps): vo
     tags: ['jobs'],
     params: z.object({ id: z.string() }),
     querystring: EventsQuery,
-    response: { 200: z.unknown(), 204: z.unknown(), '4xx': ErrorResponse, '5xx': ErrorResponse },
+    response: {
+      200: { content: { 'text/event-stream': { schema: z.unknown() } } },
+      204: z.unknown(),
+      '4xx': ErrorResponse,
+      '5xx': ErrorResponse,
+    },
   }
   app.withTypeProvider<ZodTypeProvider>().get('/jobs/:id/events', { schema }, async (request, reply) => {
     const { tenant } = request

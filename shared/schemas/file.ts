@@ -3,6 +3,19 @@ import { z } from 'zod'
 /** What a client may upload a file for. @see https://platform.openai.com/docs/api-reference/files/create */
 export const UPLOAD_PURPOSES = ['assistants', 'batch', 'evals', 'fine-tune', 'user_data', 'vision'] as const
 
+/** The form of an upload, as it is documented: it is read while it comes, and never whole. */
+export const UploadForm = z.object({
+  file: z.file().describe('With a filename.'),
+  purpose: z.enum(UPLOAD_PURPOSES),
+  'expires_after[anchor]': z.literal('created_at').optional(),
+  'expires_after[seconds]': z
+    .int()
+    .min(3_600)
+    .max(2_592_000)
+    .optional()
+    .describe('Without it the input of a batch is kept 30 days, any other file until it is deleted.'),
+})
+
 /** A file as OpenAI's SDKs read it; nullable fields are there as `null`, times are Unix seconds. */
 export const File = z.object({
   id: z.string(),

@@ -43,6 +43,16 @@ test('the API description names every route once, with what it takes and gives',
   const submit = json.paths['/v1/jobs'].post
   expect(submit.requestBody.content['application/json'].schema.$ref).toMatch(/JobRequest/)
   expect(submit.responses['202'].content['application/json'].schema.$ref).toMatch(/Job$/)
+  const upload = json.paths['/v1/files'].post.requestBody.content['multipart/form-data'].schema
+  expect(upload.required).toEqual(['file', 'purpose'])
+  for (const [path, type] of [
+    ['/v1/files/{id}/content', 'application/octet-stream'],
+    ['/v1/batches/{id}/output', 'application/x-ndjson'],
+    ['/v1/batches/{id}/events', 'text/event-stream'],
+    ['/v1/jobs/{id}/events', 'text/event-stream'],
+  ] as const) {
+    expect(Object.keys(json.paths[path].get.responses['200'].content), path).toEqual([type])
+  }
   expect(json.components.schemas).toHaveProperty('ErrorResponse')
   expect(json.components.securitySchemes.gatewayKey).toMatchObject({ scheme: 'bearer' })
 })
