@@ -88,7 +88,9 @@ export function formatTokens(tokens: number): string {
 
 /** USD: cents from a dollar on, else the first figures that are not 0. */
 export function formatCost(cost: number): string {
-  return cost >= 1 || cost === 0 ? `$${cost.toFixed(2)}` : `$${Number(cost.toPrecision(2))}`
+  return cost >= 1 || cost === 0
+    ? `$${cost.toFixed(2)}`
+    : `$${cost.toLocaleString('en-US', { maximumSignificantDigits: 2 })}`
 }
 
 /** `46s`, `3m 20s`, `2h 5m`, `1d 3h`: two units at most. */

@@ -145,7 +145,7 @@ export function parseBatch(id: string, fields: readonly (string | null)[], parke
 function readErrors(text: string | null, ending: BatchEnding | null, meta: BatchMeta): BatchError[] | null {
   if (text !== null) return JSON.parse(text) as BatchError[]
   if (ending !== 'max_errors') return null
-  const message = `More than ${meta.maxErrors} lines failed, as \`max_errors\` allows; the rest was not run. What was done is in the batch's files.`
+  const message = `More lines failed than the ${meta.maxErrors} that \`max_errors\` allows; the rest was not run. What was done is in the batch's files.`
   return [{ code: 'max_errors_exceeded', message, param: 'max_errors', line: null }]
 }
 

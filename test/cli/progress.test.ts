@@ -79,8 +79,9 @@ describe('what is said of a batch', () => {
   ])('%d seconds are %s', (seconds, text) => expect(formatDuration(seconds)).toBe(text))
 
   test('small costs keep their first figures', () => {
-    expect([0, 0.000_123_4, 0.0213, 12.345].map(formatCost)).toEqual([
+    expect([0, 0.000_000_9, 0.000_123_4, 0.0213, 12.345].map(formatCost)).toEqual([
       '$0.00',
+      '$0.0000009',
       '$0.00012',
       '$0.021',
       '$12.35',
