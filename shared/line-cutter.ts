@@ -1,6 +1,8 @@
 const NEWLINE = 0x0a
 /** One for all: a file may be made of newlines. */
 const EMPTY = Buffer.alloc(0)
+/** A client may send byte by byte, and a buffer for each takes hundreds of times as much memory. */
+const PARTS_MAX = 1_024
 
 /** A line without its newline; null: it was longer than allowed, and is not kept. */
 export type CutLine = Buffer | null
@@ -17,6 +19,7 @@ export function createLineCutter(lineBytesMax: number) {
     length += part.length
     if (length > lineBytesMax) parts = []
     else if (part.length > 0) parts.push(part)
+    if (parts.length >= PARTS_MAX) parts = [Buffer.concat(parts)]
   }
 
   function take(): CutLine {

@@ -148,6 +148,55 @@ const MUTANTS: Mutant[] = [
     ],
     tests: ['test/shared/batches.test.ts'],
   },
+  {
+    name: 'batch line uncut: credentials in the body of a line rest in its text',
+    changes: [
+      {
+        file: 'shared/line-credentials.ts',
+        from: '        if (isCutOut(careOf(member.name), text, member)) secrets.push(member)\n',
+        to: '',
+      },
+    ],
+    tests: ['test/shared/line-credentials.test.ts'],
+  },
+  {
+    name: "batch credentials mixed: a line with its own has its batch's as well",
+    changes: [
+      {
+        file: 'shared/batch-lines.ts',
+        from: 'Object.keys(own).some(isCredential) ? withoutBundle(defaults) : defaults',
+        to: 'Object.keys(own).some(isCredential) ? { ...defaults } : defaults',
+      },
+    ],
+    tests: ['test/shared/batch-lines.test.ts'],
+  },
+  {
+    name: 'file owner check off: whoever knows an id reads the file',
+    changes: [
+      {
+        file: 'shared/files.ts',
+        from: 'return view?.tenant === tenant ? view : null',
+        to: "return tenant === '' ? null : view",
+      },
+    ],
+    tests: ['test/api/batch-output.test.ts'],
+  },
+  {
+    name: 'batch owner check off: whoever knows an id reads the batch',
+    changes: [
+      {
+        file: 'shared/batches.ts',
+        from: 'return view?.tenant === tenant ? view : null',
+        to: "return tenant === '' ? null : view",
+      },
+    ],
+    tests: ['test/shared/batches.test.ts'],
+  },
+  {
+    name: 'batch credentials kept: what lay under all lines outlives their batch',
+    changes: [{ file: 'shared/lua/end-batch.lua', from: "batch, 'cred', 'live'", to: "batch, 'live'" }],
+    tests: ['test/shared/batches.test.ts'],
+  },
 ]
 
 /** Copies what git knows or would take in: the working tree as it stands. The caller removes the folder. */

@@ -197,6 +197,9 @@ test('the files of an ended batch are its result lines byte for byte, in any ran
   ] as const) {
     const file = await api.files.read('acme', fileId ?? '')
     if (!file) throw new Error('There is no such file.')
+    // Its id does not say whose it is: its record does.
+    expect(await api.files.read('other', file.id)).toBeNull()
+    expect(await api.files.remove('other', file.id)).toBe('gone')
     const { text } = await api.get(`/batches/${id}/output?kind=${kind}`)
     expect(file.bytes).toBe(Buffer.byteLength(text))
     const deps = { store: api.fileStore, sealer: api.sealer }
