@@ -34,7 +34,14 @@ export function handleError(error: unknown, request: FastifyRequest, reply: Fast
     request.log.warn(line, 'A request could not be served')
   }
   void reply.header('x-request-id', request.id)
+  if (known.status === 413) letBodyCome(request, reply)
   void sendError(reply, known)
+}
+
+// A connection that is closed while its client still sends is reset, and the answer lost: what comes goes nowhere instead.
+function letBodyCome({ raw }: FastifyRequest, reply: FastifyReply): void {
+  void reply.removeHeader('connection')
+  raw.resume()
 }
 
 /** 404 for a path that is not served. */

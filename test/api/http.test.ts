@@ -1,6 +1,7 @@
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { eventually } from '../support/eventually.ts'
 import { ask, MASTER_KEY, startApi, type TestApi } from './fixture.ts'
 
 const PATH = '/v1/chat/completions'
@@ -188,6 +189,20 @@ test('a client that sends far too much still gets to read the 413', async () => 
   })
   expect(answer.status).toBe(413)
   expect(await answer.json()).toMatchObject({ error: { code: 'request_too_large' } })
+})
+
+test('after the 413 the rest of the body may come, and the next request behind it', async () => {
+  const { port } = api.app.server.address() as AddressInfo
+  const socket = connect(port, '127.0.0.1')
+  let answer = ''
+  socket.on('data', (chunk: Buffer) => (answer += chunk.toString()))
+  socket.on('error', () => {})
+  const headers = `host: x\r\nauthorization: Bearer ${MASTER_KEY}\r\ncontent-type: application/json`
+  socket.write(`POST ${PATH} HTTP/1.1\r\n${headers}\r\ncontent-length: 3000000\r\n\r\n`)
+  await eventually('it is refused', () => answer.startsWith('HTTP/1.1 413 '))
+  socket.write(`${'x'.repeat(3_000_000)}GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n`)
+  await eventually('the next one is answered', () => answer.includes('HTTP/1.1 200 '))
+  socket.destroy()
 })
 
 async function exchange(text: string): Promise<string> {
