@@ -52,6 +52,7 @@ export function createLineRecords({
   /** The record of a line of a chunk that this process holds. */
   function open(chunk: HeldChunk, line: EndedLine): RunRecord {
     const { claim } = chunk
+    let isNoted = false
     return {
       stream: null,
       remains: () => Promise.resolve(null),
@@ -65,7 +66,8 @@ export function createLineRecords({
           chunk.open.delete(line.line)
           return 'fenced'
         }
-        if (said !== 'started') chunk.stop.abort()
+        if (said === 'started') isNoted = true
+        else chunk.stop.abort()
         return said
       },
 
@@ -78,10 +80,10 @@ export function createLineRecords({
       },
 
       settle(run, end) {
-        const told = toldOf(nameOf(claim, line), run, end)
-        // It had not begun: the end of its batch says what became of it.
-        if (!told) return Promise.resolve({ kind: 'dropped', why: 'not begun' })
-        return settle(chunk, line, told)
+        // It had not begun: the end of its batch says what became of it, unless a call is noted that was not made.
+        if (run.attempts.length === 0 && !isNoted && isStopped(end))
+          return Promise.resolve({ kind: 'dropped', why: 'not begun' })
+        return settle(chunk, line, toldOf(nameOf(claim, line), run, end))
       },
     }
   }
@@ -155,8 +157,12 @@ function stateOf(
   return { attempts: [...attempts], attemptsMade, progress, crashes, queueState }
 }
 
-/** What is told of a run's end; null for one that was stopped before its first call. */
-function toldOf(name: LineName, run: Run, end: RunEnd): Told | null {
+function isStopped(end: RunEnd): boolean {
+  return end.kind === 'ended' && end.status !== 'failed'
+}
+
+/** What is told of a run's end. */
+function toldOf(name: LineName, run: Run, end: RunEnd): Told {
   const { attempts } = run
   const cost = costOf(run.attempts)
   if (end.kind === 'answered') {
@@ -164,7 +170,6 @@ function toldOf(name: LineName, run: Run, end: RunEnd): Told | null {
     return { outcome: 'completed', text: answeredLine(name, end.reply), attempts, usage, cost }
   }
   if (end.kind === 'ended' && end.status !== 'failed') {
-    if (attempts.length === 0) return null
     const text = unansweredLine(name, UNANSWERED[end.status])
     return { outcome: end.status, text, attempts, usage: null, cost }
   }

@@ -223,6 +223,25 @@ test('a cancelled batch starts nothing new, keeps what its calls bring, and tell
   expect(outcomes.at(-1)?.told).toMatchObject({ response: null, error: { code: 'batch_cancelled' } })
 })
 
+test('a line that waits for its turn when its batch is cancelled was never called, and is not said to be', async () => {
+  const one = { model: 'gpt-4o-mini', api_key: 'sk-one', max_parallel_requests: 1 }
+  const user_config = { model_list: [{ model_name: 'gpt-4o-mini', litellm_params: one }] }
+  const id = await submit(store, linesOf(2, { api_key: undefined }), { defaults: { user_config } })
+  const worker = start({ cancelMs: 0, answer: untilStopped })
+  const [chunk] = await worker.begin(id)
+  store.queued.length = 0
+  const running = chunk && worker.run(chunk)
+  await eventually('both began', async () => (await store.batches.lineStates('acme', id)).size === 2)
+  await eventually('one is called', () => worker.calls.length === 1)
+  await store.batches.cancel('acme', id)
+  worker.stop(id)
+  await running
+  await worker.runAll()
+  expect(worker.calls).toHaveLength(1)
+  const outcomes = await readOutcomes(store, worker, id)
+  expect(outcomes.map(({ meta }) => meta.attempts.length).toSorted()).toEqual([0, 1])
+})
+
 test('calls of a cancelled batch that do not end in time are given up and marked', async () => {
   const id = await submit(store, linesOf(2))
   const worker = start({ cancelMs: 50, answer: untilStopped })
