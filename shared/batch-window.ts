@@ -80,6 +80,14 @@ export function createBatchWindow(redis: Redis, keys: Keys, now: () => number | 
       return Number(reply) === 0 ? null : { batchId, chunk, generation: Number(reply) }
     },
 
+    /** A chunk that nobody has claimed only waits for its turn: it is looked at again later, after those that may be lost. */
+    async putOff({ batchId, chunk }: FedChunk): Promise<void> {
+      // Of one that was claimed the time is its lease's.
+      if ((await redis.hexists(keys.batchChunk(batchId, chunk), 'token')) === 1) return
+      const atMs = (await clock()) + UNCLAIMED_MS
+      await redis.zadd(keys.batchWindow, 'XX', 'GT', atMs, `${batchId} ${chunk}`)
+    },
+
     /** Chunks that nobody claimed in time, or whose claim was not renewed. */
     async overdue(chunksMax = 100): Promise<FedChunk[]> {
       const members = await redis.zrangebyscore(

@@ -29,7 +29,10 @@ export function createBatchChores(deps: {
   /** Chunks of the window that are neither claimed nor in BullMQ: enqueued anew. */
   async function mendEntries(): Promise<void> {
     for (const chunk of await window.overdue(AT_ONCE_MAX)) {
-      if (await queue.has(chunk)) continue
+      if (await queue.has(chunk)) {
+        await window.putOff(chunk)
+        continue
+      }
       const again = await window.refeed(chunk)
       if (!again) continue
       log.warn(

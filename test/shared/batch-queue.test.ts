@@ -3,6 +3,7 @@ import { createBatchQueue, CHECKS_QUEUE, type BatchQueue } from '../../shared/ba
 import { createBatches } from '../../shared/batches.ts'
 import { createLog } from '../../shared/log.ts'
 import { openQueue } from '../../shared/queues.ts'
+import { createBatchChores } from '../../worker/batch-chores.ts'
 import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 
 let store: TestBatchStore
@@ -50,4 +51,21 @@ test('checks wait for no chunk, nor chunks for them', async () => {
   } finally {
     await checks.close()
   }
+})
+
+test('a chunk that lost its queue entry is found, however many others only wait for their turn', async () => {
+  const { redis, keys } = store
+  const idOf = () => store.ids.newBatchId('heavy')
+  const waiting = Array.from({ length: 250 }, () => ({ batchId: idOf(), chunk: 'v', generation: 1 }))
+  const lost = { batchId: store.ids.newBatchId('light'), chunk: '1', generation: 1 }
+  for (const [index, { batchId, chunk }] of [...waiting, lost].entries()) {
+    await redis.hset(keys.batchChunk(batchId, chunk), 'generation', 1, 'open', 1, 'width', 0)
+    await redis.zadd(keys.batchWindow, index + 1, `${batchId} ${chunk}`)
+  }
+  await queue.add(waiting)
+  const chores = createBatchChores({
+    ...store, queue, store: store.fileStore, feed: async () => {}, expireFiles: async () => {}, log: createLog('silent', 'test'),
+  }) // oxfmt-ignore
+  for (let round = 0; round < 2; round += 1) for (const chore of chores.seldom) await chore()
+  expect(await queue.has({ ...lost, generation: 2 })).toBe(true)
 })
