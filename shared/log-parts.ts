@@ -1,7 +1,8 @@
 /** One commit of a log: bytes from `start` on. */
 type LogPart = { name: string; start: number; bytes: number }
 
-const LOGS_KNOWN_MAX = 1_000
+// A part for each write of a process: of all logs together, some tens of megabytes.
+const PARTS_KNOWN_MAX = 200_000
 
 /**
  * Knows the parts of logs that are kept as objects `<log>/<offset>`. Parts are never changed, and others follow only at
@@ -12,6 +13,7 @@ export function createLogParts(
   list: (prefix: string, after?: string) => AsyncIterable<{ name: string; bytes: number }[]>,
 ) {
   const known = new Map<string, LogPart[]>()
+  let count = 0
 
   async function look(log: string, to: number): Promise<readonly LogPart[]> {
     const parts = known.get(log) ?? []
@@ -23,9 +25,19 @@ export function createLogParts(
       }
     }
     const all = [...parts, ...found]
-    if (known.size >= LOGS_KNOWN_MAX) known.clear()
+    drop(log)
+    if (count + all.length > PARTS_KNOWN_MAX) {
+      known.clear()
+      count = 0
+    }
     if (all.length > 0) known.set(log, all)
+    count += all.length
     return all
+  }
+
+  function drop(log: string): void {
+    count -= known.get(log)?.length ?? 0
+    known.delete(log)
   }
 
   return {
@@ -40,7 +52,7 @@ export function createLogParts(
     },
 
     forget(prefix: string): void {
-      for (const log of known.keys()) if (log.startsWith(prefix)) known.delete(log)
+      for (const log of known.keys()) if (log.startsWith(prefix)) drop(log)
     },
   }
 }

@@ -22,8 +22,9 @@ import type { RecordSealer, Sealer } from './seal.ts'
 // A log that could not be written to is not used any more, nor one that is full: its owner goes on in the next segment. An
 // offset holds both, the segment above these bits.
 const SEGMENT_BYTES = 2 ** 32
-// While the store takes nothing, the next segment is begun no more often than this: there are only so many.
+// While the store takes nothing, the next segment is begun less and less often: there are 65,536, and a batch may last a week.
 const REOPEN_MS = 1_000
+const REOPEN_MS_MAX = 10_000
 // A segment whose first write failed has nothing. Further ones may have.
 const EMPTY_SEGMENTS_MAX = 3
 
@@ -166,10 +167,10 @@ function openPart(store: FileStore, from: number, nameOf: (segment: number) => s
   let segment = Math.ceil(from / SEGMENT_BYTES)
   let current: FileLog | null = null
   let openableAtMs = 0
+  let reopenMs = REOPEN_MS
   const closing: Promise<void>[] = []
 
   function leave(log: FileLog, waitMs: number): void {
-    if (log !== current) return
     current = null
     segment++
     openableAtMs = performance.now() + waitMs
@@ -185,9 +186,14 @@ function openPart(store: FileStore, from: number, nameOf: (segment: number) => s
       current ??= store.openLog(nameOf(segment))
       const [log, base] = [current, segment * SEGMENT_BYTES]
       try {
-        return base + (await log.append(record))
+        const offset = base + (await log.append(record))
+        reopenMs = REOPEN_MS
+        return offset
       } catch (error) {
-        leave(log, REOPEN_MS)
+        if (log === current) {
+          leave(log, reopenMs)
+          reopenMs = Math.min(2 * reopenMs, REOPEN_MS_MAX)
+        }
         throw error
       }
     },

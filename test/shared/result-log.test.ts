@@ -18,6 +18,7 @@ import {
 } from '../../shared/batch-results.ts'
 import { FileGoneError } from '../../shared/errors.ts'
 import { openFileStore, type FileStore } from '../../shared/file-store.ts'
+import { createLogParts } from '../../shared/log-parts.ts'
 import { readResultFile } from '../../shared/result-file.ts'
 import { createResultLogs, type ResultLogs } from '../../shared/result-log.ts'
 import { createSealer } from '../../shared/seal.ts'
@@ -290,4 +291,41 @@ test('a reader who does not go on holds a few results, however many there are', 
   await reading.next()
   expect(readBytes).toBeLessThan(300_000)
   await reading.return(undefined)
+})
+
+test('a store that takes nothing for days costs a few names of logs', async () => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  const names = new Set<string>()
+  const refusing: FileStore = {
+    ...store,
+    openLog(name) {
+      names.add(name)
+      return { position: () => 0, append: () => Promise.reject(new Error('full')), close: async () => {} }
+    },
+  }
+  const log = createResultLogs({ store: refusing, sealer }).open(batch, 1)
+  for (let second = 0; second < 1_000; second++) {
+    await expect(log.append(lineResult(0))).rejects.toThrow()
+    vi.advanceTimersByTime(1_000)
+  }
+  vi.useRealTimers()
+  // 65,536 of them must be enough for seven days.
+  expect(names.size).toBeLessThan((1_000 * 65_536) / (7 * 86_400))
+})
+
+test('what is known of the parts of logs has an end, however long they are', async () => {
+  const asked: (string | undefined)[] = []
+  const parts = createLogParts(async function* (log, after) {
+    asked.push(after)
+    if (after === undefined)
+      yield Array.from({ length: 120_000 }, (_, at) => ({
+        name: `${log}${at.toString(16).padStart(12, '0')}`,
+        bytes: 1,
+      }))
+  })
+  const read = async (log: string) => {
+    for await (const { start } of parts.between(log, 119_999, 120_001)) expect(start).toBe(119_999)
+  }
+  for (const log of ['one', 'one', 'two', 'one']) await read(log)
+  expect(asked.map((after) => after === undefined)).toEqual([true, false, true, true])
 })
