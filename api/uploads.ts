@@ -26,6 +26,12 @@ const FORM_LIMITS = {
 }
 const FILENAME_MAX = 255
 
+/**
+ * Uploads of one tenant under way at once in a process. Each holds memory, and room in the store that is counted only at its
+ * end.
+ */
+const AT_ONCE_MAX = 32
+
 export type UploadDeps = {
   files: Files
   store: FileStore
@@ -41,12 +47,38 @@ type Stored = Omit<WrittenInput, 'lines'> & { lines: number | null }
 /** One upload on its way. `room`: what its tenant's files may still grow by. */
 type Upload = { tenant: string; id: string; room: number }
 
+/** Uploads that are under way in this process, by tenant. */
+export function createUploadTurns() {
+  const underWay = new Map<string, number>()
+
+  function leave(tenant: string): void {
+    const left = (underWay.get(tenant) ?? 1) - 1
+    if (left > 0) underWay.set(tenant, left)
+    else underWay.delete(tenant)
+  }
+
+  return {
+    /** @returns what is to be called at its end. @throws {GatewayError} a 429 when the tenant has as many as it may. */
+    enter(tenant: string): () => void {
+      const count = underWay.get(tenant) ?? 0
+      if (count >= AT_ONCE_MAX) throw tooManyUploads()
+      underWay.set(tenant, count + 1)
+      return () => leave(tenant)
+    },
+  }
+}
+
+type UploadTurns = ReturnType<typeof createUploadTurns>
+
 /**
  * Stores the file of a multipart body while it comes, sealed, with its fields in any order: OpenAI's SDK for Node sends
  * the file first. What turns out to be the input of a batch is split from its credentials in a second pass then.
  * @throws {GatewayError} when it is refused or breaks off; nothing of it is left then.
  */
-export async function receiveFile(request: FastifyRequest, deps: UploadDeps): Promise<FileView> {
+export async function receiveFile(
+  request: FastifyRequest,
+  deps: UploadDeps & { turns: UploadTurns },
+): Promise<FileView> {
   const { files, fileBytesMax } = deps
   const { tenant, raw } = request
   if (!request.isMultipart()) {
@@ -54,17 +86,26 @@ export async function receiveFile(request: FastifyRequest, deps: UploadDeps): Pr
   }
   const announced = Number(request.headers['content-length'] ?? 0)
   if (announced > fileBytesMax + FORM_BYTES_MAX) throw tooLarge(fileBytesMax)
-  const id = deps.ids.newFileId(tenant)
-  const upload = { tenant, id, room: await files.reserve(tenant, id) }
+  const leave = deps.turns.enter(tenant)
   try {
-    return await files.create({ id, tenant, ...(await readForm(request, upload, deps)) })
-  } catch (error) {
-    await files.abandon(tenant, id)
-    throw error
+    const id = deps.ids.newFileId(tenant)
+    const upload = { tenant, id, room: await files.reserve(tenant, id) }
+    return await store(request, upload, deps)
   } finally {
+    leave()
     // The client may read no answer before it has sent all: what is left of a refused body goes nowhere.
     raw.unpipe()
     raw.resume()
+  }
+}
+
+async function store(request: FastifyRequest, upload: Upload, deps: UploadDeps): Promise<FileView> {
+  const { tenant, id } = upload
+  try {
+    return await deps.files.create({ id, tenant, ...(await readForm(request, upload, deps)) })
+  } catch (error) {
+    await deps.files.abandon(tenant, id)
+    throw error
   }
 }
 
@@ -155,6 +196,14 @@ async function* limited(
   } catch (error) {
     throw malformed(error)
   }
+}
+
+function tooManyUploads(): GatewayError {
+  const message = `${AT_ONCE_MAX} of your uploads are under way, as many as may be at once. Try again when one has ended.`
+  return new GatewayError(429, 'rate_limit_error', 'too_many_uploads', message, {
+    retryAfterSeconds: 2,
+    shouldRetry: true,
+  })
 }
 
 function tooLarge(bytesMax: number): TooLargeError {

@@ -21,7 +21,7 @@ import {
   UploadForm,
 } from '../../shared/schemas/file.ts'
 import { readRange } from '../byte-range.ts'
-import { receiveFile, type UploadDeps } from '../uploads.ts'
+import { createUploadTurns, receiveFile, type UploadDeps } from '../uploads.ts'
 
 const FileParams = z.object({ id: z.string() })
 const errors = { '4xx': ErrorResponse, '5xx': ErrorResponse }
@@ -31,6 +31,7 @@ const tags = ['files']
 /** `/files`: OpenAI's Files. Registers a parser of multipart bodies: give it a scope of its own. */
 export async function addFileRoutes(app: FastifyInstance, deps: UploadDeps): Promise<void> {
   const { files, ids } = deps
+  const turns = createUploadTurns()
   await app.register(multipart)
   const routes = app.withTypeProvider<ZodTypeProvider>()
 
@@ -44,7 +45,7 @@ export async function addFileRoutes(app: FastifyInstance, deps: UploadDeps): Pro
   }
   // Described, not validated: its fields are read as they come.
   const upload = { schema: uploadSchema, config: { isUpload: true }, validatorCompiler: () => () => true }
-  routes.post('/files', upload, async (request) => toFile(await receiveFile(request, deps)))
+  routes.post('/files', upload, async (request) => toFile(await receiveFile(request, { ...deps, turns })))
 
   const listSchema = {
     summary: 'List files, newest first',

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { startApi, type TestApi } from './fixture.ts'
+import { fileForm } from './file-forms.ts'
 
 let api: TestApi
 beforeAll(async () => {
@@ -44,4 +45,19 @@ test.for<[string, [string, string][]]>([
   expect(answer.text.length).toBeLessThan(1_000)
   const { redis, keys } = api.store
   expect(await redis.zcard(keys.filesDue)).toBe(0)
+})
+
+test('a tenant has so many uploads under way at once; more are told to come again, and others are not', async () => {
+  const { key } = await api.apiKeys.create('greedy')
+  const upload = (of?: string) => api.call('POST', '/v1/files', { ...fileForm('x'), key: of })
+  const greedy = Array.from({ length: 40 }, () => upload(key))
+  const other = await upload()
+  const answers = await Promise.all(greedy)
+  expect(other.status).toBe(200)
+  expect(answers.filter(({ status }) => status === 200)).toHaveLength(32)
+  for (const { json, headers } of answers.filter(({ status }) => status !== 200)) {
+    expect(json).toMatchObject({ error: { type: 'rate_limit_error', code: 'too_many_uploads' } })
+    expect(headers).toMatchObject({ 'x-should-retry': 'true', 'retry-after': expect.any(String) })
+  }
+  expect((await upload(key)).status).toBe(200)
 })
