@@ -1,6 +1,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
+import { parseClientJson } from '../../shared/client-json.ts'
 import { createLineCutter } from '../../shared/line-cutter.ts'
 import { readUnkept, splitLine } from '../../shared/line-credentials.ts'
 import { careOf } from '../../shared/line-fields.ts'
@@ -78,6 +79,15 @@ test.each([
   `{"body":{"${'x'.repeat(300)}_api_key":"${SECRET}"}}`,
 ])('a setting of a config that may hold a key, and is refused later, does not lie about: %s', (text) => {
   expect(splitLine(Buffer.from(text)).stored.toString()).not.toContain(SECRET)
+})
+
+test('a body of millions of values is refused before it is read', () => {
+  for (const value of ['{}', '1', '[]', '"a"']) {
+    const text = `{"x":[${`${value},`.repeat(2_000_100)}1]}`
+    const attempt = () => parseClientJson(text, 'The body')
+    expect(attempt).toThrow('more than 2000000 values')
+  }
+  expect(parseClientJson(`["${',{'.repeat(2_000_100)}"]`, 'The body')).toHaveLength(1)
 })
 
 describe('blank lines', () => {
