@@ -26,6 +26,8 @@ export type LogPositions = { output: number; error: number }
 export type ChunkClaim = {
   batchId: string
   chunk: string
+  /** How often it was given out. */
+  generation: number
   /** `<batch> <chunk>`: by it leases are renewed. */
   id: string
   token: string
@@ -126,12 +128,11 @@ export function createBatchClaims(deps: {
       return { kind: 'gone' }
     }
     if (said !== 'claimed') return { kind: said as 'gone' | 'stale' | 'held' }
-    return { kind: 'claimed', claim: readClaim(batchId, chunk, token, rest as ClaimReply) }
+    return { kind: 'claimed', claim: readClaim({ batchId, chunk, generation }, token, rest as ClaimReply) }
   }
 
   function readClaim(
-    batchId: string,
-    chunk: string,
+    { batchId, chunk, generation }: FedChunk,
     token: string,
     [claimedAt, width, log, earlier, lines, states, fields]: ClaimReply,
   ): ChunkClaim {
@@ -141,6 +142,7 @@ export function createBatchClaims(deps: {
     return {
       batchId,
       chunk,
+      generation,
       id: `${batchId} ${chunk}`,
       token,
       tenant,
@@ -180,15 +182,10 @@ export function createBatchClaims(deps: {
   const startGathered = createGather(
     async (claim: ChunkClaim, items: readonly { line: number; state: LineState }[]) => {
       const { batchId, chunk, token } = claim
-      const reply = await startLines(
-        [
-          keys.batch(batchId),
-          keys.batchChunk(batchId, chunk),
-          keys.batchLines(batchId),
-          keys.batchDone(batchId),
-        ],
-        [token, ...items.flatMap(({ line, state }) => [line, JSON.stringify(state)])],
-      )
+      const reply = await startLines(batchStepKeys(keys, claim).slice(0, 4), [
+        token,
+        ...items.flatMap(({ line, state }) => [line, JSON.stringify(state)]),
+      ])
       return Array.from(String(reply), (letter) => START_WORDS[letter] ?? 'fenced')
     },
     GATHERED_MAX,

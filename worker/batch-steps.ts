@@ -38,7 +38,7 @@ export function createBatchSteps(deps: {
     openInput: () => Promise<BatchInputFile>,
     signal: AbortSignal,
   ): Promise<void> {
-    if (claim.ending && claim.predecessors.length >= VALIDATED_MAX) return refuse(claim, [UNVALIDATED])
+    if (claim.ending && claim.generation > VALIDATED_MAX) return refuse(claim, [UNVALIDATED])
     const read = await readable(async () => validateInput(claim, await openInput(), signal))
     if (!read) return refuse(claim, [UNREADABLE])
   }

@@ -25,7 +25,10 @@ if not log then
   redis.call('HSET', lines, 'log:' .. ARGV[8], log)
 end
 local earlier = facts[7] or ''
-if facts[2] then earlier = earlier .. facts[5] .. ':' .. facts[6] .. ' ' end
+-- Of one log that was taken note of before, more was.
+if facts[2] and not string.find(' ' .. earlier, ' ' .. facts[5] .. ':', 1, true) then
+  earlier = earlier .. facts[5] .. ':' .. facts[6] .. ' '
+end
 redis.call('HSET', chunk, 'token', ARGV[5], 'log', log, 'from', ARGV[9] .. ':' .. ARGV[10], 'earlier', earlier)
 redis.call('ZADD', window, now + tonumber(ARGV[6]), member)
 

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { FedChunk } from '../../shared/batch-queue.ts'
 import { lineEnd, NO_STATE, testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 
 let store: TestBatchStore
@@ -129,6 +130,22 @@ test('a line that a replaced claim brought in is neither started nor given out a
   await store.window.wake()
   await store.feed()
   expect((await store.claim()).lines).toEqual([1, 2])
+})
+
+test('a chunk that one process takes up again and again is told of each log once, from where it was claimed first', async () => {
+  await store.begin(1)
+  let fed: FedChunk | null | undefined = (await store.feed())[0]
+  const seen: unknown[] = []
+  for (let at = 0; fed && at < 4; at++) {
+    const positions = { output: at, error: 10 * at }
+    const result = await store.claims.claim(fed, { workerId: at === 2 ? 'w2' : 'w1', positions })
+    if (result.kind !== 'claimed') throw new Error(result.kind)
+    seen.push(result.claim.predecessors)
+    await store.redis.zadd(store.keys.batchWindow, '0', result.claim.id)
+    fed = await store.window.refeed(fed)
+  }
+  const first = { log: 1, from: { output: 0, error: 0 } }
+  expect(seen).toEqual([[], [first], [first], [first, { log: 2, from: { output: 2, error: 20 } }]])
 })
 
 test("the key of a line's credentials is zeroed in the step that settles it, and all are gone with the batch", async () => {
