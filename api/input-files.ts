@@ -28,7 +28,15 @@ export async function createInputFile(
   try {
     const limits = { ...inputLimits, bytesMax: Math.min(inputLimits.bytesMax, room) }
     const written = await writeBatchInput(deps, { tenant, id }, lines, limits)
-    return await files.create({ ...written, id, tenant, filename, purpose: 'batch', expiresInMs: KEPT_MS })
+    return await files.create({
+      ...written,
+      id,
+      tenant,
+      filename,
+      purpose: 'batch',
+      expiresInMs: KEPT_MS,
+      isForOne: true,
+    })
   } catch (error) {
     await files.abandon(tenant, id)
     throw error

@@ -79,7 +79,7 @@ export function createBatchEnds(deps: {
     const reply = await endBatch(
       [
         ...batchStepKeys(keys, claim), keys.batchDue, keys.announce, keys.file(meta.inputFileId), keys.fileIndex(tenant),
-        keys.filesDue, keys.filesUse, keys.file(output), keys.file(error),
+        keys.filesDue, keys.filesUse, keys.file(output), keys.file(error), keys.fileKeys(meta.inputFileId),
       ], // oxfmt-ignore
       [
         '', batchId, chunk, token, errors, Math.max(deps.retentionMs, keptMs), keptMs, keys.batchChannel(batchId),

@@ -36,6 +36,8 @@ export type NewFile = {
   lines: number | null
   /** The random keys of its lines' credentials, 32 bytes each, packed; null when no line carries some. */
   keys: Buffer | null
+  /** Made for one batch, and of use to no other: its credentials are erased with that batch, also when it never began. */
+  isForOne?: boolean
 }
 
 export type FileFilter = { after?: string; limit: number; order: 'asc' | 'desc'; purpose?: string }
@@ -88,13 +90,14 @@ export function createFiles(deps: {
       [
         '', id, tenant, input.bytes, tenantBytesMax, expiresInMs ?? '', input.keys ?? '',
         'purpose', input.purpose, 'frame', input.frameBytes, 'name', name, ...(lines === null ? [] : ['lines', lines]),
+        ...(input.isForOne ? ['for_one', 1] : []),
       ], // oxfmt-ignore
     )
     const [kind, value = 0] = reply as [Buffer, number?] // see the script
     if (kind.toString() === 'full') throw new FileQuotaError(value, tenantBytesMax)
     if (kind.toString() === 'gone')
       throw new UnavailableError('Storing the file took too long. Send it again.')
-    const { keys: lineKeys, expiresInMs: _, ...facts } = input
+    const { keys: lineKeys, expiresInMs: _, isForOne: __, ...facts } = input
     return {
       ...facts,
       createdMs: value,

@@ -4,7 +4,8 @@ import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createSseReader, type SseEvent } from '../../shared/sse.ts'
 import { eventually } from '../support/eventually.ts'
-import { ask, batchStage, type BatchStage } from './batch-stage.ts'
+import { ask, batchStage, requestLine, type BatchStage } from './batch-stage.ts'
+import { fileForm } from './file-forms.ts'
 import { MASTER_KEY, startApi, type TestApi } from './fixture.ts'
 
 let api: TestApi
@@ -108,6 +109,21 @@ test('a batch whose input was refused has failed, and says in which lines', asyn
     output_file_id: null,
     error_file_id: null,
   })
+})
+
+test('credentials of lines that came in the call are erased with a batch that was refused, those of a file with the file', async () => {
+  const { redis, keys } = api.store
+  const requests = [requestLine('x', { api_key: 'sk-canary' })]
+  const inline = await stage.create(ask({ requests }))
+  const upload = fileForm(JSON.stringify(requests[0]), 'batch')
+  const { id: input_file_id } = (await api.call('POST', '/v1/files', upload)).json
+  const { requests: _none, ...over } = ask()
+  const filed = await stage.create({ ...over, input_file_id })
+  for (const { id } of [inline, filed]) await stage.refuse(id)
+  expect(await redis.exists(keys.fileKeys(inline.input_file_id))).toBe(0)
+  expect(await redis.exists(keys.fileKeys(input_file_id))).toBe(1)
+  expect((await api.call('DELETE', `/v1/files/${input_file_id}`)).status).toBe(200)
+  expect(await redis.exists(keys.fileKeys(input_file_id))).toBe(0)
 })
 
 test('a batch that is cancelled is cancelling until its lines are out, twice as once', async () => {
