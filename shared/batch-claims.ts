@@ -181,7 +181,7 @@ export function createBatchClaims(deps: {
 
   const startGathered = createGather(
     async (claim: ChunkClaim, items: readonly { line: number; state: LineState }[]) => {
-      const { batchId, chunk, token } = claim
+      const { token } = claim
       const reply = await startLines(batchStepKeys(keys, claim).slice(0, 4), [
         token,
         ...items.flatMap(({ line, state }) => [line, JSON.stringify(state)]),
