@@ -42,8 +42,8 @@ export function createBatchEnds(deps: {
       [...batchStepKeys(keys, claim), keys.file(meta.inputFileId), keys.fileKeys(meta.inputFileId)],
       ['', batchId, chunk, token, UNCLAIMED_MS, input.lines, input.model ?? '', keys.batchChannel(batchId)],
     )
-    const [kind, finish = 0, tenantsWaiting = 0] = reply as [Buffer, number?, number?] // see the script
-    deps.afterStep(afterStep(batchId, finish, tenantsWaiting))
+    const [kind, finishes = 0, tenantsWaiting = 0] = reply as [Buffer, number?, number?] // see the script
+    deps.afterStep(afterStep(batchId, finishes, tenantsWaiting))
     return kind.toString() as 'begun' | 'fenced' | 'credentials_erased'
   }
 

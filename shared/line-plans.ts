@@ -13,6 +13,8 @@ type Remembered = {
 export type LinePlans = WeakMap<Record<string, unknown>, Map<string, Remembered>>
 
 const PLANS_MAX = 1_000
+/** Of all plans of one batch. A client may bring a hundred for each line, and each of them is a kilobyte. */
+const DEPLOYMENTS_MAX = 5_000
 const KEY_CHARACTERS_MAX = 4_096
 /** What a plan goes by of the part of a request that is the provider's. */
 const BODY_FIELDS = ['stream', 'stream_options', ...LOCATION_FIELDS]
@@ -39,7 +41,7 @@ export function recallPlan(
   const found = known.get(key)
   if (found) return { ...copyOf(found.shared), body: without(split.body, found.taken) }
   const { body, ...shared } = resolve()
-  if (known.size >= PLANS_MAX) known.clear()
+  if (known.size >= Math.min(PLANS_MAX, DEPLOYMENTS_MAX / shared.plan.deployments.length)) known.clear()
   known.set(key, { shared, taken: Object.keys(split.body).filter((name) => !Object.hasOwn(body, name)) })
   plans.set(under, known)
   return { ...copyOf(shared), body }

@@ -275,6 +275,17 @@ describe('remembered plans', () => {
     expect(all.map(({ bundles }) => bundles?.[0]?.api_key)).toEqual(lines.map(({ body }) => body['api_key']))
   })
 
+  test('of long configs are kept as far as there is room for them', () => {
+    const plans = createLinePlans()
+    const deployment = configWith({ model: 'openai/gpt-4o' }).model_list
+    const defaults = { user_config: { model_list: Array.from({ length: 100 }, () => deployment).flat() } }
+    for (let one = 1; one <= 60; one += 1) {
+      const line = lineOf({ model: deployment[0]?.model_name, timeout: one })
+      planOfLine(line, defaults, context, { operator, ids, egress, plans })
+    }
+    expect(plans.get(defaults)?.size).toBeLessThan(60)
+  })
+
   test("are never another batch's, and never change under a caller", () => {
     const plans = createLinePlans()
     const deps = { operator, ids, egress, plans }
