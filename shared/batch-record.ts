@@ -1,4 +1,5 @@
 import type { Progress } from './claims.ts'
+import type { KeptPlace } from './kept-places.ts'
 import { roundUsd } from './prices.ts'
 import type { Attempt, QueueState } from './schemas/job.ts'
 
@@ -85,6 +86,8 @@ export type LineState = {
   /** Claims of it that ended without a word with a call in flight. */
   crashes: number
   queueState: QueueState
+  /** While it waits for it. */
+  kept?: KeptPlace
 }
 
 const TERMINAL: ReadonlySet<string> = new Set(['completed', 'failed', 'expired', 'cancelled'])

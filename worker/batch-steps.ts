@@ -5,6 +5,7 @@ import type { BatchError } from '../shared/batch-record.ts'
 import { packEntry, partOf, writeOrder } from '../shared/batch-results.ts'
 import { FileGoneError, SealError } from '../shared/errors.ts'
 import type { FileStore } from '../shared/file-store.ts'
+import type { GiveBackPlaces, KeptPlace } from '../shared/kept-places.ts'
 import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
 import type { Sealer } from '../shared/seal.ts'
@@ -25,6 +26,8 @@ export function createBatchSteps(deps: {
   store: FileStore
   sealer: Sealer
   planDependencies: PlanDependencies & { plans: LinePlans }
+  /** Of lines that will not be called. */
+  giveBack: GiveBackPlaces
   limits: { linesMax: number; lineBytesMax: number }
   /** Follow what they say, possibly twice. Never throw. */
   afterBegin: (batchId: string) => void
@@ -84,16 +87,25 @@ export function createBatchSteps(deps: {
     const file = await openInput()
     const outcome = claim.ending === 'expired' ? 'expired' : 'cancelled'
     const states = await claims.states(claim, missing)
-    let some: Promise<unknown>[] = []
-    for await (const { line, text } of input.text(file, missing)) {
-      const attempts = states.get(line)?.attempts ?? []
-      some.push(records.endMissing(chunk, endedLine(line, text), outcome, attempts))
-      if (some.length < MISSING_AT_ONCE) continue
-      await Promise.all(some)
+    let some: Promise<KeptPlace[]>[] = []
+    const end = async ({ line, text }: { line: number; text: Buffer }) => {
+      const { attempts = [], kept } = states.get(line) ?? {}
+      const ended = await records.endMissing(chunk, endedLine(line, text), outcome, attempts)
+      // At most once: at worst a place stays kept until its time has come.
+      return kept && ended.kind === 'settled' ? [kept] : []
+    }
+    const endAll = async () => {
+      const places = (await Promise.all(some)).flat()
+      if (places.length > 0) await deps.giveBack(places)
       some = []
+    }
+    for await (const one of input.text(file, missing)) {
+      some.push(end(one))
+      if (some.length < MISSING_AT_ONCE) continue
+      await endAll()
       if (hold.reason()) return
     }
-    await Promise.all(some)
+    await endAll()
   }
 
   return { validate, finish }

@@ -9,6 +9,7 @@ import type { Files } from '../shared/files.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
+import { createKeptPlaces } from '../shared/kept-places.ts'
 import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
 import { createResultLogs } from '../shared/result-log.ts'
@@ -38,6 +39,8 @@ export function openBatches(deps: {
   work: Completion['work']
   planDependencies: PlanDependencies & { plans: LinePlans }
   leaseMs: number
+  /** Length of the "minute" of rpm and tpm. */
+  windowMs: number
   /** How long the record of an ended batch, and its files unless it says otherwise, are kept, in milliseconds. */
   retentionMs: number
   /** How long calls in flight may go on in a batch that is cancelled, in milliseconds. */
@@ -76,6 +79,7 @@ export function openBatches(deps: {
     ends,
     records,
     input,
+    giveBack: createKeptPlaces(deps),
     afterBegin: (batchId) => news.began(batchId),
     afterEnd: (batchId) => void deps.announce(batchId),
   })

@@ -170,6 +170,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
       plans: createLinePlans(),
     },
     leaseMs: settings.leaseMs,
+    windowMs: settings.limitWindowMs,
     ...config.batches,
     limits: config.files,
     news,

@@ -6,8 +6,11 @@ import type { Progress } from '../shared/claims.ts'
 import type { Logger } from '../shared/log.ts'
 import { answeredLine, failedLine, unansweredLine, UNANSWERED, type LineName } from '../shared/result-line.ts'
 import type { ResultLog } from '../shared/result-log.ts'
+import { ownerOf } from '../shared/cooldown-rule.ts'
+import type { KeptPlace } from '../shared/kept-places.ts'
 import type { Attempt, JobError, QueueState, Usage } from '../shared/schemas/job.ts'
 import { loseAttempt } from './attempt.ts'
+import { tokensOf } from './fit.ts'
 import { persist } from './persist.ts'
 import { costOf, restingProgress, type Run } from './run.ts'
 import type { RunEnd, RunOutcome, RunRecord } from './run-record.ts'
@@ -72,7 +75,10 @@ export function createLineRecords({
       },
 
       async snooze(run, waitMs, state) {
-        const stands = stateOf(run, run.attempts, run.attemptsMade, restingProgress(run), state)
+        const stands = {
+          ...stateOf(run, run.attempts, run.attemptsMade, restingProgress(run), state),
+          ...keptBy(run),
+        }
         const said = await claims.park(claim, line.line, waitMs, stands)
         if (said === 'parked' || said === 'ended') chunk.open.delete(line.line)
         if (said === 'parked') return 'snoozed'
@@ -155,6 +161,16 @@ function stateOf(
   queueState: QueueState,
 ): LineState {
   return { attempts: [...attempts], attemptsMade, progress, crashes, queueState }
+}
+
+/** The place that a run has kept at a limit. */
+function keptBy(run: Run): { kept?: KeptPlace } {
+  const { plan } = run.claim
+  const { slot } = run.progress
+  const deployment = slot && plan.deployments.find(({ id }) => id === slot.id)
+  if (!deployment) return {}
+  const ownerId = ownerOf(plan, deployment)
+  return { kept: { ownerId, deploymentId: slot.id, at: slot.at, ...tokensOf(run, deployment.group) } }
 }
 
 function isStopped(end: RunEnd): boolean {

@@ -5,6 +5,7 @@ import type { FedChunk } from '../../shared/batch-queue.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
 import type { FileStore } from '../../shared/file-store.ts'
 import { createFiles } from '../../shared/files.ts'
+import { createKeptPlaces } from '../../shared/kept-places.ts'
 import { createLinePlans } from '../../shared/line-plans.ts'
 import { createLog } from '../../shared/log.ts'
 import { readOperatorConfig } from '../../shared/operator-config.ts'
@@ -173,6 +174,7 @@ export function testBatchWorker(
   const records = createLineRecords({ claims, log, afterSettle: () => {} })
   const steps = createBatchSteps({
     claims, ends, records, input, store: fileStore, sealer, planDependencies, limits: LIMITS,
+    giveBack: createKeptPlaces({ ...store, windowMs: 60_000 }),
     afterBegin: () => {}, afterEnd: () => {},
   }) // oxfmt-ignore
   const places = createBatchPlaces({ results, files: filesOf(store), workerId: `w${workers++}`, log })

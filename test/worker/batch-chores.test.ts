@@ -11,6 +11,8 @@ beforeEach(async () => {
 })
 afterEach(() => store.cleanup())
 
+const never = () => new Promise<void>(() => {})
+
 /** The sweeper's rounds, as long as they wait for what they do, over a store that removes like this. */
 function sweeper(remove: FileStore['remove'], expireFiles = async () => {}) {
   const { seldom } = createBatchChores({
@@ -39,7 +41,6 @@ async function twoDue(): Promise<{ ended: string; late: string }> {
 
 test('a store that does not answer holds up neither the sweeper nor the deadline of another batch', async () => {
   const { late } = await twoDue()
-  const never = () => new Promise<void>(() => {})
   const sweep = sweeper(never, never)
   await sweep()
   expect(await store.batches.read('acme', late)).toMatchObject({ status: 'finalizing' })

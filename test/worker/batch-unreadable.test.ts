@@ -72,8 +72,10 @@ test('a line that breaks in a way that nobody foresaw fails alone, and is not tr
 })
 
 test('a batch whose validation breaks every time ends at its deadline all the same', async () => {
-  const lineKeys = () => Promise.reject(new TypeError('a fault of ours'))
-  const broken = testBatchWorker(store, { leaseMs: 6_000, claims: { lineKeys } })
+  const broken = testBatchWorker(store, {
+    leaseMs: 6_000,
+    claims: { lineKeys: () => Promise.reject(new TypeError('a fault of ours')) },
+  })
   const id = await submit(store, linesOf(2))
   await store.ends.stop({ id, tenant: 'acme', owner: '' }, 'expired')
   let fed = store.take(id, 'v')

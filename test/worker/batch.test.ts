@@ -239,7 +239,7 @@ test('a line that waits for its turn when its batch is cancelled was never calle
   await worker.runAll()
   expect(worker.calls).toHaveLength(1)
   const outcomes = await readOutcomes(store, worker, id)
-  expect(outcomes.map(({ meta }) => meta.attempts.length).toSorted()).toEqual([0, 1])
+  expect(outcomes.map(({ meta }) => meta.attempts.length).toSorted((a, b) => a - b)).toEqual([0, 1])
 })
 
 test('calls of a cancelled batch that do not end in time are given up and marked', async () => {
@@ -301,4 +301,24 @@ test('a process that comes back to a batch again and again takes one number for 
   const read: number[] = []
   for await (const { line } of results.read({ tenant: 'acme', id }, entries)) read.push(line)
   expect(read).toEqual([0, 1, 2])
+})
+
+test('places that lines of a cancelled batch had kept at a limit are given back: others need not wait behind them', async () => {
+  const one = { model: 'gpt-4o-mini', api_key: 'sk-one', rpm: 2 }
+  const user_config = { model_list: [{ model_name: 'gpt-4o-mini', litellm_params: one }] }
+  const submitLines = (count: number) =>
+    submit(store, linesOf(count, { api_key: undefined }), { defaults: { user_config }, windowMs: 86_400_000 })
+  const worker = start()
+  const cancelled = await submitLines(40)
+  await worker.runAll()
+  expect(await view(cancelled)).toMatchObject({ completed: 2, parked: 38 })
+  await store.batches.cancel('acme', cancelled)
+  await worker.runAll()
+  expect(await view(cancelled)).toMatchObject({ status: 'cancelled', cancelled: 38 })
+  const next = await submitLines(1)
+  await worker.runAll()
+  const dueMs = Number(await store.redis.zscore(store.keys.batchParked(next), '0'))
+  expect(dueMs - Date.now()).toBeGreaterThan(1_000)
+  // As long as the two calls that were made count, and no longer.
+  expect(dueMs - Date.now()).toBeLessThan(65_000)
 })
