@@ -51,7 +51,7 @@ export function careOf(name: string): Care {
 
 function careOfUnknown(name: string): Care {
   if (nearMissOf(name) !== null || refusalOf(name) !== null) return 'secret'
-  return OF_CONFIG.has(name) || name.startsWith('litellm_') ? 'setting' : 'plain'
+  return OF_CONFIG.has(name) ? 'setting' : 'plain'
 }
 
 /** Whether a field with this value is or may hold a credential. */
