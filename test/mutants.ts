@@ -109,7 +109,7 @@ const MUTANTS: Mutant[] = [
     changes: [
       {
         file: 'shared/lua/append-stream.lua',
-        from: "if redis.call('HGET', job, 'token') ~= ARGV[1] then return string.rep('f', count) end\n",
+        from: "if redis.call('HGET', job, 'token') ~= ARGV[1] then return 'fenced' end\n",
         to: '',
       },
     ],
