@@ -8,7 +8,7 @@ import { ownConfig } from '../support/requests.ts'
 import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 /** Lines of the batch whose processes are killed. `TEST_BATCH_LINES=5000 npx vitest run test/e2e/batch-crash.test.ts` takes longer. */
-const LINES = Number(process.env.TEST_BATCH_LINES ?? 2000)
+const LINES = Number(process.env.TEST_BATCH_LINES ?? 800)
 const KILLS = 4
 const SLOTS = 16
 /** A result is durable, and settled, some time after its answer was sent. */
@@ -145,17 +145,17 @@ test.skipIf(!isPossible)(
     })
     own.answer(() => ({ ...completion('ok'), delayMs: 100 }))
     const batches = batchesOf(stage)
-    const lines = inputLines(800, 'line', (name) => inputLine(name, { user_config: config(own.url) }))
+    const lines = inputLines(400, 'line', (name) => inputLine(name, { user_config: config(own.url) }))
     const { id } = await batches.start(lines)
-    for (const calls of [150, 450]) {
+    for (const calls of [80, 240]) {
       await eventually('some calls are made', () => own.ledger.length >= calls)
       await redis.kill()
       await redis.restart()
     }
     const batch = await batches.ended(id)
-    expect(batch).toMatchObject({ status: 'completed', request_counts: { total: 800, completed: 800 } })
+    expect(batch).toMatchObject({ status: 'completed', request_counts: { total: 400, completed: 400 } })
     const { output } = await batches.results(batch)
-    expect(countOf(customIds(output)).size).toBe(800)
+    expect(countOf(customIds(output)).size).toBe(400)
     expect(sorted(own.ledger.map(lineOf))).toEqual(sorted(lines.map((line) => line.custom_id)))
   },
 )

@@ -63,7 +63,7 @@ test.for(['file first', 'file last'] as const)(
     )
     expect(seen.result.status, JSON.stringify(seen.result.json)).toBe(200)
     expect(await longestTurnMs()).toBeLessThan(50)
-    expect(seen.grownBytes).toBeLessThan(150 * MB)
+    expect(seen.grownBytes).toBeLessThan(100 * MB)
   },
 )
 
