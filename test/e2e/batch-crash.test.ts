@@ -41,7 +41,7 @@ test(
   async () => {
     provider.answer((entry) => ({
       ...(isBad(lineOf(entry)) ? failure(400, 'bad_line') : completion(`answer to ${lineOf(entry)}`)),
-      delayMs: 100,
+      delayMs: 300,
     }))
     const batches = batchesOf(gateway)
     const lines = inputLines(LINES)
