@@ -115,7 +115,7 @@ export async function testBatchStore({ leaseMs = 10_000 } = {}) {
       await store.close()
       await rm(folder, { recursive: true, force: true })
     },
-    beat: own.window.beat,
+    beat: (workerId: string, slots: number, silenceMs: number) => own.window.beat(workerId, slots, silenceMs),
     fileStore: store,
     jobClaims: own.claims,
     batchQueue: queue,
