@@ -74,7 +74,11 @@ test('an end that is announced twice in a row, and by many at once, makes one de
   await webhooks.announce(jobId)
   expect(await store.redis.zrange(store.keys.deliveriesDue, '0', '-1')).toEqual([webhooks.deliveryId(jobId)])
   expect(await store.redis.zcard(store.keys.announce)).toBe(0)
-  expect(await read(webhooks.deliveryId(jobId))).toMatchObject({ state: 'pending', subjectId: jobId, attempts: [] })
+  expect(await read(webhooks.deliveryId(jobId))).toMatchObject({
+    state: 'pending',
+    subjectId: jobId,
+    attempts: [],
+  })
 })
 
 test('an announcement that comes again after the delivery was made and forgotten does not make it anew', async () => {
