@@ -51,7 +51,7 @@ test('beside a large batch of one tenant, another’s job and small batch start 
 
 test('a large batch goes on beside many small ones of other tenants, at its share', async () => {
   await backlog(await of('heavy'), 800)
-  const lights = await Promise.all(Array.from({ length: 8 }, (_, number) => of(`light-${number}`)))
+  const lights = await Promise.all(Array.from({ length: 5 }, (_, number) => of(`light-${number}`)))
   const before = provider.ledger.length
   const started = await Promise.all(
     lights.map(async (light) => ({
@@ -64,8 +64,8 @@ test('a large batch goes on beside many small ones of other tenants, at its shar
     expect(batch).toMatchObject({ status: 'completed', request_counts: { completed: 25 } })
   const since = provider.ledger.slice(before)
   const heavy = since.filter((entry) => lineOf(entry).startsWith('heavy')).length
-  // One of nine: with all of them there it has a ninth, and more while some are not there yet or any more.
-  expect(heavy).toBeGreaterThan(since.length / 18)
+  // One of six: with all of them there it has a sixth, and more while some are not there yet or any more.
+  expect(heavy).toBeGreaterThan(since.length / 12)
   expect(heavy).toBeLessThan(since.length / 2)
 })
 

@@ -54,12 +54,12 @@ function* repeated(bytes: number): Iterable<Buffer> {
 
 // With 200 MB: bench/upload.ts.
 test.for(['file first', 'file last'] as const)(
-  'a batch’s input of 40 MB, %s, passes through in small turns and in little memory',
+  'a batch’s input of 24 MB, %s, passes through in small turns and in little memory',
   async (order) => {
     await upload(batchLines(4 * MB), { purpose: 'batch', order })
     await longestTurnMs()
     const seen = await watchProcess({ pid: gateway.api.pid, url: gateway.url }, () =>
-      upload(batchLines(40 * MB), { purpose: 'batch', order }),
+      upload(batchLines(24 * MB), { purpose: 'batch', order }),
     )
     expect(seen.result.status, JSON.stringify(seen.result.json)).toBe(200)
     expect(await longestTurnMs()).toBeLessThan(50)
