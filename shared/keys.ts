@@ -48,6 +48,42 @@ export function createKeys(prefix: string) {
     delivery: (id: string) => `${shard}:delivery:${id}`,
     /** Sorted set of delivery ids by when the next try is due. */
     deliveriesDue: `${shard}:deliveries-due`,
+    /** Sorted sets by creation: a tenant's deliveries, and those to one endpoint. */
+    deliveryIndex: (tenant: string) => `${shard}:deliveries:${tenant}`,
+    endpointDeliveries: (id: string) => `${shard}:endpoint-deliveries:${id}`,
+    /**
+     * Where deliveries go (an endpoint, or a job's own URL by a fingerprint): how it behaves; what is on its way there; what
+     * waits, by when it is due; and all targets by when the next delivery can be sent.
+     */
+    target: (id: string) => `${shard}:target:${id}`,
+    targetFlight: (id: string) => `${shard}:target-flight:${id}`,
+    targetDue: (id: string) => `${shard}:target-due:${id}`,
+    targetsDue: `${shard}:targets-due`,
+    /** A webhook endpoint; a tenant's, by creation. */
+    endpoint: (id: string) => `${shard}:endpoint:${id}`,
+    endpointIndex: (tenant: string) => `${shard}:endpoints:${tenant}`,
+    /** An event that was told; a tenant's, by creation. */
+    event: (id: string) => `${shard}:event:${id}`,
+    eventIndex: (tenant: string) => `${shard}:events:${tenant}`,
+
+    /** What is counted of a tenant, and of a customer by its owner id: jobs, bytes, requests, money. */
+    account: (tenant: string) => `${shard}:account:${tenant}`,
+    customerAccount: (tenant: string, owner: string) => `${shard}:account:${tenant}:${owner}`,
+    accountPrefix: `${shard}:account:`,
+    /** Hash: how many jobs at once; of a tenant, of a customer (`tenant owner`), of each customer (`tenant *`). */
+    concurrency: `${shard}:concurrency`,
+    /** Hash owner -> how many of its jobs were let in, which decides whose turn is next: high, normal or low. */
+    turns: `${shard}:turns`,
+    /** List of jobs of sync calls with one keyed fingerprint, for a client that lost the connection and asks again. */
+    orphans: (fingerprint: string) => `${shard}:orphans:${fingerprint}`,
+    /** List of what ended jobs used, not yet summed up; hash of a tenant's sums of one UTC day. */
+    usageNews: `${shard}:usage-news`,
+    usageOf: (tenant: string, day: string) => `${shard}:usage:${tenant}:${day}`,
+    usageDays: `${shard}:usage-days`,
+
+    /** A stored credential; a tenant's, by creation. */
+    credential: (id: string) => `${shard}:credential:${id}`,
+    credentialIndex: (tenant: string) => `${shard}:credentials:${tenant}`,
 
     /** A file: its record; a random key for each line whose credentials are stored. */
     file: (id: string) => `${shard}:file:${id}`,
@@ -107,6 +143,8 @@ export function createKeys(prefix: string) {
     /** Gateway keys: hash of key hash -> record, and the channel that says they changed. */
     apiKeys: `${prefix}:{keys}:api-keys`,
     apiKeysChannel: `${prefix}:{keys}:changed`,
+    /** Hash of tenant -> its record, as JSON. */
+    tenantRecords: `${prefix}:{keys}:tenants`,
   }
 }
 
