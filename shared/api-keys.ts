@@ -7,6 +7,10 @@ import type { Keys } from './keys.ts'
 /** The tenant of the master key. */
 export const MASTER_TENANT = 'default'
 
+/** What a key may be used for: to submit and change, to read, to administer its own tenant. */
+export const SCOPES = ['submit', 'read', 'admin'] as const
+export type Scope = (typeof SCOPES)[number]
+
 const TENANT = /^[A-Za-z0-9_-]{1,64}$/
 
 /** A gateway key as stored: everything but the key itself. */

@@ -1,15 +1,36 @@
 import { hash, timingSafeEqual } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { hashApiKey, MASTER_TENANT } from '../../shared/api-keys.ts'
+import { hashApiKey, MASTER_TENANT, SCOPES, type Scope } from '../../shared/api-keys.ts'
 import { AuthenticationError } from '../../shared/errors.ts'
+import type { Tenant } from '../../shared/schemas/tenant.ts'
 import type { KeyCache } from '../key-cache.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** Whose gateway key the call came with; everything it reads or writes belongs to this tenant. */
     tenant: string
+    /** Who calls, and what its key may do. */
+    principal: Principal
   }
 }
+
+/** Who calls, by its gateway key. Null where there is no restriction. */
+export type Principal = {
+  tenant: string
+  /** Null: the master key. */
+  keyId: string | null
+  isMaster: boolean
+  scopes: ReadonlySet<Scope>
+  /** Names, or `prefix*`, of the models that may be asked for; paths of the endpoints. */
+  models: readonly string[] | null
+  endpoints: readonly string[] | null
+  /** The one customer that the key is for. */
+  customer: string | null
+  /** The tenant's record; null: it has none, and no limits. */
+  record: Tenant | null
+}
+
+const ALL_SCOPES: ReadonlySet<Scope> = new Set(SCOPES)
 
 const BEARER = /^Bearer +([\x21-\x7e]{1,512})$/i
 const BARE = /^[\x21-\x7e]{1,512}$/
@@ -31,12 +52,18 @@ export function addAuth(app: FastifyInstance, keyCache: KeyCache, masterKey: str
     // Digests have one length, and how far two of them agree says nothing about the keys.
     if (masterHash !== null && timingSafeEqual(digest(key), masterHash)) {
       request.tenant = MASTER_TENANT
+      request.principal = principalOf({ tenant: MASTER_TENANT, keyId: null, isMaster: true })
       return
     }
     const found = await keyCache.find(hashApiKey(key))
     if (!found) throw new AuthenticationError()
     request.tenant = found.tenant
+    request.principal = principalOf({ tenant: found.tenant, keyId: found.id, isMaster: false })
   })
+}
+
+function principalOf(who: Pick<Principal, 'tenant' | 'keyId' | 'isMaster'>): Principal {
+  return { ...who, scopes: ALL_SCOPES, models: null, endpoints: null, customer: null, record: null }
 }
 
 function readKey({ headers }: FastifyRequest): string | null {
