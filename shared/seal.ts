@@ -8,7 +8,11 @@ const TAG_BYTES = 16
 const SALT = 'byok-gateway'
 
 /** The record a value is sealed for. It opens there and nowhere else. */
-export type SealedRecord = { tenant: string; kind: 'job' | 'delivery' | 'file' | 'batch'; id: string }
+export type SealedRecord = {
+  tenant: string
+  kind: 'job' | 'delivery' | 'file' | 'batch' | 'endpoint' | 'event'
+  id: string
+}
 
 /** A field of a record: a value moved to another record or field fails to open. */
 export type SealPlace = SealedRecord & { field: string }

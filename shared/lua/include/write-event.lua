@@ -1,0 +1,13 @@
+-- Keeps an event that is told, unless it is there. Event and index outlive their retention by themselves, so no sweeper must
+-- come by: the index drops what is too old whenever something new comes.
+-- Needs: now
+
+-- @param fields field, value, ... as `eventFields` gives them
+local function write_event(event, index, id, retention, fields)
+  if redis.call('HSETNX', event, 'created', now) == 0 then return end
+  redis.call('HSET', event, unpack(fields))
+  redis.call('PEXPIRE', event, retention)
+  redis.call('ZADD', index, now, id)
+  redis.call('ZREMRANGEBYSCORE', index, '-inf', now - retention)
+  redis.call('PEXPIRE', index, retention)
+end
