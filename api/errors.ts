@@ -5,12 +5,14 @@ import {
   GatewayError,
   InvalidRequestError,
   NotFoundError,
+  StorageFullError,
+  StorageReadonlyError,
   TooLargeError,
   UnavailableError,
   UnsupportedMediaTypeError,
 } from '../shared/errors.ts'
 import { newRequestId } from '../shared/ids.ts'
-import { isRedisOutage } from '../shared/redis-check.ts'
+import { isRedisOutage, refusedWrite } from '../shared/redis-check.ts'
 import { shapeError } from './error-shapes.ts'
 
 // Of a path that is not served, in the answer that says so.
@@ -79,6 +81,9 @@ const CLIENT_ERRORS: Record<string, [number, string, string]> = {
 
 function toGatewayError(error: unknown, bodyBytesMax: number): GatewayError {
   if (error instanceof GatewayError) return error
+  const refused = refusedWrite(error)
+  if (refused === 'full') return new StorageFullError(error)
+  if (refused === 'readonly') return new StorageReadonlyError(error)
   if (isRedisOutage(error)) return new UnavailableError(undefined, error)
   const { code = '', statusCode = 500 } = error instanceof Error ? (error as Partial<FastifyError>) : {}
   switch (code) {

@@ -50,6 +50,10 @@ const Environment = z.object({
     .regex(/^[a-z0-9-]{1,32}$/)
     .default('byok'),
   GATEWAY_REDIS_TIMEOUT_MS: milliseconds(900),
+  /** How much memory Redis may take, where it has no `maxmemory` of its own. */
+  GATEWAY_REDIS_BYTES_MAX: z.coerce.number().int().positive().optional(),
+  /** Part of that above which nothing is accepted. */
+  GATEWAY_REDIS_HIGH_WATER: z.coerce.number().min(0.1).max(1).default(0.75),
   GATEWAY_BODY_BYTES_MAX: count(10 * 1024 * 1024),
   /** Where files and the results of batches lie: `file:/a/path` that all processes share, or `s3://bucket/prefix`. */
   GATEWAY_FILES: z.string().optional(),
@@ -131,6 +135,9 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       keyPrefix: env.GATEWAY_KEY_PREFIX,
       /** A command that takes longer has failed: below a second, so that a call is told in time. */
       timeoutMs: env.GATEWAY_REDIS_TIMEOUT_MS,
+      /** Null: `maxmemory` alone says so. */
+      bytesMax: env.GATEWAY_REDIS_BYTES_MAX ?? null,
+      highWater: env.GATEWAY_REDIS_HIGH_WATER,
     },
     files: {
       place: env.GATEWAY_FILES,

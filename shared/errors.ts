@@ -132,6 +132,28 @@ export class UnavailableError extends GatewayError {
   }
 }
 
+/**
+ * 507: the store is filled up to its mark, and is nobody's quota: what was accepted goes on, nothing new is stored. The SDKs
+ * try again after `Retry-After`, as they do for a 429, and don't take it for a limit of the caller's.
+ */
+export class StorageFullError extends GatewayError {
+  constructor(cause?: unknown) {
+    const message =
+      'The gateway has no room for more at the moment, and nothing was stored. What it has accepted goes on; try again in a while.'
+    super(507, 'server_error', 'storage_full', message, { retryAfterSeconds: 10, shouldRetry: true, cause })
+  }
+}
+
+/** 503: Redis takes no writes, as when it can't save to its disk. Nothing was stored. */
+export class StorageReadonlyError extends GatewayError {
+  constructor(cause?: unknown) {
+    const message =
+      'The gateway can only read at the moment: its store accepts no writes. Nothing was stored; try again in a while.'
+    const details = { retryAfterSeconds: 10, shouldRetry: true, cause }
+    super(503, 'server_error', 'storage_readonly', message, details)
+  }
+}
+
 /** 504: a synchronous call was held as long as allowed; the job goes on under its id. */
 export class SyncWaitExceededError extends GatewayError {
   constructor(jobId: string) {

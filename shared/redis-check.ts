@@ -9,6 +9,8 @@ const LOG_EVERY_MS = 5_000
 // ioredis gives these no codes; the texts are its own and Redis's, collected from both sources.
 const OUTAGE_MESSAGES =
   /^(Connection is closed|Command timed out|Stream isn't writeable|Command aborted|Reached the max retries|Cluster (is|isn't) |None of startup nodes|Failed to refresh slots cache|Node is disconnected|connect ETIMEDOUT|(LOADING|MASTERDOWN|CLUSTERDOWN|READONLY|NOREPLICAS|TRYAGAIN|OOM|MISCONF|BUSY) )/
+// As Redis says it itself, and as it says it of a script: 6.2 puts the place in front.
+const REFUSED_WRITE = /(?:^|: -)(OOM|MISCONF) /
 const LOGIN_REFUSED = /^(NOAUTH|WRONGPASS|NOPERM) /
 const OUTAGE_CODES: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
@@ -28,7 +30,17 @@ export function isRedisOutage(error: unknown): boolean {
   if (!(error instanceof Error)) return false
   if ('code' in error && typeof error.code === 'string' && OUTAGE_CODES.has(error.code)) return true
   if (error.name === 'MaxRetriesPerRequestError' || error.name === 'ClusterAllFailedError') return true
-  return OUTAGE_MESSAGES.test(error.message)
+  return OUTAGE_MESSAGES.test(error.message) || refusedWrite(error) !== null
+}
+
+/**
+ * Why Redis refused a write, of which then nothing was done: it is `full` (at its `maxmemory`), or `readonly` (it can't save to its
+ * disk). Null: it did not.
+ */
+export function refusedWrite(error: unknown): 'full' | 'readonly' | null {
+  const [, word] = (error instanceof Error && REFUSED_WRITE.exec(error.message)) || []
+  if (word === undefined) return null
+  return word === 'OOM' ? 'full' : 'readonly'
 }
 
 /**
@@ -54,7 +66,7 @@ export async function checkRedis(redis: Redis, log: Logger, signal?: AbortSignal
   }
   if (info.get('maxmemory') === '0') {
     log.warn(
-      'Redis has no maxmemory: set one, so that it refuses writes before the machine runs out of memory',
+      'Redis has no maxmemory: set one, so that it refuses writes before the machine runs out of memory. Until then GATEWAY_REDIS_BYTES_MAX says how full it may be; without both jobs are accepted whatever it holds',
     )
   }
 }

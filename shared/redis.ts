@@ -57,6 +57,14 @@ export async function redisNowMs(redis: Redis): Promise<number> {
   return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000)
 }
 
+/** `INFO` of each node that holds data: of a cluster all masters, else the one server. */
+export async function infoOfNodes(redis: Redis, section: string): Promise<string[]> {
+  // A cluster goes by the type of a single server, see below.
+  const server: object = redis
+  const nodes = server instanceof Cluster ? server.nodes('master') : [redis]
+  return Promise.all(nodes.map((node) => node.info(section)))
+}
+
 // Commands of one turn of the event loop leave in one write, whichever callback gave them: a system call costs more than
 // most of them, and wakes Redis.
 function joinWrites(redis: Redis): Redis {
