@@ -55,6 +55,24 @@ export class AuthenticationError extends GatewayError {
   }
 }
 
+/** 403: the key works, and not for this. */
+export class InsufficientScopeError extends GatewayError {
+  constructor(needed: string) {
+    const message = `This gateway key may not do that: it needs ${needed}.`
+    super(403, 'permission_error', 'insufficient_scope', message, { shouldRetry: false })
+  }
+}
+
+/** 403: the key may submit, but not this model or to this endpoint. */
+export class NotAllowedError extends GatewayError {
+  readonly code: 'model_not_allowed' | 'endpoint_not_allowed'
+
+  constructor(code: NotAllowedError['code'], message: string, param: string | null = null) {
+    super(403, 'permission_error', code, message, { param, shouldRetry: false })
+    this.code = code
+  }
+}
+
 /** 404: unknown, or somebody else's: the two can't be told apart. */
 export class NotFoundError extends GatewayError {
   constructor(noun: string) {
@@ -92,6 +110,13 @@ export class FileInUseError extends GatewayError {
   constructor() {
     const message = 'A batch that has not ended uses this file. Cancel it, or wait for its end.'
     super(409, 'conflict_error', 'file_in_use', message, { shouldRetry: false })
+  }
+}
+
+/** 409: what is asked does not go with how things stand; the message says what would. */
+export class ConflictError extends GatewayError {
+  constructor(message: string, code: string) {
+    super(409, 'conflict_error', code, message, { shouldRetry: false })
   }
 }
 

@@ -63,6 +63,8 @@ export function createIds(idSecret: string) {
     /** Ids of batches (`batch_`) and files (`file-`), made like those of jobs. */
     newBatchId: (tenant: string, nowMs?: number): string => newId('batch_', tenant, nowMs),
     newFileId: (tenant: string, nowMs?: number): string => newId('file-', tenant, nowMs),
+    /** And those of webhook endpoints. */
+    newWebhookEndpointId: (tenant: string, nowMs?: number): string => newId('whe_', tenant, nowMs),
 
     /** The id of one of the two files that a batch's results are read as: the same however often it is made. */
     outputFileId: (batchId: string, part: 'output' | 'error'): string =>
@@ -71,6 +73,7 @@ export function createIds(idSecret: string) {
     /** Whether this installation made this id for this tenant. */
     isOwnJobId: (tenant: string, id: string): boolean => isOwn('job_', tenant, id),
     isOwnBatchId: (tenant: string, id: string): boolean => isOwn('batch_', tenant, id),
+    isOwnWebhookEndpointId: (tenant: string, id: string): boolean => isOwn('whe_', tenant, id),
     /** Whether it can be one: whose an output file of a batch is, only its record says. */
     isOwnFileId: (tenant: string, id: string): boolean =>
       isOwn('file-', tenant, id) || /^file-[A-Za-z0-9]{22}$/.test(id),

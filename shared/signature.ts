@@ -1,8 +1,14 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import { Webhook } from 'standardwebhooks'
 import { InvalidRequestError } from './errors.ts'
 
 const PREFIX = 'whsec_'
+const SECRET_BYTES = 32
+
+/** A new webhook secret: `whsec_` and the padded standard base64 of 32 random bytes, as every verifier takes it. */
+export function newWebhookSecret(): string {
+  return PREFIX + randomBytes(SECRET_BYTES).toString('base64')
+}
 
 /**
  * The webhook secret of a tenant and customer who gave none: `whsec_` and the padded standard base64 of 32 bytes. It is

@@ -1,40 +1,28 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Redis } from 'ioredis'
+import {
+  ENDPOINT_FIELDS,
+  endpointFields,
+  liveSecrets,
+  parseEndpoint,
+  rotated,
+  type EndpointRecord,
+  type EndpointSettings,
+} from './webhook-endpoint-record.ts'
+import { ConflictError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import type { Keys } from './keys.ts'
+import { redisNowMs } from './redis.ts'
 import type { DisabledReason, EventType } from './schemas/webhook.ts'
+import { createScript } from './scripts.ts'
 import type { Sealer } from './seal.ts'
+import { newWebhookSecret } from './signature.ts'
 
 /** At most so many endpoints a tenant: each end of a job looks at all of them. */
 export const ENDPOINTS_MAX = 100
 
-/** A webhook endpoint as its tenant may see it. Times in Unix milliseconds. */
-export type EndpointView = {
-  id: string
-  tenant: string
-  name: string
-  url: string
-  eventTypes: EventType[]
-  /** Null: whatever customer an event is about. */
-  customer: string | null
-  metadata: Record<string, string>
-  headerNames: string[]
-  secretHint: string
-  createdMs: number
-  updatedMs: number
-  disabledMs: number | null
-  disabledReason: DisabledReason | null
-}
-
-/** What its tenant decides of an endpoint. */
-export type EndpointSettings = {
-  name: string
-  url: string
-  eventTypes: EventType[]
-  customer: string | null
-  metadata: Record<string, string>
-  headers: Record<string, string>
-  isEnabled: boolean
-}
+// Two who change one endpoint at once are rare, a hundred are a mistake.
+const WRITES_MAX = 20
 
 /** Where a delivery to an endpoint goes at this moment, and what signs it: the newest secret first. */
 export type EndpointHook = { url: string; secrets: string[]; headers: Record<string, string> }
@@ -48,11 +36,160 @@ export type EventAddress = {
   named?: readonly string[] | undefined
 }
 
-/** The record store of webhook endpoints: URL, secrets and headers are sealed. A tenant's are reached by tenant and id. */
+/** What an endpoint is to those who name it. */
+export type EndpointStanding = { kind: 'unknown' | 'disabled' } | { kind: 'open'; customer: string | null }
+
+export type EndpointPage = { endpoints: EndpointRecord[]; hasMore: boolean }
+
+/**
+ * The record store of webhook endpoints: URL, secrets and headers are sealed. A tenant's are reached by tenant and id. Whoever
+ * changes one writes over the state that he has read, or reads again.
+ */
 export function createWebhookEndpoints(deps: { redis: Redis; keys: Keys; sealer: Sealer; ids: Ids }) {
-  /** Ids of the enabled endpoints that want to be told of an event. */
-  async function wanting(address: EventAddress): Promise<string[]> {
-    throw new Error(`${address.tenant} ${typeof deps}`)
+  const { redis, keys, sealer, ids } = deps
+  const writeEndpoint = createScript(redis, 'write-webhook-endpoint')
+  const deleteEndpoint = createScript(redis, 'delete-webhook-endpoint')
+  const disableEndpoint = createScript(redis, 'disable-webhook-endpoint')
+
+  async function write(record: EndpointRecord, revision: string): Promise<'written' | 'full' | 'stale'> {
+    const { id, tenant, createdMs } = record
+    const reply = await writeEndpoint(
+      [keys.endpoint(id), keys.endpointIndex(tenant)],
+      [id, revision, ENDPOINTS_MAX, createdMs, ...endpointFields(record, sealer)],
+    )
+    return String(reply) as 'written' | 'full' | 'stale' // see the script
+  }
+
+  /** @throws {ConflictError} when the tenant has as many as it may have. */
+  async function create(
+    tenant: string,
+    settings: EndpointSettings & { isEnabled: boolean },
+  ): Promise<EndpointRecord> {
+    const { isEnabled, ...rest } = settings
+    const nowMs = await redisNowMs(redis)
+    const record: EndpointRecord = {
+      ...rest,
+      id: ids.newWebhookEndpointId(tenant, nowMs),
+      tenant,
+      secrets: [{ secret: newWebhookSecret(), untilMs: null }],
+      createdMs: nowMs,
+      updatedMs: nowMs,
+      disabled: isEnabled ? null : { atMs: nowMs, reason: 'manual' },
+    }
+    if ((await write(record, '')) === 'full') {
+      const message = `There are ${ENDPOINTS_MAX} webhook endpoints already, and there can be no more. Delete one, or let one endpoint take more event types.`
+      throw new ConflictError(message, 'too_many_webhook_endpoints')
+    }
+    return record
+  }
+
+  async function readCurrent(tenant: string, id: string) {
+    // Only our own ids are made into keys.
+    if (!ids.isOwnWebhookEndpointId(tenant, id)) return null
+    const record = parseEndpoint(id, await redis.hmgetBuffer(keys.endpoint(id), ...ENDPOINT_FIELDS), sealer)
+    return record?.tenant === tenant ? record : null
+  }
+
+  async function read(tenant: string, id: string): Promise<EndpointRecord | null> {
+    return readCurrent(tenant, id)
+  }
+
+  /** A page of a tenant's endpoints, newest first. @returns null when `after` names none of them. */
+  async function list(
+    tenant: string,
+    { after, limit }: { after?: string | undefined; limit: number },
+  ): Promise<EndpointPage | null> {
+    const index = keys.endpointIndex(tenant)
+    const rank = after === undefined ? -1 : await redis.zrevrank(index, after)
+    if (rank === null) return null
+    const found = await redis.zrevrange(index, rank + 1, rank + 1 + limit)
+    const records = await Promise.all(found.slice(0, limit).map((id) => readCurrent(tenant, id)))
+    return { endpoints: records.flatMap((record) => record ?? []), hasMore: found.length > limit }
+  }
+
+  /** Applies a change to what is there, again while others come first. Without a difference nothing is written. */
+  async function change(
+    tenant: string,
+    id: string,
+    apply: (record: EndpointRecord, nowMs: number) => EndpointRecord,
+  ): Promise<EndpointRecord | null> {
+    for (let count = 0; count < WRITES_MAX; count += 1) {
+      const [current, nowMs] = await Promise.all([readCurrent(tenant, id), redisNowMs(redis)])
+      if (!current) return null
+      const { revision, ...record } = current
+      const changed = apply(record, nowMs)
+      if (isDeepStrictEqual(changed, record)) return record
+      const next = { ...changed, updatedMs: nowMs }
+      if ((await write(next, revision)) === 'written') return next
+    }
+    throw new ConflictError('Others changed this webhook endpoint at the same time. Try again.', 'conflict')
+  }
+
+  /** Changes what is given. One that is enabled again begins anew: what was known of its failures is forgotten. */
+  async function update(
+    tenant: string,
+    id: string,
+    { isEnabled, ...settings }: Partial<EndpointSettings & { isEnabled: boolean }>,
+  ): Promise<EndpointRecord | null> {
+    let isReenabled = false
+    const changed = await change(tenant, id, (record, nowMs) => {
+      isReenabled = isEnabled === true && record.disabled !== null
+      return { ...record, ...settings, disabled: disabledAfter(record, isEnabled, nowMs) }
+    })
+    if (changed && isReenabled) await redis.unlink(keys.target(id))
+    return changed
+  }
+
+  /** Makes a new secret; those of before sign along for `overlapMs`. */
+  async function rotate(tenant: string, id: string, overlapMs: number): Promise<EndpointRecord | null> {
+    const secret = newWebhookSecret()
+    return change(tenant, id, (record, nowMs) => ({
+      ...record,
+      secrets: rotated(record.secrets, secret, nowMs, overlapMs),
+    }))
+  }
+
+  async function remove(tenant: string, id: string): Promise<boolean> {
+    if (!ids.isOwnWebhookEndpointId(tenant, id)) return false
+    const reply = await deleteEndpoint(
+      [keys.endpoint(id), keys.endpointIndex(tenant), keys.target(id)],
+      [id, tenant],
+    )
+    return reply === 1
+  }
+
+  /** What each of these is to a tenant's job that names it. */
+  async function standings(tenant: string, named: readonly string[]): Promise<EndpointStanding[]> {
+    return Promise.all(
+      named.map(async (id): Promise<EndpointStanding> => {
+        const facts = ids.isOwnWebhookEndpointId(tenant, id) ? await factsOf(id) : null
+        if (facts?.tenant !== tenant) return { kind: 'unknown' }
+        return facts.isEnabled ? { kind: 'open', customer: facts.customer } : { kind: 'disabled' }
+      }),
+    )
+  }
+
+  async function factsOf(id: string) {
+    const fields = await redis.hmget(keys.endpoint(id), 'tenant', 'events', 'customer', 'disabled')
+    const [tenant, events, customer, disabled] = fields
+    return {
+      id,
+      tenant: tenant ?? null,
+      eventTypes: JSON.parse(events ?? '[]') as string[], // as it was written
+      customer: customer ? customer : null,
+      isEnabled: disabled === '',
+    }
+  }
+
+  /** Ids of the enabled endpoints that want to be told of an event, oldest first. */
+  async function wanting({ tenant, type, customer, named }: EventAddress): Promise<string[]> {
+    const all = await redis.zrange(keys.endpointIndex(tenant), '0', '-1')
+    const asked = named ? all.filter((id) => named.includes(id)) : all
+    const facts = await Promise.all(asked.map(factsOf))
+    return facts
+      .filter((one) => one.isEnabled && one.eventTypes.includes(type))
+      .filter((one) => one.customer === null || one.customer === customer)
+      .map(({ id }) => id)
   }
 
   /** What a delivery is sent with, read anew for each try: changes and rotations hold at once. */
@@ -60,15 +197,36 @@ export function createWebhookEndpoints(deps: { redis: Redis; keys: Keys; sealer:
     tenant: string,
     id: string,
   ): Promise<({ kind: 'open' } & EndpointHook) | { kind: 'disabled' | 'gone' }> {
-    throw new Error(`${tenant} ${id}`)
+    const [record, nowMs] = await Promise.all([readCurrent(tenant, id), redisNowMs(redis)])
+    if (!record) return { kind: 'gone' }
+    if (record.disabled) return { kind: 'disabled' }
+    const { url, headers } = record
+    return { kind: 'open', url, headers, secrets: liveSecrets(record.secrets, nowMs) }
   }
 
-  /** Nothing is sent to it from now on; its tenant's other endpoints are told. Done again it changes nothing. */
-  async function disable(id: string, reason: Exclude<DisabledReason, 'manual'>): Promise<void> {
-    throw new Error(`${id} ${reason}`)
+  /** An endpoint by id alone, for what serves no client. */
+  async function readAny(id: string): Promise<EndpointRecord | null> {
+    return parseEndpoint(id, await redis.hmgetBuffer(keys.endpoint(id), ...ENDPOINT_FIELDS), sealer)
   }
 
-  return { wanting, hook, disable }
+  /**
+   * Nothing is sent to it from now on; its tenant's other endpoints are told. Done again it changes nothing.
+   * @returns whether it was this call that did it.
+   */
+  async function disable(id: string, reason: Exclude<DisabledReason, 'manual'>): Promise<boolean> {
+    return (await disableEndpoint([keys.endpoint(id), keys.announce], ['', id, reason])) === 1
+  }
+
+  return { create, read, list, update, rotate, remove, standings, wanting, hook, readAny, disable }
 }
 
 export type WebhookEndpoints = ReturnType<typeof createWebhookEndpoints>
+
+function disabledAfter(
+  { disabled }: EndpointRecord,
+  isEnabled: boolean | undefined,
+  nowMs: number,
+): EndpointRecord['disabled'] {
+  if (isEnabled === undefined) return disabled
+  return isEnabled ? null : (disabled ?? { atMs: nowMs, reason: 'manual' })
+}

@@ -1,5 +1,5 @@
--- Keeps an event that is told, unless it is there. Event and index outlive their retention by themselves, so no sweeper must
--- come by: the index drops what is too old whenever something new comes.
+-- Keeps an event that is told, unless it is there. It goes by itself when its time is over, and the index drops what is gone
+-- whenever something new comes: no sweeper has to come by.
 -- Needs: now
 
 -- @param fields field, value, ... as `eventFields` gives them
