@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { requireEndpoint } from '../shared/allowed.ts'
 import type { NewBatch } from '../shared/batches.ts'
 import { findEndpoint } from '../shared/completion-body.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
@@ -75,6 +76,7 @@ export function draftBatch(request: FastifyRequest, body: BatchRequest, deps: Ba
  * @param given.path Of the route, without alternative spellings: part of the idempotency key's scope.
  * @param given.ownFields Names that are no defaults of the lines.
  * @throws {InvalidRequestError} with the JSON path of what is wrong.
+ * @throws {NotAllowedError}
  */
 export function draftFrom(
   base: BatchBase,
@@ -89,6 +91,9 @@ export function draftFrom(
   const { request, body, path, ownFields } = given
   const { tenant } = request
   const asked = Object.entries(body).filter(([name]) => !ownFields.includes(name))
+  const { models, endpoints } = request.principal
+  // Of mixed lines, and of models, each line's own tell.
+  if (base.endpoint !== '*') requireEndpoint({ endpoints }, base.endpoint)
   refuseMisplaced(asked.map(([name]) => name))
   const defaults = { ...base.defaults, ...Object.fromEntries(asked), ...readRoutingHeaders(request.headers) }
   const { warnings } = checkDefaults(defaults, ownFields, deps)
@@ -111,6 +116,7 @@ export function draftFrom(
     outputExpiresAfterS: orBase(expiry && expiry.seconds, base.outputExpiresAfterS, null),
     retryOf: base.retryOf,
     warnings,
+    ...(models === null && endpoints === null ? {} : { allowed: { models, endpoints } }),
     defaults,
     webhook: checkWebhook(body.webhook, 'webhook', deps.webhookEgress),
     idempotency:

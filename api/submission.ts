@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Endpoint } from '../shared/endpoints.ts'
 import type { EgressPolicy } from '../shared/egress.ts'
-import { InvalidRequestError } from '../shared/errors.ts'
+import { InvalidRequestError, NotAllowedError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { JobInput } from '../shared/jobs.ts'
 import type { OperatorConfig } from '../shared/operator-config.ts'
@@ -52,6 +52,7 @@ export type Submission = {
 /**
  * Turns a submission into a job to be stored: plan and credentials resolved, options checked. Nothing is stored yet.
  * @throws {InvalidRequestError} with the JSON path of what is wrong.
+ * @throws {NotAllowedError}
  */
 export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInput {
   const { request, mode, options, optionsPath } = submission
@@ -59,7 +60,10 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
   const { tenant } = request
   const customer = readCustomer(request) ?? submission.customer
   const resolved = underPath(submission.bodyPath, () =>
-    resolvePlan({ body, tenant, customer, endpoint: submission.endpoint.name }, deps),
+    resolvePlan(
+      { body, tenant, customer, endpoint: submission.endpoint.name, allowed: request.principal },
+      deps,
+    ),
   )
   const warnings = [...resolved.warnings]
   const attempts = options.max_attempts ?? ATTEMPTS_DEFAULT
@@ -135,6 +139,7 @@ function underPath<T>(path: string, resolve: () => T): T {
   try {
     return resolve()
   } catch (error) {
+    if (error instanceof NotAllowedError && error.param !== null) throw error.at(`${path}${error.param}`)
     if (!(error instanceof InvalidRequestError) || error.param === null) throw error
     throw new InvalidRequestError(error.message, `${path}${error.param}`, error.code)
   }

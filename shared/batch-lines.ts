@@ -1,9 +1,10 @@
 import { z } from 'zod'
 import type { StoredLine } from './batch-input-lines.ts'
+import type { Allowed } from './allowed.ts'
 import { parseClientJson } from './client-json.ts'
 import { findEndpoint, readCompletion } from './completion-body.ts'
 import type { Endpoint } from './endpoints.ts'
-import { GatewayError, InvalidRequestError } from './errors.ts'
+import { GatewayError, InvalidRequestError, NotAllowedError } from './errors.ts'
 import { careOf, ERASED, isBesideBody, isCredential, isSecret, withoutBundle } from './line-fields.ts'
 import { recallPlan, type LinePlans } from './line-plans.ts'
 import { nearMissOf } from './near-misses.ts'
@@ -34,6 +35,8 @@ export type LineContext = {
   customer: string | null
   /** The batch's: a path, or `*` where each line has its own. */
   endpoint: string
+  /** What the gateway key may ask for that submitted the batch; anything unless it says otherwise. */
+  allowed?: Allowed | undefined
 }
 
 export type LinePlan = ResolvedPlan & { customer: string | null; endpoint: Endpoint }
@@ -129,7 +132,8 @@ export function planOfLine(
     const fields = { ...under, ...own, customer: own['customer'] }
     const { customer: inBody = null, ...body } = readCompletion(endpoint, fields)
     const customer = line.customer ?? inBody ?? context.customer
-    const request = { body, tenant: context.tenant, customer, endpoint: endpoint.name }
+    const { tenant, allowed } = context
+    const request = { body, tenant, customer, endpoint: endpoint.name, allowed }
     const resolve = () => resolvePlan(request, dependencies)
     const resolved = plans && isOfKind ? recallPlan(plans, request, under, resolve) : resolve()
     return { ...resolved, customer, endpoint }
@@ -182,12 +186,14 @@ function inLine<T>({ settings, body }: InputLine, under: Record<string, unknown>
   try {
     return work()
   } catch (error) {
-    if (!(error instanceof InvalidRequestError) || error.param === null) throw error
+    const isPlaced = error instanceof InvalidRequestError || error instanceof NotAllowedError
+    if (!isPlaced || error.param === null) throw error
     const name = /^[^.[]*/.exec(error.param)?.[0] ?? ''
     const isBeside =
       Object.hasOwn(settings, name) || (!Object.hasOwn(body, name) && Object.hasOwn(under, name))
     if (isBeside) throw error
     const param = `body.${error.param}`
+    if (error instanceof NotAllowedError) throw error.at(param)
     throw new InvalidRequestError(
       error.message.replace(`\`${error.param}\``, () => `\`${param}\``),
       param,

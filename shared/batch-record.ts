@@ -1,3 +1,4 @@
+import type { Allowed } from './allowed.ts'
 import type { Progress } from './claims.ts'
 import type { KeptPlace } from './kept-places.ts'
 import { roundUsd } from './prices.ts'
@@ -39,6 +40,8 @@ export type BatchMeta = {
   outputExpiresAfterS: number | null
   retryOf: string | null
   warnings: string[]
+  /** What the gateway key may ask for that submitted it; absent: anything. */
+  allowed?: Allowed
 }
 
 /** Sums over settled lines. `cost` in USD, null while none is known. */

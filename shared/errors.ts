@@ -65,11 +65,17 @@ export class InsufficientScopeError extends GatewayError {
 
 /** 403: the key may submit, but not this model or to this endpoint. */
 export class NotAllowedError extends GatewayError {
-  readonly code: 'model_not_allowed' | 'endpoint_not_allowed'
-
-  constructor(code: NotAllowedError['code'], message: string, param: string | null = null) {
+  constructor(
+    code: 'model_not_allowed' | 'endpoint_not_allowed',
+    message: string,
+    param: string | null = null,
+  ) {
     super(403, 'permission_error', code, message, { param, shouldRetry: false })
-    this.code = code
+  }
+
+  /** The same of a field that stands somewhere else. */
+  at(param: string): NotAllowedError {
+    return this.code === 'model_not_allowed' ? new NotAllowedError(this.code, this.message, param) : this
   }
 }
 

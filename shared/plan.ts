@@ -1,6 +1,7 @@
+import { requireAsked, requireEndpoint, requirePlanned, type Allowed } from './allowed.ts'
 import { createFilter } from './deployment-filters.ts'
 import type { EgressPolicy } from './egress.ts'
-import type { EndpointName } from './endpoints.ts'
+import { endpointNamed, type EndpointName } from './endpoints.ts'
 import { InvalidRequestError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import type { Notes } from './notes.ts'
@@ -26,6 +27,8 @@ export type PlanRequest = {
   customer: string | null
   /** What the body is a request of; a chat completion unless it says otherwise. */
   endpoint?: EndpointName
+  /** What the gateway key of the request may ask for; anything unless it says otherwise. */
+  allowed?: Allowed | undefined
 }
 export type PlanDependencies = {
   operator: OperatorConfig
@@ -49,24 +52,28 @@ export type ResolvedPlan = {
  * Makes the plan of one request: of its `user_config` alone, of its own credentials, or of the operator's models.
  * Which of them is the table "Where credentials may come from"; there is no way from the first two to an operator's key.
  * @throws {InvalidRequestError} with the JSON path of what is wrong; values are not repeated.
+ * @throws {NotAllowedError} for what the request's gateway key may not ask for, be it there or not.
  */
 export function resolvePlan(request: PlanRequest, dependencies: PlanDependencies): ResolvedPlan {
   const { operator, ids, egress, cache = null } = dependencies
-  const { tenant, customer, endpoint = 'chat' } = request
+  const { tenant, customer, endpoint = 'chat', allowed } = request
   const { allowedClientHosts } = operator.generalSettings
   const notes: Notes = { warnings: [] }
+  if (allowed) requireEndpoint(allowed, endpointNamed(endpoint).path)
   const written = splitRequest(request.body)
   const model = readModel(request.body['model'])
   // Deployments of a config have their own places.
   const isConfigGiven = written.gateway['user_config'] !== undefined
   const split = isConfigGiven ? written : takePlaces(written, model, operator)
   const settings = readRequestSettings(split.gateway, notes)
+  const fallbacks = readRequestFallbacks(split.gateway)
+  if (allowed && !isConfigGiven) requireAsked(allowed, model, fallbacks)
   const context: PlanContext = {
     model,
     endpoint,
     split,
     settings,
-    fallbacks: readRequestFallbacks(split.gateway),
+    fallbacks,
     filterOf: (router) => createFilter(router, settings, endpoint),
     notes,
     tenant,
@@ -78,6 +85,7 @@ export function resolvePlan(request: PlanRequest, dependencies: PlanDependencies
     cache,
   }
   const { plan, bundles } = choose(context)
+  if (allowed && isConfigGiven) requirePlanned(allowed, plan)
   if (!plan.deployments.some(({ group }) => group === plan.group)) throw modelNotFound(context, context.model)
   return { plan, bundles, body: split.body, model: context.model, ...notes }
 }

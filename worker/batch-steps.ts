@@ -49,7 +49,8 @@ export function createBatchSteps(deps: {
   async function validateInput(claim: ChunkClaim, file: BatchInputFile, signal: AbortSignal): Promise<void> {
     const { tenant, meta, defaults, fault } = claim
     if (fault) return refuse(claim, [{ code: fault.code, message: fault.message, param: null, line: null }])
-    const context = { tenant, customer: meta.customer, endpoint: meta.endpoint }
+    const { customer, endpoint, allowed } = meta
+    const context = { tenant, customer, endpoint, allowed }
     const keys = await claims.lineKeys(claim)
     const verdict = await validateBatch(
       { file, context, defaults, keys, limits: deps.limits, signal },

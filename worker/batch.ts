@@ -218,7 +218,8 @@ export function createBatchRunner(deps: {
     if (claim.fault) return claim.fault
     if (input.credentials === 'erased') return erased()
     const { tenant, meta } = claim
-    const context: LineContext = { tenant, customer: meta.customer, endpoint: meta.endpoint }
+    const { customer, endpoint, allowed } = meta
+    const context: LineContext = { tenant, customer, endpoint, allowed }
     try {
       return planOfLine(input, place.defaults(claim), context, deps.planDependencies)
     } catch (error) {
