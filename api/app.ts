@@ -1,5 +1,6 @@
 import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { Redis } from 'ioredis'
+import type { Capacity } from '../shared/capacity.ts'
 import { UnavailableError } from '../shared/errors.ts'
 import { newRequestId } from '../shared/ids.ts'
 import type { Logger } from '../shared/log.ts'
@@ -38,6 +39,7 @@ export type AppDeps = CallDeps &
   UploadDeps & {
     log: Logger
     redis: Redis
+    capacity: Pick<Capacity, 'state'>
     keyCache: KeyCache
     holds: Holds
     /** How deployments stand, for plans that are shown. */
@@ -96,7 +98,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   addSchemas(app)
 
   await addDocs(app)
-  addHealthRoutes(app, deps.redis)
+  addHealthRoutes(app, deps)
   const calls = createCalls(deps)
   // The SDKs are used with a base URL that ends in `/v1`, and with one that does not.
   for (const prefix of ['/v1', '']) {

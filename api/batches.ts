@@ -4,6 +4,7 @@ import { createBatchInput, type BatchInputLimits } from '../shared/batch-input.t
 import { createBatchListener } from '../shared/batch-listener.ts'
 import { createBatchQueue } from '../shared/batch-queue.ts'
 import { createBatches } from '../shared/batches.ts'
+import type { Capacity } from '../shared/capacity.ts'
 import type { FileStore } from '../shared/file-store.ts'
 import { createFiles } from '../shared/files.ts'
 import type { Ids } from '../shared/ids.ts'
@@ -25,6 +26,7 @@ export function openBatches(deps: {
   inputLimits: BatchInputLimits
   /** Bytes that all files of one tenant may be. */
   tenantBytesMax: number
+  capacity: Capacity
   /** How long the record of an ended batch, and its files unless it says otherwise, are kept, in milliseconds. */
   retentionMs: number
   idempotencyRetentionMs: number

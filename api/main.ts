@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis'
 import { createApiKeys } from '../shared/api-keys.ts'
+import { createCapacity } from '../shared/capacity.ts'
 import type { Config } from '../shared/config.ts'
 import { createDeploymentState } from '../shared/deployment-state.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
@@ -77,7 +78,10 @@ async function serve(
   const queue = createJobQueue(redis, keys)
   const settle = createSettle({ redis, keys, sealer, ids, ...times })
   const window = createWindow(redis, keys)
-  const jobs = createJobs({ redis, queue, keys, sealer, ids, window, settle, log, ...times })
+  const { highWater, bytesMax: redisBytesMax } = redisConfig
+  const capacity = createCapacity({ redis, keys, log, highWater, bytesMax: redisBytesMax })
+  await capacity.start()
+  const jobs = createJobs({ redis, queue, keys, sealer, ids, window, settle, log, capacity, ...times })
   const settled = createSettledListener(subscriber, keys)
   await settled.start()
   const streams = createStreamListener(streamSubscriber, createJobStreams({ redis, keys, sealer }), keys)
@@ -92,6 +96,7 @@ async function serve(
     log,
     inputLimits: { bytesMax, lineBytesMax, linesMax },
     tenantBytesMax,
+    capacity,
     retentionMs: config.batches.retentionMs,
     idempotencyRetentionMs: times.idempotencyRetentionMs,
   })
@@ -102,6 +107,7 @@ async function serve(
   const app = await buildApp({
     log,
     redis,
+    capacity,
     jobs,
     ...batches.services,
     fileBytesMax: config.files.bytesMax,
@@ -128,6 +134,7 @@ async function serve(
 
   return async () => {
     await app.close()
+    capacity.close()
     keyCache.close()
     settled.close()
     await Promise.all([queue.close(), batches.close()])

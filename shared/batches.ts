@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis'
 import type { BatchEnds } from './batch-ends.ts'
 import { BATCH_FIELDS, parseBatch, type BatchMeta, type BatchView, type LineState } from './batch-record.ts'
 import type { BatchQueue } from './batch-queue.ts'
+import type { Admitter } from './capacity.ts'
 import { ORDER_ENTRY_BYTES, readOrder, unpackEntries, type OrderEntry } from './batch-results.ts'
 import { FileGoneError } from './errors.ts'
 import type { FileStore } from './file-store.ts'
@@ -54,13 +55,20 @@ export function createBatches(deps: {
   ends: BatchEnds
   log: Logger
   idempotencyRetentionMs: number
+  /** Whether Redis has room. */
+  capacity?: Admitter
 }) {
-  const { redis, keys, sealer, log } = deps
+  const { redis, keys, sealer, log, capacity } = deps
   const createBatch = createScript(redis, 'create-batch')
 
-  /** Writes the record; after this returns the batch ends, whatever dies. */
+  /**
+   * Writes the record; after this returns the batch ends, whatever dies.
+   * @throws {StorageFullError} when Redis has no room for it.
+   */
   async function create(input: NewBatch): Promise<CreateBatchResult> {
     const { id, tenant, windowMs, defaults, webhook, idempotency, ...meta } = input
+    const idem = keys.idempotency(idempotency?.fingerprint ?? 'none')
+    await capacity?.checkUnlessThere([idem])
     const sealed = sealer.record({ tenant, kind: 'batch', id })
     const fields: (string | number | Buffer)[] = ['owner', deps.ids.ownerId(tenant, meta.customer)]
     fields.push('class', PRIORITY_CLASSES[meta.priority], 'meta', JSON.stringify(meta))
@@ -71,9 +79,10 @@ export function createBatches(deps: {
       fields.push('kept', sealed.seal('kept', JSON.stringify(keptOf(defaults))))
     }
     if (webhook) fields.push('hook', sealed.seal('hook', JSON.stringify(webhook)))
+    capacity?.note(0)
     const reply = await createBatch(
       [
-        keys.batch(id), keys.batchChunk(id, 'v'), keys.batchWindow, keys.idempotency(idempotency?.fingerprint ?? 'none'),
+        keys.batch(id), keys.batchChunk(id, 'v'), keys.batchWindow, idem,
         keys.batchIndex(tenant), keys.batchDue, keys.file(meta.inputFileId), keys.fileKeys(meta.inputFileId),
       ], // oxfmt-ignore
       [

@@ -1,73 +1,77 @@
 import type { Redis } from 'ioredis'
-import { StorageFullError } from './errors.ts'
+import { StorageFullError, StorageReadonlyError } from './errors.ts'
 import type { Keys } from './keys.ts'
 import type { Logger } from './log.ts'
-import { isRedisOutage } from './redis-check.ts'
-import { readMemory } from './redis-memory.ts'
+import { isRedisOutage, refusedWrite } from './redis-check.ts'
+import { readMemory, type RedisMemory } from './redis-memory.ts'
 
 const READ_EVERY_MS = 1_000
-/** Below the high mark by so much of the maximum it opens again: else each result that goes lets one submit in. */
+/** So much of the maximum below the mark it opens again: else each result that goes would let one submit in. */
 const REOPEN_BELOW = 0.05
-/** What a record, its places in sorted sets and its queue entry take beside the body. */
-const RECORD_BYTES = 4 * 1024
-/** A new reading is taken as soon as this part of the room that the last one showed was given away. */
+/** What a record, its places in sorted sets and its queue entry take beside what is in it. */
+const RECORD_BYTES = 2 * 1024
+/** Another reading is taken when this part of the room that the last one showed was given away. */
 const READ_AGAIN_AFTER = 1 / 8
 
-/** How Redis' memory stands. `bytesMax` null: nobody said how much it may be. */
-export type MemoryReading = { usedBytes: number; reservedBytes: number; bytesMax: number | null }
+/** Whether submits are stored. `full`: Redis is filled up to its mark; `readonly`: it can't save, and takes no writes. */
+export type StorageState = 'open' | 'full' | 'readonly'
 
 /**
- * Admission by memory (docs/decisions/0023): submits are refused above a mark of Redis' memory, so that what was accepted
- * can always end. Bytes that are kept free for results of accepted jobs count as used. Reading takes place beside the
- * calls, never on their way; what this process let in since the last reading is added to it.
+ * Admission by memory (docs/decisions/0023): above a mark of Redis' memory nothing new is stored, so that all that was
+ * accepted has room to end. What is kept free for the results of accepted jobs counts as taken. The memory is read
+ * beside the calls, never on their way; what this process stored since the last reading is added to it, and much of it makes
+ * the next one come sooner.
  *
- * @param highWater Part of the maximum, 0 to 1, above which nothing is accepted.
- * @param bytesMax The maximum where Redis has no `maxmemory`; null: then there is no mark.
+ * Whoever stores what a client submits asks `check` first and tells `note` what it stores: `jobs.create`, `batches.create`,
+ * `files.reserve`, credentials. Reads, cancels, deletes and all that workers do never ask.
  */
 export function createCapacity(deps: {
   redis: Redis
   keys: Keys
   log: Logger
+  /** Part of the maximum above which nothing is accepted. */
   highWater: number
+  /** The maximum where Redis has no `maxmemory`; null: without either there is no mark. */
   bytesMax: number | null
   everyMs?: number
 }) {
   const { redis, keys, log, highWater, everyMs = READ_EVERY_MS } = deps
-  const account = keys.account('*')
-  let last: MemoryReading = { usedBytes: 0, reservedBytes: 0, bytesMax: null }
-  let acceptedBytes = 0
-  let isFull = false
+  let state: StorageState = 'open'
+  let memory: RedisMemory = { usedBytes: 0, bytesMax: null }
+  let reservedBytes = 0
+  let storedBytes = 0
   let timer: NodeJS.Timeout | null = null
   let reading: Promise<void> | null = null
   let isClosed = false
 
-  function takenBytes(): number {
-    return last.usedBytes + last.reservedBytes + acceptedBytes
-  }
-
-  function judge(): void {
-    const { bytesMax } = last
-    const part = isFull ? Math.max(highWater - REOPEN_BELOW, highWater / 2) : highWater
-    const nowFull = bytesMax !== null && takenBytes() >= part * bytesMax
-    if (nowFull === isFull) return
-    isFull = nowFull
-    const facts = { used_bytes: last.usedBytes, reserved_bytes: last.reservedBytes, bytes_max: bytesMax }
-    if (isFull) log.warn(facts, 'Redis is filled up to its mark: nothing is accepted until there is room')
-    else log.info(facts, 'Redis has room again: jobs are accepted')
-  }
-
   async function readNow(): Promise<void> {
-    const countedBefore = acceptedBytes
-    const [memory, reserved] = await Promise.all([readMemory(redis), redis.hget(account, 'reserved')])
-    const { usedBytes, maxBytes } = memory
-    last = {
-      usedBytes,
-      reservedBytes: Math.max(0, Number(reserved ?? 0)),
-      bytesMax: maxBytes > 0 ? maxBytes : deps.bytesMax,
-    }
-    // What was let in while the answer was on its way may not be in it yet.
-    acceptedBytes -= countedBefore
-    judge()
+    const storedBefore = storedBytes
+    const [now, reserved, isReadonly] = await Promise.all([
+      readMemory(redis),
+      redis.hget(keys.account('*'), 'reserved'),
+      refusesWrites(redis),
+    ])
+    memory = { ...now, bytesMax: now.bytesMax ?? deps.bytesMax }
+    reservedBytes = Number(reserved ?? 0)
+    // What was stored while the answer was on its way may not be in it.
+    storedBytes -= storedBefore
+    judge(isReadonly)
+  }
+
+  /** How much more may be taken until nothing is accepted. */
+  function roomBytes(part: number): number {
+    if (memory.bytesMax === null) return Infinity
+    return part * memory.bytesMax - memory.usedBytes - reservedBytes - storedBytes
+  }
+
+  function judge(isReadonly: boolean): void {
+    const before = state
+    const part = before === 'full' ? highWater - Math.min(REOPEN_BELOW, highWater / 10) : highWater
+    const isFull = roomBytes(part) <= 0
+    state = isReadonly ? 'readonly' : isFull ? 'full' : 'open'
+    if (state === before) return
+    const facts = { used_bytes: memory.usedBytes, reserved_bytes: reservedBytes, bytes_max: memory.bytesMax }
+    log[state === 'open' ? 'info' : 'warn'](facts, NEWS[state])
   }
 
   // While Redis is away nothing can be accepted anyway: what was known last stands.
@@ -84,6 +88,11 @@ export function createCapacity(deps: {
     timer = setTimeout(() => void read().finally(() => void (isClosed || schedule())), everyMs)
   }
 
+  function check(): void {
+    if (state === 'full') throw new StorageFullError()
+    if (state === 'readonly') throw new StorageReadonlyError()
+  }
+
   return {
     /** Takes the first reading, then goes on. */
     async start(): Promise<void> {
@@ -91,20 +100,22 @@ export function createCapacity(deps: {
       if (!isClosed) schedule()
     },
 
-    isFull: (): boolean => isFull,
+    state: (): StorageState => state,
 
-    /**
-     * Lets a submit in that takes about so many bytes, those that are kept free for its result included.
-     * @throws {StorageFullError} above the mark.
-     */
-    check(bytes = 0): void {
-      if (isFull) throw new StorageFullError()
-      const { bytesMax } = last
-      if (bytesMax === null) return
-      const room = highWater * bytesMax - last.usedBytes - last.reservedBytes
-      acceptedBytes += bytes + RECORD_BYTES
-      judge()
-      if (acceptedBytes >= room * READ_AGAIN_AFTER) void read()
+    /** @throws {StorageFullError} @throws {StorageReadonlyError} when nothing is to be stored. */
+    check,
+
+    /** As `check`, but what is found under one of these keys was stored before, and is only to be found again. */
+    async checkUnlessThere(found: readonly string[]): Promise<void> {
+      if (state !== 'open' && (await redis.exists(...found)) === 0) check()
+    },
+
+    /** Counts what is about to be stored, with what is kept free for its result. */
+    note(bytes: number): void {
+      storedBytes += bytes + RECORD_BYTES
+      const left = roomBytes(highWater)
+      if (left <= 0) judge(state === 'readonly')
+      if (storedBytes >= (left + storedBytes) * READ_AGAIN_AFTER) void read()
     },
 
     close(): void {
@@ -115,3 +126,22 @@ export function createCapacity(deps: {
 }
 
 export type Capacity = ReturnType<typeof createCapacity>
+/** What a store asks before it stores. */
+export type Admitter = Pick<Capacity, 'check' | 'checkUnlessThere' | 'note'>
+
+const NEWS: Record<StorageState, string> = {
+  open: 'Redis has room again: submits are accepted',
+  full: 'Redis is filled up to its mark: submits are refused until there is room',
+  readonly: 'Redis can not save to its disk and takes no writes: nothing is accepted, and nothing goes on',
+}
+
+// Redis refuses a PING as it does a write when it can't save; a full one does not.
+async function refusesWrites(redis: Redis): Promise<boolean> {
+  try {
+    await redis.ping()
+    return false
+  } catch (error) {
+    if (refusedWrite(error) !== 'readonly') throw error
+    return true
+  }
+}

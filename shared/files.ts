@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import type { Admitter } from './capacity.ts'
 import { FileQuotaError, UnavailableError } from './errors.ts'
 import { FILE_FIELDS, parseFile, type FileView } from './file-record.ts'
 import type { FileStore } from './file-store.ts'
@@ -59,8 +60,10 @@ export function createFiles(deps: {
   log: Logger
   /** Bytes that all files of one tenant may be. */
   tenantBytesMax: number
+  /** Whether Redis has room; left out where nothing is uploaded. */
+  capacity?: Admitter
 }) {
-  const { redis, keys, sealer, store, log, tenantBytesMax } = deps
+  const { redis, keys, sealer, store, log, tenantBytesMax, capacity } = deps
   const reserveFile = createScript(redis, 'reserve-file')
   const createFile = createScript(redis, 'create-file')
   const deleteFile = createScript(redis, 'delete-file')
@@ -70,8 +73,10 @@ export function createFiles(deps: {
    * Notes that bytes of this file are about to be written; then it must be created or abandoned.
    * @returns the bytes that the tenant has room for.
    * @throws {FileQuotaError} when there is none.
+   * @throws {StorageFullError} when Redis has no room for the record.
    */
   async function reserve(tenant: string, id: string): Promise<number> {
+    capacity?.check()
     const reply = await reserveFile(
       [keys.file(id), keys.filesDue, keys.filesUse],
       ['', id, tenant, RESERVED_MS, tenantBytesMax],
@@ -85,6 +90,7 @@ export function createFiles(deps: {
   async function create(input: NewFile): Promise<FileView> {
     const { id, tenant, filename, expiresInMs, lines } = input
     const name = sealer.seal({ tenant, kind: 'file', id, field: 'name' }, filename)
+    capacity?.note(input.keys?.length ?? 0)
     const reply = await createFile(
       [keys.file(id), keys.fileKeys(id), keys.fileIndex(tenant), keys.filesDue, keys.filesUse],
       [

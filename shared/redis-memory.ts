@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis'
 import { infoOfNodes } from './redis.ts'
 
-/** How much memory Redis takes, as it counts against its `maxmemory`, and that; 0: it has none. */
-export type RedisMemory = { usedBytes: number; maxBytes: number }
+/** How much memory Redis takes, as it counts against its `maxmemory`, and that; null: it has none. */
+export type RedisMemory = { usedBytes: number; bytesMax: number | null }
 
 /** Reads it by `INFO`, which managed servers allow; of a cluster that of the fullest node. */
 export async function readMemory(redis: Redis): Promise<RedisMemory> {
@@ -12,11 +12,11 @@ export async function readMemory(redis: Redis): Promise<RedisMemory> {
 
 function parseMemory(info: string): RedisMemory {
   const number = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0)
-  // Buffers of replicas and of the append-only file: they come and go, and Redis refuses no write for them.
+  // Buffers of replicas and of the append-only file come and go, and Redis refuses no write for them.
   const usedBytes = number('used_memory') - number('mem_not_counted_for_evict')
-  return { usedBytes, maxBytes: number('maxmemory') }
+  return { usedBytes, bytesMax: number('maxmemory') || null }
 }
 
-function fillOf({ usedBytes, maxBytes }: RedisMemory): number {
-  return maxBytes > 0 ? usedBytes / maxBytes : usedBytes / Number.MAX_SAFE_INTEGER
+function fillOf({ usedBytes, bytesMax }: RedisMemory): number {
+  return usedBytes / (bytesMax ?? Number.MAX_SAFE_INTEGER)
 }

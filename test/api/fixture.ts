@@ -7,6 +7,7 @@ import { openBatches } from '../../api/batches.ts'
 import { createHolds } from '../../api/holds.ts'
 import { createKeyCache } from '../../api/key-cache.ts'
 import { createApiKeys } from '../../shared/api-keys.ts'
+import { createCapacity } from '../../shared/capacity.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
 import { openFileStore } from '../../shared/file-store.ts'
 import { createLog } from '../../shared/log.ts'
@@ -62,7 +63,9 @@ export async function startApi(
   const holds = createHolds()
   const folder = mkdtempSync(join(tmpdir(), 'byok-test-files-'))
   const fileStore = openFileStore(`file:${folder}`)
+  const capacity = createCapacity({ redis: store.redis, keys: store.keys, log, highWater: 1, bytesMax: null })
   const batches = openBatches({
+    capacity,
     redis: store.redis,
     subscriber,
     keys: store.keys,
@@ -82,6 +85,7 @@ export async function startApi(
   const app = await buildApp({
     log,
     redis: store.redis,
+    capacity,
     jobs: store.jobs,
     state: store.state,
     settled,
