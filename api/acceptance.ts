@@ -2,7 +2,8 @@ import type { FastifyReply } from 'fastify'
 import { GatewayError, IdempotencyMismatchError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { CreateResult, JobInput, Jobs } from '../shared/jobs.ts'
-import { isRedisOutage } from '../shared/redis-check.ts'
+import { isRedisOutage, refusedWrite } from '../shared/redis-check.ts'
+import { refusalError } from './admission.ts'
 import { missingJob, sendAccepted } from './job-replies.ts'
 
 /** Stores a prepared job and answers 202 at once, with the job as it stands. */
@@ -13,7 +14,7 @@ export async function acceptAndSend(
 ): Promise<FastifyReply> {
   const result = await acceptJob(jobs, input)
   if (result.kind === 'created') return sendAccepted(reply, jobs.describeCreated(input, result.createdMs))
-  void reply.header('idempotent-replayed', 'true')
+  if (result.kind === 'replayed') void reply.header('idempotent-replayed', 'true')
   const view = await jobs.read(input.tenant, result.id)
   if (!view) throw missingJob(ids, input.tenant, result.id)
   return sendAccepted(reply, view.job)
@@ -22,14 +23,16 @@ export async function acceptAndSend(
 /**
  * Stores a prepared job, or finds the one that its idempotency key stands for.
  * @throws {IdempotencyMismatchError} when the key came with another body before.
+ * @throws {GatewayError} 429 when its tenant or customer is at a limit.
  * @throws {UnavailableError} when Redis is away and nothing was stored, or a second try is safe.
  */
 export async function acceptJob(
   jobs: Jobs,
   input: JobInput,
-): Promise<Exclude<CreateResult, { kind: 'mismatch' }>> {
+): Promise<Exclude<CreateResult, { kind: 'mismatch' | 'refused' }>> {
   const result = await storeOnce('job', input, () => jobs.create(input))
   if (result.kind === 'mismatch') throw new IdempotencyMismatchError()
+  if (result.kind === 'refused') throw refusalError(result.refusal)
   return result
 }
 
@@ -46,7 +49,7 @@ export async function storeOnce<Result>(
   try {
     return await store()
   } catch (error) {
-    if (!isRedisOutage(error) || idempotency !== null || wasNeverSent(error)) throw error
+    if (!isRedisOutage(error) || idempotency !== null || wasNotRun(error)) throw error
     // The script may have run: were the SDKs to send the request again, both could be billed.
     const list = noun === 'job' ? '/v1/jobs' : '/v1/batches'
     const message = `The gateway lost its store while it took the ${noun}, which may or may not run. Look at GET ${list} before you send it again; with an Idempotency-Key a second try is safe.`
@@ -54,7 +57,8 @@ export async function storeOnce<Result>(
   }
 }
 
-function wasNeverSent(error: unknown): boolean {
+function wasNotRun(error: unknown): boolean {
+  if (refusedWrite(error) !== null) return true
   return (
     error instanceof Error &&
     /^(Stream isn't writeable|Cluster isn't ready|None of startup nodes)/.test(error.message)

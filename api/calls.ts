@@ -95,8 +95,8 @@ export function createCalls(deps: CallDeps) {
       throw error
     }
     const { kind, id } = accepted
-    if (kind === 'replayed') {
-      void reply.header('idempotent-replayed', 'true')
+    if (kind !== 'created') {
+      if (kind === 'replayed') void reply.header('idempotent-replayed', 'true')
       following.close()
       following = followJob(deps, { tenant, id, isNew: false })
     }
@@ -112,8 +112,8 @@ export function createCalls(deps: CallDeps) {
     try {
       const { kind, id } = await acceptJob(jobs, input)
       void reply.header('x-job-id', id)
-      if (kind === 'replayed') {
-        void reply.header('idempotent-replayed', 'true')
+      if (kind !== 'created') {
+        if (kind === 'replayed') void reply.header('idempotent-replayed', 'true')
         watch.close()
         watch = settled.watch(id)
       }

@@ -95,6 +95,7 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
     const meta = JSON.parse(text('meta') ?? '{}') as JobMeta
     const subject: SettleSubject = {
       id,
+      meta,
       tenant,
       owner: text('owner') ?? '',
       resultTtlMs: meta.resultTtlMs,

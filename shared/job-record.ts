@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { parseJsonLossless } from './lossless-json.ts'
 import {
   TERMINAL_STATUSES,
@@ -28,6 +29,14 @@ export type JobMeta = {
   attemptsMax: number
   /** How long the record is kept after its end; 0 = until its result was delivered. */
   resultTtlMs: number
+  /** The gateway key that it came with; missing for the master key. */
+  key?: string
+  /** Webhook endpoints that are told of its end; missing: all that want to hear of it. */
+  endpoints?: readonly string[]
+  /** The ended job that it runs again. */
+  retryOf?: string
+  /** Names of its request's fields that were, or may have held, credentials: a retry needs them anew. */
+  erased?: readonly string[]
 }
 
 /** Who answered a job, after how many tries, and what the provider's headers said; written when it ends. */
@@ -53,12 +62,14 @@ export type JobView = {
   facts: AnswerFacts | null
   /** How many pieces the stream of a complete answer has, `TORN` when not all of it was told; null: it was not streamed. */
   pieces: number | null
+  /** Changes whenever anything of the job does. */
+  readonly version: string
 }
 
 const PLAIN_FIELDS = [
   'status', 'tenant', 'owner', 'meta', 'created', 'starts', 'deadline', 'queue_state', 'next_at', 'started',
   'cancelling_at', 'ended', 'expires', 'attempts', 'log', 'usage', 'cost', 'answer', 'status_code',
-  'request_id', 'warned', 'pieces',
+  'request_id', 'warned', 'pieces', 'retried_by', 'deleted',
 ] as const // oxfmt-ignore
 
 /** Hash fields that a list shows; a single read adds the sealed result. */
@@ -90,14 +101,15 @@ export function formatLog(attempts: readonly Attempt[]): string {
 }
 
 /**
- * Assembles a job from its hash fields (in the order of `READ_FIELDS` or `LIST_FIELDS`); null when there is no record.
+ * Assembles a job from its hash fields (in the order of `READ_FIELDS` or `LIST_FIELDS`); null when there is no record, or its
+ * owner deleted it and only its worker has not let go of it yet.
  * @throws {SealError} when its result can't be opened.
  */
 export function parseRecord(id: string, fields: readonly (Buffer | null)[], sealer: Sealer): JobView | null {
   const text = (name: (typeof PLAIN_FIELDS)[number]) => fields[PLAIN_FIELDS.indexOf(name)]?.toString() ?? null
   const seconds = (name: (typeof PLAIN_FIELDS)[number]) => toSeconds(text(name))
   const [tenant, metaText] = [text('tenant'), text('meta')]
-  if (tenant === null || metaText === null) return null
+  if (tenant === null || metaText === null || text('deleted') !== null) return null
 
   // What is not sealed was written by our own scripts from values that the API had checked.
   const meta = JSON.parse(metaText) as JobMeta
@@ -145,6 +157,8 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     },
     error: error && (JSON.parse(error.toString()) as JobError),
     metadata: meta.metadata,
+    retry_of: meta.retryOf ?? null,
+    retried_by: text('retried_by'),
     warnings: [...meta.warnings, ...warned],
     urls: urlsOf(id),
   }
@@ -159,7 +173,21 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     result,
     facts,
     pieces: pieces === null ? null : Number(pieces),
+    get version() {
+      return versionOf(fields)
+    },
   }
+}
+
+// What a result holds never changes; whether there is one does.
+function versionOf(fields: readonly (Buffer | null)[]): string {
+  const hash = createHash('sha256')
+  for (const [at, field] of fields.entries()) {
+    const isResult = at >= LIST_FIELDS.length
+    hash.update(`${at}:${field?.length ?? ''}:`)
+    if (field && !isResult) hash.update(field)
+  }
+  return hash.digest('base64url').slice(0, 22)
 }
 
 function urlsOf(id: string): Job['urls'] {
@@ -185,6 +213,7 @@ function queueOf({ mode }: JobMeta, state: QueueState | null, nextAt: string | n
   return {
     name: mode === 'sync' ? 'interactive' : 'default',
     state,
+    position: null,
     next_attempt_at: isParked && nextAt !== null ? Number(nextAt) / 1000 : null,
   }
 }

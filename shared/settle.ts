@@ -3,6 +3,7 @@ import type { Ids } from './ids.ts'
 import type { JobMeta } from './job-record.ts'
 import type { Keys } from './keys.ts'
 import type { JobError } from './schemas/job.ts'
+import { formatUsage, usedBy } from './usage-news.ts'
 import { createScript, type ScriptArgument } from './scripts.ts'
 import type { Sealer } from './seal.ts'
 
@@ -25,10 +26,12 @@ export type SettleSubject = {
   hasWebhook: boolean
   /** Fingerprint of its idempotency key. */
   idem: string | null
+  meta: JobMeta
 }
 
 export type SettleResult =
-  | { kind: 'settled'; tenantsWaiting: number }
+  /** `isTold`: somebody wants to hear of its end, which is to be announced. */
+  | { kind: 'settled'; tenantsWaiting: number; isTold: boolean }
   | { kind: 'ended' | 'fenced' | 'held' | 'gone' }
 
 const NEUTRAL_ENDS: Record<'cancelled' | 'expired', JobError> = {
@@ -82,6 +85,7 @@ export function createSettle(deps: {
     const { id, tenant, owner, idem } = subject
     const retentionMs = retention(subject, deps.resultRetentionMs)
     const write: ScriptArgument[] = [...fields]
+    const used = usedBy(fields)
     if (error) {
       write.push('error', sealer.seal({ tenant, kind: 'job', id, field: 'error' }, JSON.stringify(error)))
     }
@@ -91,16 +95,16 @@ export function createSettle(deps: {
     const reply = await settleJob(
       [
         keys.job(id), keys.window, keys.due, keys.parked, keys.busy, keys.announce, keys.waiting(tenant, owner),
-        keys.owners(tenant), keys.tenants, keys.idempotency(idem ?? 'none'),
+        keys.owners(tenant), keys.tenants, keys.idempotency(idem ?? 'none'), keys.endpointIndex(tenant), keys.usageNews,
       ], // oxfmt-ignore
       [
         '', id, tenant, owner, by, token, status, retentionMs, idemMs, keys.settledChannel, erased.length, ...erased,
-        log, ...write,
+        log, keys.accountPrefix, used.microUsd, formatUsage(tenant, subject.meta, status, used), tells(subject.meta), ...write,
       ], // oxfmt-ignore
     )
-    const [kind, tenantsWaiting] = reply as [Buffer, number?] // see the script
+    const [kind, tenantsWaiting = 0, isTold = 0] = reply as [Buffer, number?, number?] // see the script
     const said = kind.toString()
-    if (said === 'settled') return { kind: 'settled', tenantsWaiting: tenantsWaiting ?? 0 }
+    if (said === 'settled') return { kind: 'settled', tenantsWaiting, isTold: isTold === 1 }
     return { kind: said as 'ended' | 'fenced' | 'held' | 'gone' }
   }
 
@@ -116,12 +120,13 @@ export function createSettle(deps: {
       keys.job(id), 'tenant', 'owner', 'meta', 'idem', 'hook',
     ) // oxfmt-ignore
     if (!tenant || !owner || !meta) return { result: { kind: 'gone' }, subject: null }
-    const { resultTtlMs } = JSON.parse(meta.toString()) as JobMeta // written at submit
+    const parsed = JSON.parse(meta.toString()) as JobMeta // written at submit
     const subject = {
       id,
+      meta: parsed,
       tenant: tenant.toString(),
       owner: owner.toString(),
-      resultTtlMs,
+      resultTtlMs: parsed.resultTtlMs,
       hasWebhook: Boolean(hook),
       idem: idem?.toString() ?? null,
     }
@@ -136,4 +141,9 @@ export type Settle = ReturnType<typeof createSettle>
 function retention({ resultTtlMs, hasWebhook }: SettleSubject, resultRetentionMs: number): number {
   if (hasWebhook) return Math.max(resultTtlMs, resultRetentionMs)
   return Math.max(resultTtlMs, RETENTION_MS_MIN)
+}
+
+// Who calls and holds the line has the answer; everybody else's endpoints may be told.
+function tells({ mode, endpoints }: JobMeta): '1' | '0' {
+  return mode === 'async' && endpoints?.length !== 0 ? '1' : '0'
 }

@@ -27,7 +27,8 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
   return {
     /** Lets in waiting jobs, at most `jobsMax`; the caller enqueues them. */
     async feed(jobsMax = 100): Promise<FedJob[]> {
-      const windowKeys = [keys.window, keys.busy, keys.tenants, keys.slots]
+      const { window, busy, tenants, slots, concurrency, batchBusy, turns } = keys
+      const windowKeys = [window, busy, tenants, slots, concurrency, batchBusy, turns]
       const reply = await feedJobs(windowKeys, [now(), jobsMax, ...prefixes, UNCLAIMED_MS])
       const flat = reply as (Buffer | number)[] // pairs of id and generation, see the script
       const fed: FedJob[] = []
@@ -96,7 +97,7 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
      */
     async forget(id: string, tenant: string | null, { isDue = false } = {}): Promise<boolean> {
       const jobKeys = [keys.job(id), keys.index(tenant ?? ''), keys.due, keys.stream(id)]
-      return Number(await forgetJob(jobKeys, [now(), id, isDue ? '1' : '0'])) === 1
+      return Number(await forgetJob(jobKeys, [now(), id, isDue ? '1' : '0', keys.accountPrefix])) === 1
     },
   }
 

@@ -112,7 +112,8 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const news = createBatchNews({ redis, keys, readBatch, deliveries, ids, idSecret: secrets.idSecret, log })
   const announce = createAnnounce({ readEnded, deliveries, ids, idSecret: secrets.idSecret, log })
   const afterSettle = ({ id, hasWebhook }: SettleSubject, result: SettleResult) => {
-    if (hasWebhook && (result.kind === 'settled' || result.kind === 'ended')) void announce(id)
+    const isTold = result.kind === 'settled' ? result.isTold : result.kind === 'ended' && hasWebhook
+    if (isTold) void announce(id)
     if (result.kind === 'settled' && result.tenantsWaiting > 0) void feed()
   }
   const state = createDeploymentState({

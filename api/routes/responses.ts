@@ -139,7 +139,7 @@ export function addResponseRoutes(app: FastifyInstance, calls: Calls, deps: Call
       noteJob(reply, job)
       return reply.send(describeResponse(job, input.body, true))
     }
-    void reply.header('idempotent-replayed', 'true')
+    if (accepted.kind === 'replayed') void reply.header('idempotent-replayed', 'true')
     const view = await jobs.read(request.tenant, accepted.id)
     if (!view) throw new NotFoundError('response')
     return send(request, reply, view)

@@ -1,22 +1,23 @@
 -- Ends a job, once: writes its terminal state and result, erases its credentials in the same step, frees its place in the
--- window, registers its event, and tells whoever waits. The first complete result of any claim counts, whoever holds the
--- job now; any other end needs the current token, or ('free') that no live claim holds it.
--- KEYS: job, window, due, parked, busy, announce, waiting, owners, tenants, idempotency
+-- window, counts what it used, registers its event, and tells whoever waits. The first complete result of any claim counts,
+-- whoever holds the job now; any other end needs the current token, or ('free') that no live claim holds it.
+-- KEYS: job, window, due, parked, busy, announce, waiting, owners, tenants, idempotency, webhook endpoints of its tenant, usage news
 -- ARGV: now_ms ('' = Redis TIME), id, tenant, owner, by ('complete' | 'claim' | 'free'), token, terminal status, retention ms,
 --       idempotency retention ms ('' = no key), channel, number of fields to erase, these fields, attempts as lines,
+--       prefix of accounts, micro USD it cost, what it used as JSON, '1' when endpoints of its tenant are told,
 --       then field, value, ... to write
--- Output: {'settled', tenants with waiting jobs} | {'ended', status it already has} | {'fenced'} | {'held'} | {'gone'}
+-- Output: {'settled', tenants with waiting jobs, 1 when it is to be announced} | {'ended', status it already has} | {'fenced'} |
+--         {'held'} | {'gone'}
 local job, window, due, parked, busy, announce = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local waiting, owners, tenants, idem = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local id, tenant, owner, by, token, status = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local retention, erased = tonumber(ARGV[8]), tonumber(ARGV[11])
-local attempts = ARGV[12 + erased]
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local record = redis.call('HMGET', job, 'status', 'token', 'hook')
+local at = 12 + erased
+local attempts, prefix, cost, used, tells = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4]
+-- @include now
+-- @include account
+-- @include count-busy
+local record = redis.call('HMGET', job, 'status', 'token', 'hook', 'accounts', 'size', 'reserved', 'held', 'lasting')
 local current = record[1]
 if not current then return { 'gone' } end
 if current ~= 'queued' and current ~= 'in_progress' and current ~= 'cancelling' then return { 'ended', current } end
@@ -28,13 +29,13 @@ end
 -- knows of none leaves what is there.
 if attempts == '' or record[2] ~= token then attempts = (redis.call('HGET', job, 'log') or '') .. attempts end
 
-redis.call('HSET', job, 'status', status, 'ended', now, 'expires', now + retention, 'log', attempts,
-  unpack(ARGV, 13 + erased))
 redis.call('HDEL', job, unpack(ARGV, 12, 11 + erased))
-if record[3] then redis.call('ZADD', announce, now, id) end
-if redis.call('ZREM', window, id) == 1 and redis.call('HINCRBY', busy, tenant, -1) <= 0 then
-  redis.call('HDEL', busy, tenant)
-end
+local is_told = record[3] or tells == '1' and redis.call('EXISTS', KEYS[11]) == 1
+if is_told then redis.call('ZADD', announce, now, id) end
+-- @include count-end
+redis.call('HSET', job, 'status', status, 'ended', now, 'expires', now + retention, 'log', attempts, 'size', size,
+  unpack(ARGV, at + 5))
+if redis.call('ZREM', window, id) == 1 then count_busy(tenant, owner, record[4], -1) end
 if current == 'queued' then
   redis.call('ZREM', parked, id)
   if redis.call('ZREM', waiting, id) == 1 and redis.call('ZCARD', waiting) == 0 then
@@ -44,7 +45,7 @@ if current == 'queued' then
 end
 -- The sweeper forgets it when due; the key's own TTL stands behind that.
 redis.call('ZADD', due, now + retention, id)
-redis.call('PEXPIRE', job, retention + 600000)
+redis.call('PEXPIRE', job, retention + 86400000)
 if ARGV[9] ~= '' then redis.call('PEXPIRE', idem, ARGV[9]) end
 redis.call('PUBLISH', ARGV[10], id)
-return { 'settled', redis.call('LLEN', tenants) }
+return { 'settled', redis.call('LLEN', tenants), is_told and 1 or 0 }

@@ -4,12 +4,9 @@
 -- Output: {'snoozed', tenants with waiting jobs} | {'fenced'} | {'cancelling'}
 local job, window, parked, busy, tenants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, tenant = ARGV[2], ARGV[3]
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local record = redis.call('HMGET', job, 'status', 'token', 'deadline')
+-- @include now
+-- @include count-busy
+local record = redis.call('HMGET', job, 'status', 'token', 'deadline', 'owner', 'accounts')
 if record[2] ~= ARGV[4] then return { 'fenced' } end
 if record[1] == 'cancelling' then return { 'cancelling' } end
 if record[1] ~= 'in_progress' then return { 'fenced' } end
@@ -19,7 +16,5 @@ redis.call('HDEL', job, 'token')
 -- The entry it came with is used up: should BullMQ hand it out once more, it is stale.
 redis.call('HINCRBY', job, 'generation', 1)
 redis.call('ZADD', parked, due, id)
-if redis.call('ZREM', window, id) == 1 and redis.call('HINCRBY', busy, tenant, -1) <= 0 then
-  redis.call('HDEL', busy, tenant)
-end
+if redis.call('ZREM', window, id) == 1 then count_busy(tenant, record[4], record[5], -1) end
 return { 'snoozed', redis.call('LLEN', tenants) }

@@ -16,7 +16,7 @@ afterEach(() => store.cleanup())
 
 async function submit(change: Parameters<TestStore['jobInput']>[0] = {}): Promise<string> {
   const result = await store.jobs.create(store.jobInput(change))
-  if (result.kind === 'mismatch') throw new Error('mismatch')
+  if (!('id' in result)) throw new Error(result.kind)
   return result.id
 }
 
@@ -65,7 +65,7 @@ test('settling erases the credentials in the same step, and ends the job only on
   const id = await submit()
   const claim = await claimed(store.queued[0])
   expect(await store.redis.hexists(store.keys.job(id), 'cred')).toBe(1)
-  expect(await complete(claim, 'first')).toEqual({ kind: 'settled', tenantsWaiting: 0 })
+  expect(await complete(claim, 'first')).toEqual({ kind: 'settled', tenantsWaiting: 0, isTold: false })
   expect(await store.redis.hmget(store.keys.job(id), 'cred', 'req', 'plan', 'token')).toEqual([
     null,
     null,

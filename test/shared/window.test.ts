@@ -80,21 +80,29 @@ test('waiting jobs are let in round robin over tenants, and over customers withi
   expect(shareOfA2).toBeGreaterThan(0.35)
 })
 
-test('within an owner high comes before normal before low', async () => {
+test('of an owner that has all three waiting, high, normal and low get 8, 4 and 1 of 13 turns', async () => {
   const [first] = await submit('a', 1)
-  const low = await submit('a', 2, null, 'low')
-  const normal = await submit('a', 2)
-  const high = await submit('a', 2, null, 'high')
+  const jobs = { low: await submit('a', 16, null, 'low'), normal: await submit('a', 16), high: await submit('a', 16, null, 'high') } // oxfmt-ignore
   const order: string[] = []
   await settleAll(store.queued.splice(0))
-  for (;;) {
-    const fed = await store.window.feed()
-    if (fed.length === 0) break
+  while (order.length < 26) {
+    const fed = await store.window.feed(1)
     order.push(...fed.map(({ id }) => id))
     await settleAll(fed)
   }
   expect(first).toBeDefined()
-  expect(order).toEqual([...high, ...normal, ...low])
+  const turns = Object.entries(jobs).map(([name, ids]) => [name, order.filter((id) => ids.includes(id)).length])
+  expect(Object.fromEntries(turns)).toEqual({ high: 16, normal: 8, low: 2 })
+  // Of one priority the older one comes first.
+  const normal = order.filter((id) => jobs.normal.includes(id))
+  expect(normal).toEqual(jobs.normal.slice(0, 8))
+})
+
+test('where one priority waits alone, it has all turns, and nothing is noted of them', async () => {
+  await submit('a', 5, null, 'low')
+  await settleAll(store.queued.splice(0))
+  expect(await store.window.feed()).not.toEqual([])
+  expect(await store.redis.exists(store.keys.turns)).toBe(0)
 })
 
 test('when all jobs ended nothing of them is left in the rings, the window or the counts', async () => {

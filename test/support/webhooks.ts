@@ -68,7 +68,7 @@ export function testWebhooks(store: TestStore, options: Options = {}) {
     }: { status?: 'completed' | 'failed'; body?: string } = {},
   ): Promise<string> {
     const created = await store.jobs.create(store.jobInput(change))
-    if (created.kind === 'mismatch') throw new Error('not created')
+    if (created.kind !== 'created') throw new Error('not created')
     const entry = store.queued.find((job) => job.id === created.id)
     const claimed = entry && (await store.claims.claim(entry))
     if (claimed?.kind !== 'claimed') throw new Error('not claimed')

@@ -1,0 +1,32 @@
+-- The end of create-job: the job is taken.
+for _, one in ipairs(accounts) do
+  one.live, one.count = one.live + 1, one.count + 1
+  one.bytes, one.reserved, one.held = one.bytes + bytes, one.reserved + reserved, one.held + held
+  save_account(one)
+end
+count_all(ARGV[12], bytes, reserved)
+if body_hash ~= '' then redis.call('SET', idem, id .. ' ' .. body_hash, 'PX', deadline - now + tonumber(ARGV[6])) end
+if ARGV[11] ~= '' then
+  redis.call('RPUSH', orphans, id)
+  redis.call('PEXPIRE', orphans, deadline - now + 600000)
+end
+redis.call('HSET', job, 'status', 'queued', 'tenant', tenant, 'owner', owner, 'class', class, 'created', now,
+  'starts', starts, 'deadline', deadline, 'generation', generation, 'queue_state', state, 'accounts', accounts_count,
+  'size', bytes, 'reserved', reserved, 'held', held, unpack(ARGV, 19))
+redis.call('ZADD', index, now, id)
+redis.call('ZADD', due, deadline, id)
+if state == 'delayed' then
+  redis.call('HSET', job, 'next_at', starts)
+  redis.call('ZADD', parked, starts, id)
+elseif generation == 1 then
+  redis.call('ZADD', window, now + tonumber(ARGV[10]), id)
+  count_busy(tenant, owner, accounts_count, 1)
+else
+  redis.call('ZADD', waiting, class * 1e14 + now, id)
+  if redis.call('ZCARD', waiting) == 1 and redis.call('RPUSH', owners, owner) == 1 then
+    redis.call('RPUSH', tenants, tenant)
+  end
+end
+local used = {}
+for at, one in ipairs(accounts) do used[at] = math.ceil(used_of(one)) end
+return { 'created', generation, now, used[1], used[2] or 0 }

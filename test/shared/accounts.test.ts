@@ -1,0 +1,183 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Admission, LimitNumbers } from '../../shared/admission.ts'
+import type { CreateResult } from '../../shared/jobs.ts'
+import { testStore, type TestStore } from '../support/store.ts'
+
+let store: TestStore
+beforeEach(() => {
+  store = testStore()
+})
+afterEach(() => store.cleanup())
+
+const NONE: LimitNumbers = { requestsPerMinute: null, jobsWaiting: null, bytesStored: null, microUsdPerDay: null } // oxfmt-ignore
+
+function admission(
+  tenant: Partial<LimitNumbers>,
+  customer: Partial<LimitNumbers> | null = null,
+  change: Partial<Admission> = {},
+): Admission {
+  return {
+    tenant: { ...NONE, ...tenant },
+    customer: customer && { ...NONE, ...customer },
+    holdMicroUsd: 0,
+    resultBytes: 0,
+    ...change,
+  }
+}
+
+const submit = (change: Parameters<TestStore['jobInput']>[0] = {}): Promise<CreateResult> =>
+  store.jobs.create(store.jobInput(change))
+
+async function account(key: string): Promise<Record<string, number>> {
+  const fields = await store.redis.hgetall(key)
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, Number(value)]))
+}
+
+/** Runs the oldest entry that was queued, to the end. */
+async function run(cost: number | null = null): Promise<string> {
+  const fed = store.queued.shift()
+  const claimed = fed && (await store.claims.claim(fed))
+  if (claimed?.kind !== 'claimed') throw new Error('not claimed')
+  const { id, subject, token } = claimed.claim
+  const out = store.sealer.seal({ tenant: subject.tenant, kind: 'job', id, field: 'out' }, 'x'.repeat(500))
+  const usage = JSON.stringify({ input_tokens: 3, output_tokens: 4, total_tokens: 7, cached_input_tokens: 0 })
+  const fields = ['out', out, 'usage', usage, ...(cost === null ? [] : ['cost', cost])]
+  await store.settle.settle(subject, 'complete', token, 'completed', null, '', fields)
+  return id
+}
+
+test('what is counted of jobs is what there is of them, and nothing once they are forgotten', async () => {
+  const { keys, redis, ids } = store
+  const customer = 'cust'
+  await store.window.beat('w1', 10, 60_000)
+  const mine = keys.customerAccount('acme', ids.ownerId('acme', customer))
+  await submit({ customer, admission: admission({}, null, { resultBytes: 9000, holdMicroUsd: 700 }) })
+  await submit()
+  expect(await account(keys.account('acme'))).toMatchObject({ live: 2, reserved: 9000, held: 700, count: 2 })
+  expect(await account(mine)).toMatchObject({ live: 1, reserved: 9000, held: 700, count: 1 })
+  expect(await redis.hgetall(keys.busy)).toMatchObject({
+    acme: '2',
+    [`acme ${ids.ownerId('acme', customer)}`]: '1',
+  })
+
+  const forgotten = [await run(0.0005), await run()]
+  const ended = await account(keys.account('acme'))
+  expect(ended).toMatchObject({ live: 0, reserved: 0, held: 0, spent: 500 })
+  const sizes = await Promise.all(forgotten.map((id) => redis.hget(keys.job(id), 'size')))
+  expect(ended['bytes']).toBe(sizes.reduce((sum, size) => sum + Number(size), 0))
+  // The sealed result is in it; the prompt and the credentials are not.
+  expect(Number(sizes[1])).toBeGreaterThan(1_100)
+  expect(await redis.exists(keys.busy)).toBe(0)
+  const all = await account(keys.account('*'))
+  expect(all).toMatchObject({ bytes: ended['bytes'], reserved: 0 })
+
+  for (const id of forgotten) await store.window.forget(id, 'acme', { isDue: true })
+  expect(await account(keys.account('acme'))).toMatchObject({ live: 0, bytes: 0 })
+  expect(await account(mine)).toMatchObject({ live: 0, bytes: 0 })
+  expect(await redis.pttl(mine)).toBeGreaterThan(0)
+  expect(await account(keys.account('*'))).toMatchObject({ bytes: 0, reserved: 0 })
+})
+
+test('the end of a job tells once what it used', async () => {
+  await submit({ customer: 'cust', keyId: 'key_1' })
+  await run(0.25)
+  const news = await store.redis.lrange(store.keys.usageNews, 0, -1)
+  expect(news.map((line) => JSON.parse(line) as unknown[])).toEqual([
+    [expect.any(Number), 'acme', 'cust', 'key_1', 'main', 'completed', 3, 4, 250_000],
+  ])
+})
+
+test('a request over the limit of the minute is refused, stores nothing, and says when to come again', async () => {
+  const limited = { admission: admission({ requestsPerMinute: 2 }) }
+  expect(await submit(limited)).toMatchObject({ kind: 'created', used: { tenant: 1 } })
+  expect(await submit(limited)).toMatchObject({ kind: 'created', used: { tenant: 2 } })
+  const before = (await store.redis.keys(`${store.prefix}:*`)).toSorted()
+  const refused = await submit({ ...limited, idempotency: { fingerprint: 'f', bodyHash: 'h' } })
+  expect(refused).toMatchObject({ kind: 'refused', refusal: { whose: 'tenant', limit: 'requests' } })
+  if (refused.kind !== 'refused') throw new Error('not refused')
+  expect(refused.refusal.retryAfterMs).toBeGreaterThan(0)
+  expect(refused.refusal.retryAfterMs).toBeLessThanOrEqual(60_000)
+  expect((await store.redis.keys(`${store.prefix}:*`)).toSorted()).toEqual(before)
+})
+
+test('what was accepted under an idempotency key is answered also at the limit', async () => {
+  const idempotency = { fingerprint: 'f', bodyHash: 'h' }
+  const limited = { idempotency, admission: admission({ requestsPerMinute: 1 }) }
+  const first = await submit(limited)
+  expect(await submit(limited)).toEqual({ kind: 'replayed', id: 'id' in first ? first.id : '' })
+})
+
+test('a customer at his limit is refused, another one of the tenant is not', async () => {
+  const limited = (customer: string) => ({ customer, admission: admission({}, { requestsPerMinute: 1 }) })
+  expect(await submit(limited('one'))).toMatchObject({ kind: 'created' })
+  expect(await submit(limited('one'))).toMatchObject({ kind: 'refused', refusal: { whose: 'customer' } })
+  expect(await submit(limited('two'))).toMatchObject({ kind: 'created' })
+})
+
+test('jobs that would wait are refused above the limit; those that run do not count', async () => {
+  const limited = { admission: admission({ jobsWaiting: 1 }) }
+  expect(await submit(limited)).toMatchObject({ kind: 'created' }) // straight in
+  expect(await submit(limited)).toMatchObject({ kind: 'created' }) // waits
+  expect(await submit(limited)).toMatchObject({ kind: 'refused', refusal: { limit: 'waiting' } })
+  await run()
+  store.queued.push(...(await store.window.feed()))
+  expect(await submit(limited)).toMatchObject({ kind: 'created' })
+})
+
+test('bytes that are stored and bytes that are kept free for results count together', async () => {
+  const limited = { admission: admission({ bytesStored: 10_000 }, null, { resultBytes: 5_000 }) }
+  expect(await submit(limited)).toMatchObject({ kind: 'created' })
+  expect(await submit(limited)).toMatchObject({ kind: 'refused', refusal: { limit: 'bytes' } })
+  // Its result was shorter than what was kept for it.
+  await run()
+  expect(await submit(limited)).toMatchObject({ kind: 'created' })
+})
+
+test('two hundred submits at once hold no more than the budget of the day', async () => {
+  const limited = { admission: admission({ microUsdPerDay: 10_000 }, null, { holdMicroUsd: 1_000 }) }
+  const results = await Promise.all(Array.from({ length: 200 }, () => submit(limited)))
+  expect(results.filter(({ kind }) => kind === 'created')).toHaveLength(10)
+  const refused = results.find(({ kind }) => kind === 'refused')
+  expect(refused).toMatchObject({ refusal: { limit: 'budget' } })
+  // What they cost less than was held is there again.
+  await run(0.0001)
+  expect(await submit(limited)).toMatchObject({ kind: 'refused' })
+  for (let count = 0; count < 9; count++) {
+    store.queued.push(...(await store.window.feed()))
+    await run(0.0001)
+  }
+  expect(await account(store.keys.account('acme'))).toMatchObject({ held: 0, spent: 1_000 })
+  expect(await submit(limited)).toMatchObject({ kind: 'created' })
+})
+
+test('no more jobs of a tenant, or of a customer, are let in than may run at once', async () => {
+  const { keys, redis, ids, window } = store
+  await window.beat('w1', 100, 60_000)
+  await redis.hset(keys.concurrency, 'acme', 3, 'acme *', 2, `acme ${ids.ownerId('acme', 'big')}`, 3)
+  for (let count = 0; count < 4; count++) await submit({ customer: 'one' })
+  expect(store.queued).toHaveLength(2)
+  for (let count = 0; count < 4; count++) await submit({ customer: 'big' })
+  expect(store.queued).toHaveLength(3)
+  for (let count = 0; count < 4; count++) await submit({ tenant: 'other' })
+  expect(store.queued).toHaveLength(7)
+  expect(await window.feed()).toEqual([])
+  await run()
+  expect(await window.feed()).toHaveLength(1)
+})
+
+test('a call that is sent again finds its job; another one of its kind is found before it is found twice', async () => {
+  const call = (isRetry: boolean) => ({ mode: 'sync' as const, sameCall: { fingerprint: 'same', isRetry } })
+  const made = [await submit(call(false)), await submit(call(false))].map((one) =>
+    'id' in one ? one.id : '',
+  )
+  const found = [await submit(call(true)), await submit(call(true))]
+  expect(found).toEqual(made.map((id) => ({ kind: 'attached', id })))
+  await store.jobs.cancel('acme', made[0] ?? '')
+  expect(await submit(call(true))).toEqual({ kind: 'attached', id: made[1] })
+  expect(await submit(call(true))).toEqual({ kind: 'attached', id: made[1] })
+})
+
+test('a call that was never taken before makes its job, also when it says that it was sent before', async () => {
+  const result = await submit({ mode: 'sync', sameCall: { fingerprint: 'new', isRetry: true } })
+  expect(result).toMatchObject({ kind: 'created' })
+})
