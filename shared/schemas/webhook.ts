@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { DeliveryState } from '../delivery-record.ts'
 import { Customer } from './completion.ts'
 import { Metadata } from './job.ts'
 
@@ -148,6 +149,47 @@ export const EventList = z.object({
 export const EventListQuery = PageQuery.extend({
   type: EventType.optional(),
   subject: z.string().optional().describe('Id of the job, response or batch it is about.'),
+})
+
+/** A delivery of an event to one receiver. Of what the receiver answered only the status is kept. */
+export const WebhookDelivery = z.object({
+  id: z.string(),
+  object: z.literal('webhook_delivery'),
+  created_at: z.int(),
+  status: DeliveryState.describe(
+    '`exhausted`: all tries failed; `gone`: the receiver answered 410; `disabled`: its endpoint was disabled or deleted before.',
+  ),
+  event_id: z.string(),
+  event_type: z.string(),
+  subject: z.string().describe('Id of the job, batch or endpoint that it is about.'),
+  webhook_endpoint_id: z.string().nullable().describe("Null: a job's or batch's own webhook."),
+  /** Unix seconds with fraction, as below. */
+  next_attempt_at: z.number().nullable(),
+  attempts: z.array(
+    z.object({
+      number: z.int(),
+      started_at: z.number(),
+      duration_ms: z.number().nullable(),
+      status_code: z.int().nullable(),
+      error: z.string().nullable().describe('Why no answer came.'),
+    }),
+  ),
+})
+export type WebhookDelivery = z.infer<typeof WebhookDelivery>
+
+export const WebhookDeliveryList = z.object({
+  object: z.literal('list'),
+  data: z.array(WebhookDelivery),
+  first_id: z.string().nullable(),
+  last_id: z.string().nullable(),
+  has_more: z.boolean(),
+})
+
+export const EndpointDeliveriesQuery = PageQuery.extend({ status: DeliveryState.optional() })
+
+export const DeliveryListQuery = EndpointDeliveriesQuery.extend({
+  webhook_endpoint_id: z.string().optional(),
+  subject: z.string().optional().describe('Id of the job, response, batch or endpoint that it is about.'),
 })
 
 /** Which of an endpoint's deliveries are sent again. Unix seconds. */
