@@ -6,11 +6,12 @@ type Rule = { field: string; isValid: (value: number) => boolean; kind: string }
 const SECONDS = { isValid: (value: number) => value > 0, kind: 'a number of seconds above 0' }
 const COUNT = { isValid: (value: number) => Number.isInteger(value), kind: 'a whole number, 0 or more' }
 
-/** LiteLLM's request headers that stand instead of a field of the body. */
+/** Request headers that stand instead of a field of the body: LiteLLM's, and ours, which wins. */
 const NUMBERS: Readonly<Record<string, Rule>> = {
   'x-litellm-timeout': { field: 'timeout', ...SECONDS },
   'x-litellm-stream-timeout': { field: 'stream_timeout', ...SECONDS },
   'x-litellm-num-retries': { field: 'num_retries', ...COUNT },
+  'x-job-timeout': { field: 'timeout', ...SECONDS },
 }
 const TAGS = 'x-litellm-tags'
 

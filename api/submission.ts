@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { askedOf } from '../shared/asked.ts'
 import type { Endpoint } from '../shared/endpoints.ts'
 import type { EgressPolicy } from '../shared/egress.ts'
 import { InvalidRequestError, NotAllowedError } from '../shared/errors.ts'
@@ -11,6 +12,7 @@ import { Customer } from '../shared/schemas/completion.ts'
 import type { JobOptions } from '../shared/schemas/job.ts'
 import { checkWebhookSecret } from '../shared/signature.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
+import { withJobHeaders } from './job-headers.ts'
 import { readRoutingHeaders } from './routing-headers.ts'
 
 const ATTEMPTS_DEFAULT = 12
@@ -55,7 +57,8 @@ export type Submission = {
  * @throws {NotAllowedError}
  */
 export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInput {
-  const { request, mode, options, optionsPath } = submission
+  const { request, mode, optionsPath } = submission
+  const options = withJobHeaders(submission.options, request.headers, deps.webhookEgress)
   const body = { ...submission.body, ...readRoutingHeaders(request.headers) }
   const { tenant } = request
   const customer = readCustomer(request) ?? submission.customer
@@ -75,6 +78,7 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
   const resultTtlMs = isSync ? deps.times.syncRetentionMs : deps.times.resultRetentionMs
   const key = readIdempotencyKey(request.headers['idempotency-key']) ?? options.idempotency_key
   const { path } = submission
+  const asked = askedOf(body)
   return {
     id: deps.ids.newJobId(tenant),
     tenant,
@@ -93,6 +97,8 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
     resultTtlMs: options.result_ttl === undefined ? resultTtlMs : options.result_ttl * 1000,
     onCrash: options.on_crash ?? 'retry',
     warnings,
+    erased: asked.erased,
+    ...(Object.keys(asked.fields).length === 0 ? {} : { asked: asked.fields }),
     idempotency:
       key === undefined
         ? null

@@ -1,4 +1,5 @@
 import { careOf, isSecret, withoutBundle } from './line-fields.ts'
+import { isObject } from './notes.ts'
 import { LOCATION_FIELDS, REQUEST_FIELDS } from './schemas/field-names.ts'
 
 /** Of the gateway's fields those that a job's own record has, or whose content went into the provider's body. */
@@ -16,10 +17,15 @@ export type Asked = {
 
 /** What of a request's own settings outlives its job's end, for a retry. */
 export function askedOf(body: Record<string, unknown>): Asked {
-  const given = Object.entries(body).filter(([name, value]) => !ELSEWHERE.has(name) && isSaid(value))
+  const given = Object.entries({ ...tagsOf(body), ...body }).filter(([name, value]) => !ELSEWHERE.has(name) && isSaid(value))
   const erased = given.flatMap(([name, value]) => (isSecret(careOf(name), value) ? [name] : []))
   const ours = Object.fromEntries(given.filter(([name]) => isOurs(name) && !erased.includes(name)))
   return { fields: erased.length === 0 ? ours : withoutBundle(ours), erased }
+}
+
+// LiteLLM's other place for them, which the plan takes them out of.
+function tagsOf({ metadata }: Record<string, unknown>): Record<string, unknown> {
+  return isObject(metadata) && Array.isArray(metadata['tags']) ? { tags: metadata['tags'] } : {}
 }
 
 // A place is a parameter of the provider's where it has no use for it here; laid over the body again, it changes nothing.

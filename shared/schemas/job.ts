@@ -88,6 +88,8 @@ export const Job = z.object({
   queue: z.object({
     name: z.string(),
     state: QueueState.nullable(),
+    /** Its place among its customer's waiting jobs, 1 is next: an estimate by their priorities. Told by single reads only. */
+    position: z.number().int().nullable(),
     /** Unix seconds with fraction: when a snoozed or delayed job runs next. */
     next_attempt_at: z.number().nullable(),
   }),
@@ -102,6 +104,9 @@ export const Job = z.object({
     .nullable(),
   error: JobError.nullable(),
   metadata: z.record(z.string(), z.string()),
+  /** The job that this one runs again, and the one that runs it again. */
+  retry_of: z.string().nullable(),
+  retried_by: z.string().nullable(),
   /** What was clamped, ignored or may surprise. */
   warnings: z.array(z.string()),
   urls: z.object({ self: z.string(), result: z.string(), events: z.string(), cancel: z.string() }),
