@@ -86,6 +86,19 @@ export class NotFoundError extends GatewayError {
   }
 }
 
+/** 404: there is no such stored credential, or another tenant or customer has it: these can't be told apart. */
+export class CredentialNotFoundError extends GatewayError {
+  constructor(param: string) {
+    const message = `\`${param}\` is no stored credential that this request may use: it must be its tenant's and its customer's.`
+    super(404, 'invalid_request_error', 'credential_not_found', message, { param, shouldRetry: false })
+  }
+
+  /** The same of a field that lies so much deeper in what was sent. */
+  under(path: string): CredentialNotFoundError {
+    return new CredentialNotFoundError(`${path}${this.param}`)
+  }
+}
+
 /** 410: it was ours and is purged. */
 export class GoneError extends GatewayError {
   constructor(message: string) {

@@ -63,6 +63,7 @@ export function createIds(idSecret: string) {
     /** Ids of batches (`batch_`) and files (`file-`), made like those of jobs. */
     newBatchId: (tenant: string, nowMs?: number): string => newId('batch_', tenant, nowMs),
     newFileId: (tenant: string, nowMs?: number): string => newId('file-', tenant, nowMs),
+    newCredentialId: (tenant: string, nowMs?: number): string => newId('cred_', tenant, nowMs),
     /** And those of webhook endpoints. */
     newWebhookEndpointId: (tenant: string, nowMs?: number): string => newId('whe_', tenant, nowMs),
 
@@ -74,6 +75,7 @@ export function createIds(idSecret: string) {
     isOwnJobId: (tenant: string, id: string): boolean => isOwn('job_', tenant, id),
     isOwnBatchId: (tenant: string, id: string): boolean => isOwn('batch_', tenant, id),
     isOwnWebhookEndpointId: (tenant: string, id: string): boolean => isOwn('whe_', tenant, id),
+    isOwnCredentialId: (tenant: string, id: string): boolean => isOwn('cred_', tenant, id),
     /** Whether it can be one: whose an output file of a batch is, only its record says. */
     isOwnFileId: (tenant: string, id: string): boolean =>
       isOwn('file-', tenant, id) || /^file-[A-Za-z0-9]{22}$/.test(id),

@@ -1,5 +1,5 @@
 import { SealError } from './errors.ts'
-import { careOf, isSecret, withoutBundle } from './line-fields.ts'
+import { careOf, isSecret, withoutSecrets } from './line-fields.ts'
 import { parseJsonLossless } from './lossless-json.ts'
 import type { Sealer } from './seal.ts'
 
@@ -13,7 +13,7 @@ export type KeptDefaults = { defaults: Record<string, unknown>; erased: string[]
 export function keptOf(defaults: Record<string, unknown>): KeptDefaults {
   const erased = Object.keys(defaults).filter((name) => isSecret(careOf(name), defaults[name]))
   if (erased.length === 0) return { defaults, erased }
-  const kept = Object.entries(withoutBundle(defaults)).filter(([name]) => !erased.includes(name))
+  const kept = Object.entries(withoutSecrets(defaults)).filter(([name]) => !erased.includes(name))
   return { defaults: Object.fromEntries(kept), erased }
 }
 

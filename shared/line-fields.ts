@@ -24,6 +24,8 @@ const FALLBACKS = ['fallbacks', 'context_window_fallbacks', 'content_policy_fall
 const HOLDERS = ['user_config', 'extra_body', 'extra_headers', 'headers', 'default_headers', 'job']
 /** They go with a credential: where it is good for. */
 const COMPANIONS: ReadonlySet<string> = new Set(['custom_llm_provider', ...LOCATION_FIELDS])
+/** Names a stored credential: it decides who is called, and is no secret. */
+const STORED = 'credential'
 const NAMES_MAX = 10_000
 /** No field has as long a name: one that does is neither compared with those there are, nor remembered. */
 const NAME_CHARACTERS_MAX = 200
@@ -64,7 +66,7 @@ export function isSecret(care: Care, value: unknown): boolean {
 
 /** Whether a field decides by itself who is called with which key. */
 export function isCredential(name: string): boolean {
-  return name === 'user_config' || CREDENTIALS.includes(name)
+  return name === 'user_config' || name === STORED || CREDENTIALS.includes(name)
 }
 
 /** Whether a field may stand beside `body` in a line, and not only in it. */
@@ -76,7 +78,7 @@ export function isBesideBody(name: string): boolean {
 function isOfBundle(name: string, value: unknown): boolean {
   const care = careOf(name)
   if (care === 'fallbacks') return holdsSecretField(value)
-  return care === 'secret' || COMPANIONS.has(name)
+  return care === 'secret' || name === STORED || COMPANIONS.has(name)
 }
 
 /** What is left of a batch's fields for a line that has credentials of its own. */
@@ -84,12 +86,20 @@ export function withoutBundle(fields: Record<string, unknown>): Record<string, u
   return Object.fromEntries(Object.entries(fields).filter(([name, value]) => !isOfBundle(name, value)))
 }
 
+/** What is left of fields whose secrets are erased: nothing that went with these, but a stored credential, which is none. */
+export function withoutSecrets(fields: Record<string, unknown>): Record<string, unknown> {
+  const left = withoutBundle(fields)
+  return Object.hasOwn(fields, STORED) ? { ...left, [STORED]: fields[STORED] } : left
+}
+
 // Fallbacks that are objects without a key are called with the line's own.
 function holdsSecretField(value: unknown): boolean {
   if (typeof value === 'string') return !isName(value)
   if (Array.isArray(value)) return value.some(holdsSecretField)
   if (!isObject(value)) return false
-  return Object.entries(value).some(([name, item]) => careOf(name) === 'secret' || holdsSecretField(item))
+  return Object.entries(value).some(
+    ([name, item]) => name === STORED || careOf(name) === 'secret' || holdsSecretField(item),
+  )
 }
 
 // As ["model"], or as [{"group": ["model"]}]. A brace in a name: JSON within JSON, which may be anything.

@@ -6,6 +6,7 @@ const MEANT: ReadonlyMap<string, string> = new Map([
     ...CONNECTION_FIELDS,
     ...PROVIDER_SECRETS,
     'user_config',
+    'credential',
     'num_retries',
     'max_fallbacks',
     'disable_fallbacks',
@@ -15,6 +16,9 @@ const MEANT: ReadonlyMap<string, string> = new Map([
     'extra_headers',
   ].map((name) => [bareName(name), name] as [string, string]),
   ['userconfigs', 'user_config'],
+  ...['credentials', 'credentialid', 'storedcredential'].map(
+    (name) => [name, 'credential'] as [string, string],
+  ),
   ['routerconfig', 'user_config'],
   ['modellist', 'user_config'],
   ['litellmparams', 'user_config'],

@@ -4,6 +4,7 @@ import type { EgressPolicy } from './egress.ts'
 import { endpointNamed, type EndpointName } from './endpoints.ts'
 import { InvalidRequestError } from './errors.ts'
 import type { Ids } from './ids.ts'
+import { expandCredentials, namesCredential, NONE_NAMED, type NamedCredentials } from './named-credentials.ts'
 import type { Notes } from './notes.ts'
 import { invalid } from './notes.ts'
 import type { OperatorConfig } from './operator-config.ts'
@@ -29,6 +30,8 @@ export type PlanRequest = {
   endpoint?: EndpointName
   /** What the gateway key of the request may ask for; anything unless it says otherwise. */
   allowed?: Allowed | undefined
+  /** What was stored of the credentials that the body names by id: those of its tenant. */
+  named?: NamedCredentials | undefined
 }
 export type PlanDependencies = {
   operator: OperatorConfig
@@ -53,8 +56,22 @@ export type ResolvedPlan = {
  * Which of them is the table "Where credentials may come from"; there is no way from the first two to an operator's key.
  * @throws {InvalidRequestError} with the JSON path of what is wrong; values are not repeated.
  * @throws {NotAllowedError} for what the request's gateway key may not ask for, be it there or not.
+ * @throws {CredentialNotFoundError} for a stored credential that is not there, or another customer's.
  */
 export function resolvePlan(request: PlanRequest, dependencies: PlanDependencies): ResolvedPlan {
+  if (!namesCredential(request.body)) return resolveGiven(request, dependencies)
+  const { body, stored, told } = expandCredentials(
+    request,
+    request.named ?? NONE_NAMED,
+    dependencies.operator,
+  )
+  const resolved = told(() => resolveGiven({ ...request, body }, dependencies))
+  const forProvider = Object.entries(resolved.body).filter(([name]) => !stored.has(name))
+  return { ...resolved, body: Object.fromEntries(forProvider) }
+}
+
+/** The same of a request whose credentials all stand in it. */
+function resolveGiven(request: PlanRequest, dependencies: PlanDependencies): ResolvedPlan {
   const { operator, ids, egress, cache = null } = dependencies
   const { tenant, customer, endpoint = 'chat', allowed } = request
   const { allowedClientHosts } = operator.generalSettings

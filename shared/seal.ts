@@ -10,7 +10,7 @@ const SALT = 'byok-gateway'
 /** The record a value is sealed for. It opens there and nowhere else. */
 export type SealedRecord = {
   tenant: string
-  kind: 'job' | 'delivery' | 'file' | 'batch' | 'endpoint' | 'event'
+  kind: 'job' | 'delivery' | 'file' | 'batch' | 'endpoint' | 'event' | 'credential'
   id: string
 }
 

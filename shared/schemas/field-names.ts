@@ -117,6 +117,7 @@ export const REQUEST_FIELDS = [
   'cache',
   'content_policy_fallbacks',
   'context_window_fallbacks',
+  'credential',
   'custom_llm_provider',
   'customer',
   'default_headers',
