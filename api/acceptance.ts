@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify'
-import { GatewayError, IdempotencyMismatchError } from '../shared/errors.ts'
+import { ConflictError, GatewayError, IdempotencyMismatchError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { CreateResult, JobInput, Jobs } from '../shared/jobs.ts'
 import { isRedisOutage, refusedWrite } from '../shared/redis-check.ts'
@@ -23,15 +23,20 @@ export async function acceptAndSend(
 /**
  * Stores a prepared job, or finds the one that its idempotency key stands for.
  * @throws {IdempotencyMismatchError} when the key came with another body before.
+ * @throws {ConflictError} when the job that it is to run again was run again before.
  * @throws {GatewayError} 429 when its tenant or customer is at a limit.
  * @throws {UnavailableError} when Redis is away and nothing was stored, or a second try is safe.
  */
 export async function acceptJob(
   jobs: Jobs,
   input: JobInput,
-): Promise<Exclude<CreateResult, { kind: 'mismatch' | 'refused' }>> {
+): Promise<Exclude<CreateResult, { kind: 'mismatch' | 'refused' | 'retried' }>> {
   const result = await storeOnce('job', input, () => jobs.create(input))
   if (result.kind === 'mismatch') throw new IdempotencyMismatchError()
+  if (result.kind === 'retried') {
+    const message = `This job is run again already, as ${result.id}. Should that one fail too, retry that one.`
+    throw new ConflictError(message, 'already_retried')
+  }
   if (result.kind === 'refused') throw refusalError(result.refusal)
   return result
 }

@@ -27,6 +27,8 @@ export type CreateResult =
   | { kind: 'replayed'; id: string }
   /** It is the same call as before, sent again because its connection broke. */
   | { kind: 'attached'; id: string }
+  /** The job that it was to run again is run again already, by this one. */
+  | { kind: 'retried'; id: string }
   | { kind: 'mismatch' }
   | { kind: 'refused'; refusal: Refusal }
 
@@ -64,7 +66,7 @@ export function createJobs(deps: {
       [
         keys.job(id), idem, keys.index(tenant), keys.window, keys.busy,
         keys.tenants, keys.owners(tenant), keys.waiting(tenant, owner), keys.due, keys.parked, keys.slots,
-        keys.concurrency, keys.batchBusy, orphans,
+        keys.concurrency, keys.batchBusy, orphans, keys.job(input.retryOf ?? 'none'),
       ], // oxfmt-ignore
       [
         '', id, tenant, owner, idempotency?.bodyHash ?? '', deps.idempotencyRetentionMs, input.delayMs, input.expiresInMs,
@@ -76,7 +78,7 @@ export function createJobs(deps: {
     const [kind, value, third, ...rest] = reply as [Buffer, Buffer | number, (Buffer | number)?, ...number[]] // see the script
     const said = kind.toString()
     if (said === 'mismatch') return { kind: 'mismatch' }
-    if (said === 'replayed' || said === 'attached') return { kind: said, id: String(value) }
+    if (said === 'replayed' || said === 'attached' || said === 'retried') return { kind: said, id: String(value) }
     if (said === 'refused') {
       return { kind: 'refused', refusal: readRefusal(String(value), String(third), Number(rest[0])) }
     }

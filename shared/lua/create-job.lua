@@ -3,14 +3,15 @@
 -- to send twice: a connection that broke may have cut the first reply off, so a record that is there already is answered as
 -- made just now. A call that is sent again because its connection broke finds the job that it made before.
 -- KEYS: job, idempotency, index, window, busy, tenants, owners, waiting, due, parked, slots, concurrency, lines in flight,
---       jobs of the same call
+--       jobs of the same call, the ended job that it runs again
 -- ARGV: now_ms ('' = Redis TIME), id, tenant, owner, body hash ('' = no idempotency key), idempotency TTL ms beyond the
 --       deadline, delay ms, expires_in ms, priority class (0 high, 1 normal, 2 low), ms after which a queue entry that nobody claimed
 --       is looked for, '' | 'register' | 'again' (a call with this fingerprint), prefix of accounts, accounts it counts in (1 | 2),
 --       its bytes, bytes kept free for its result, micro USD held for it, limits as JSON ('' = none), prefix of records,
 --       then field, value, ... of the record
 -- Output: {'created', generation to enqueue or 0 = it waits, created ms, requests of the minute: tenant's, customer's} |
---         {'replayed', id} | {'attached', id} | {'mismatch'} | {'refused', 'tenant' | 'customer', limit, ms to wait}
+--         {'replayed', id} | {'attached', id} | {'retried', id of the job that runs it again already} | {'mismatch'} |
+--         {'refused', 'tenant' | 'customer', limit, ms to wait}
 local job, idem, index, window, busy = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local tenants, owners, waiting, due, parked = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local concurrency, batch_busy, orphans = KEYS[12], KEYS[13], KEYS[14]
@@ -38,6 +39,8 @@ if body_hash ~= '' then
     return { 'replayed', known_id }
   end
 end
+known = redis.call('HGET', KEYS[15], 'retried_by')
+if known and redis.call('EXISTS', ARGV[18] .. known) == 1 then return { 'retried', known } end
 
 -- Whoever waits in its owner's line goes first.
 local state, generation = 'waiting', 0

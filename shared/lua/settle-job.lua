@@ -17,7 +17,7 @@ local attempts, prefix, cost, used, tells = ARGV[at], ARGV[at + 1], tonumber(ARG
 -- @include now
 -- @include account
 -- @include count-busy
-local record = redis.call('HMGET', job, 'status', 'token', 'hook', 'accounts', 'size', 'reserved', 'held', 'lasting')
+local record = redis.call('HMGET', job, 'status', 'token', 'hook', 'accounts', 'size', 'reserved', 'held', 'lasting', 'deleted')
 local current = record[1]
 if not current then return { 'gone' } end
 if current ~= 'queued' and current ~= 'in_progress' and current ~= 'cancelling' then return { 'ended', current } end
@@ -29,6 +29,8 @@ end
 -- knows of none leaves what is there.
 if attempts == '' or record[2] ~= token then attempts = (redis.call('HGET', job, 'log') or '') .. attempts end
 
+-- Its owner has deleted it: nobody is told of its end, and the sweeper forgets it at once.
+if record[9] then retention, tells = 0, '0' end
 redis.call('HDEL', job, unpack(ARGV, 12, 11 + erased))
 local is_told = record[3] or tells == '1' and redis.call('EXISTS', KEYS[11]) == 1
 if is_told then redis.call('ZADD', announce, now, id) end

@@ -13,6 +13,7 @@ end
 redis.call('HSET', job, 'status', 'queued', 'tenant', tenant, 'owner', owner, 'class', class, 'created', now,
   'starts', starts, 'deadline', deadline, 'generation', generation, 'queue_state', state, 'accounts', accounts_count,
   'size', bytes, 'reserved', reserved, 'held', held, unpack(ARGV, 19))
+if redis.call('EXISTS', KEYS[15]) == 1 then redis.call('HSET', KEYS[15], 'retried_by', id) end
 redis.call('ZADD', index, now, id)
 redis.call('ZADD', due, deadline, id)
 if state == 'delayed' then
