@@ -34,6 +34,7 @@ export type BatchBase = Pick<
   | 'isOrdered'
   | 'outputExpiresAfterS'
   | 'retryOf'
+  | 'webhookEndpointIds'
   | 'defaults'
 > & { completionWindow: string }
 
@@ -115,6 +116,7 @@ export function draftFrom(
     isOrdered: orBase(body.ordered_output, base.isOrdered, false),
     outputExpiresAfterS: orBase(expiry && expiry.seconds, base.outputExpiresAfterS, null),
     retryOf: base.retryOf,
+    webhookEndpointIds: orBase(body.webhook_endpoint_ids, base.webhookEndpointIds, undefined),
     warnings,
     ...(models === null && endpoints === null ? {} : { allowed: { models, endpoints } }),
     defaults,

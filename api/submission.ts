@@ -74,6 +74,10 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
     warnings.push(`${optionsPath}max_attempts was lowered from ${attempts} to ${ATTEMPTS_MAX}`)
   }
   const isSync = mode === 'sync'
+  const endpointIds = options.webhook_endpoint_ids
+  if (isSync && endpointIds && endpointIds.length > 0) {
+    warnings.push(`${optionsPath}webhook_endpoint_ids has no effect on a call that waits for its answer`)
+  }
   const expiresInMs = isSync ? deps.times.syncDeadlineMs : deps.times.asyncDeadlineMs
   const resultTtlMs = isSync ? deps.times.syncRetentionMs : deps.times.resultRetentionMs
   const key = readIdempotencyKey(request.headers['idempotency-key']) ?? options.idempotency_key
@@ -90,6 +94,7 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
     bundles: resolved.bundles,
     body: resolved.body,
     webhook: checkWebhook(options.webhook, `${optionsPath}webhook`, deps.webhookEgress),
+    ...(endpointIds ? { webhookEndpointIds: [...new Set(endpointIds)] } : {}),
     metadata: options.metadata ?? {},
     priority: options.priority ?? resolved.plan.priority ?? 'normal',
     delayMs: readDelayMs(options, optionsPath),

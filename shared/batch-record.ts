@@ -39,6 +39,8 @@ export type BatchMeta = {
   /** Seconds that output files are kept; null: as all batch files. */
   outputExpiresAfterS: number | null
   retryOf: string | null
+  /** Webhook endpoints that are told of it; absent: all that want to hear of it. */
+  webhookEndpointIds?: readonly string[] | undefined
   warnings: string[]
   /** What the gateway key may ask for that submitted it; absent: anything. */
   allowed?: Allowed

@@ -37,7 +37,11 @@ export type EventAddress = {
 }
 
 /** What an endpoint is to those who name it. */
-export type EndpointStanding = { kind: 'unknown' | 'disabled' } | { kind: 'open'; customer: string | null }
+export type EndpointStanding =
+  | { kind: 'unknown' }
+  | { kind: 'disabled' }
+  /** Null: whatever customer an event is about. */
+  | { kind: 'open'; customer: string | null }
 
 export type EndpointPage = { endpoints: EndpointRecord[]; hasMore: boolean }
 

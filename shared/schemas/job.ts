@@ -121,13 +121,28 @@ export type OnCrash = z.infer<typeof OnCrash>
 export const JobWebhook = z.strictObject({
   url: z.string().max(2048),
   secret: z.string().min(1).max(512).optional(),
+  /** Every end as a job's unless given; of a response's own events those that are named. */
   events: z
-    .array(z.enum(['job.completed', 'job.failed', 'job.cancelled', 'job.expired']))
+    .array(
+      z.enum([
+        'job.completed',
+        'job.failed',
+        'job.cancelled',
+        'job.expired',
+        'response.completed',
+        'response.failed',
+        'response.cancelled',
+        'response.incomplete',
+      ]),
+    )
     .min(1)
     .optional(),
   include_result: z.boolean().optional(),
 })
 export type JobWebhook = z.infer<typeof JobWebhook>
+
+/** Which of the tenant's webhook endpoints are told of an end, if they want to hear of it; all that do unless given. */
+export const WebhookEndpointIds = z.array(z.string().max(64)).max(100)
 
 /** OpenAI's metadata: at most 16 pairs, key <= 64, value <= 512 characters. */
 export const Metadata = z
@@ -137,6 +152,7 @@ export const Metadata = z
 /** Options of a job that a client may give: on `POST /v1/jobs`, or in body field `job` of an OpenAI-shaped call. */
 export const JobOptions = z.strictObject({
   webhook: JobWebhook.optional(),
+  webhook_endpoint_ids: WebhookEndpointIds.optional(),
   metadata: Metadata.optional(),
   priority: z.enum(['high', 'normal', 'low']).optional(),
   /** Seconds from now before which it does not start; at most 30 days. */
