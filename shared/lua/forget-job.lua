@@ -16,7 +16,7 @@ redis.call('ZREM', due, id)
 local size = tonumber(record[5])
 if size then
   for _, one in ipairs(accounts_of(ARGV[4], record[2], record[3], record[4])) do
-    one.bytes = one.bytes - size
+    one.bytes, one.ended = one.bytes - size, one.ended - size
     save_account(one)
   end
   count_all(ARGV[4], -size, 0)

@@ -1,14 +1,14 @@
--- What is counted of a tenant or a customer: live jobs, bytes that its jobs take, bytes that are kept free for their results,
--- requests of this minute and the one before, micro USD spent this day (UTC) and held for jobs under way. Needs: now
+-- What is counted of a tenant or a customer: live jobs, bytes that its jobs take, those of ended ones among them, bytes that
+-- are kept free for results, requests of this minute and the one before, micro USD spent this day (UTC) and held for jobs
+-- under way. Needs: now
 local minute, today = math.floor(now / 60000), math.floor(now / 86400000)
 local IDLE_MS = 172800000
+local COUNTED = { 'live', 'bytes', 'ended', 'reserved', 'minute', 'count', 'before', 'day', 'spent', 'held' }
 
 local function open_account(key)
-  local read = redis.call('HMGET', key, 'live', 'bytes', 'reserved', 'minute', 'count', 'before', 'day', 'spent', 'held')
+  local read = redis.call('HMGET', key, unpack(COUNTED))
   local one = { key = key, is_new = not read[1] }
-  for index, name in ipairs({ 'live', 'bytes', 'reserved', 'minute', 'count', 'before', 'day', 'spent', 'held' }) do
-    one[name] = tonumber(read[index]) or 0
-  end
+  for index, name in ipairs(COUNTED) do one[name] = tonumber(read[index]) or 0 end
   if one.minute ~= minute then
     one.before, one.count = one.minute == minute - 1 and one.count or 0, 0
   end
@@ -19,9 +19,10 @@ end
 -- One that nothing is live or stored of is forgotten when its minute and its day are over.
 local function save_account(one)
   local is_idle = one.live <= 0 and one.bytes <= 0
-  redis.call('HSET', one.key, 'live', math.max(0, one.live), 'bytes', math.max(0, one.bytes), 'reserved',
-    math.max(0, one.reserved), 'minute', minute, 'count', one.count, 'before', one.before, 'day', today,
-    'spent', math.max(0, one.spent), 'held', math.max(0, one.held))
+  one.minute, one.day = minute, today
+  local fields = {}
+  for _, name in ipairs(COUNTED) do fields[#fields + 1], fields[#fields + 2] = name, math.max(0, one[name]) end
+  redis.call('HSET', one.key, unpack(fields))
   if is_idle then
     redis.call('PEXPIRE', one.key, IDLE_MS)
   elseif one.was_idle and not one.is_new then

@@ -5,7 +5,7 @@ for field = at + 5, #ARGV do size = size + #ARGV[field] end
 
 local grown, reserved, held = size - (tonumber(record[5]) or 0), tonumber(record[6]) or 0, tonumber(record[7]) or 0
 for _, one in ipairs(accounts_of(prefix, tenant, owner, record[4])) do
-  one.live, one.bytes, one.reserved = one.live - 1, one.bytes + grown, one.reserved - reserved
+  one.live, one.bytes, one.ended, one.reserved = one.live - 1, one.bytes + grown, one.ended + size, one.reserved - reserved
   one.held, one.spent = one.held - held, one.spent + cost
   save_account(one)
 end
