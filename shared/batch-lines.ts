@@ -4,9 +4,10 @@ import type { Allowed } from './allowed.ts'
 import { parseClientJson } from './client-json.ts'
 import { findEndpoint, readCompletion } from './completion-body.ts'
 import type { Endpoint } from './endpoints.ts'
-import { GatewayError, InvalidRequestError, NotAllowedError } from './errors.ts'
+import { CredentialNotFoundError, GatewayError, InvalidRequestError, NotAllowedError } from './errors.ts'
 import { careOf, ERASED, isBesideBody, isCredential, isSecret, withoutBundle } from './line-fields.ts'
 import { recallPlan, type LinePlans } from './line-plans.ts'
+import { credentialIds, namesCredential, type NamedCredentials } from './named-credentials.ts'
 import { nearMissOf } from './near-misses.ts'
 import { invalid, isObject } from './notes.ts'
 import { resolvePlan, type PlanDependencies, type ResolvedPlan } from './plan.ts'
@@ -38,6 +39,9 @@ export type LineContext = {
   /** What the gateway key may ask for that submitted the batch; anything unless it says otherwise. */
   allowed?: Allowed | undefined
 }
+
+/** Stored credentials that a line names, and the plans that were made with these: not kept for longer than they are. */
+export type LineCredentials = { named: NamedCredentials; plans: LinePlans }
 
 export type LinePlan = ResolvedPlan & { customer: string | null; endpoint: Endpoint }
 
@@ -110,30 +114,40 @@ function unknownField(name: string): InvalidRequestError {
   return new InvalidRequestError(message, name, 'unknown_parameter')
 }
 
+/** Ids of the stored credentials that the plan of a line may need. */
+export function namedByLine({ settings, body }: InputLine, defaults: Record<string, unknown>): string[] {
+  return [...new Set([settings, body, defaults].flatMap(credentialIds))]
+}
+
 /**
  * The plan of one line: the batch's fields lie under its own, and a line with credentials of its own has nothing of the
  * batch's.
- * @param dependencies `plans`: with it, lines that differ in nothing a plan goes by are resolved once.
+ * @param dependencies `plans`: with it, lines that differ in nothing a plan goes by are resolved once. `credentials`: those of
+ *   `namedByLine`.
  * @throws {InvalidRequestError} with the JSON path in the line.
+ * @throws {CredentialNotFoundError} with it, too.
  */
 export function planOfLine(
   line: InputLine,
   defaults: Record<string, unknown>,
   context: LineContext,
-  dependencies: PlanDependencies & { plans?: LinePlans },
+  dependencies: PlanDependencies & { plans?: LinePlans; credentials?: LineCredentials },
 ): LinePlan {
   const endpoint = endpointOf(line, context)
   const own = ownFields(line)
   const under = Object.keys(own).some(isCredential) ? withoutBundle(defaults) : defaults
-  const isOfKind = !Object.entries(own).some(([name, value]) => isSecret(careOf(name), value))
-  const { plans } = dependencies
+  const isOfKind =
+    !namesCredential(own) && !Object.entries(own).some(([name, value]) => isSecret(careOf(name), value))
+  const { credentials } = dependencies
+  const plans = namesCredential(under) ? credentials?.plans : dependencies.plans
   return inLine(line, under, () => {
     refuseOfBatch(own)
     const fields = { ...under, ...own, customer: own['customer'] }
     const { customer: inBody = null, ...body } = readCompletion(endpoint, fields)
     const customer = line.customer ?? inBody ?? context.customer
     const { tenant, allowed } = context
-    const request = { body, tenant, customer, endpoint: endpoint.name, allowed }
+    const named = credentials?.named
+    const request = { body, tenant, customer, endpoint: endpoint.name, allowed, named }
     const resolve = () => resolvePlan(request, dependencies)
     const resolved = plans && isOfKind ? recallPlan(plans, request, under, resolve) : resolve()
     return { ...resolved, customer, endpoint }
@@ -186,14 +200,14 @@ function inLine<T>({ settings, body }: InputLine, under: Record<string, unknown>
   try {
     return work()
   } catch (error) {
-    const isPlaced = error instanceof InvalidRequestError || error instanceof NotAllowedError
-    if (!isPlaced || error.param === null) throw error
+    const isElsewhere = error instanceof NotAllowedError || error instanceof CredentialNotFoundError
+    if (!(isElsewhere || error instanceof InvalidRequestError) || error.param === null) throw error
     const name = /^[^.[]*/.exec(error.param)?.[0] ?? ''
     const isBeside =
       Object.hasOwn(settings, name) || (!Object.hasOwn(body, name) && Object.hasOwn(under, name))
     if (isBeside) throw error
     const param = `body.${error.param}`
-    if (error instanceof NotAllowedError) throw error.at(param)
+    if (isElsewhere) throw error.at(param)
     throw new InvalidRequestError(
       error.message.replace(`\`${error.param}\``, () => `\`${param}\``),
       param,

@@ -93,9 +93,9 @@ export class CredentialNotFoundError extends GatewayError {
     super(404, 'invalid_request_error', 'credential_not_found', message, { param, shouldRetry: false })
   }
 
-  /** The same of a field that lies so much deeper in what was sent. */
-  under(path: string): CredentialNotFoundError {
-    return new CredentialNotFoundError(`${path}${this.param}`)
+  /** The same of a field that stands somewhere else. */
+  at(param: string): CredentialNotFoundError {
+    return new CredentialNotFoundError(param)
   }
 }
 

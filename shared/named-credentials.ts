@@ -1,6 +1,6 @@
 import { isCatchAll } from './credential-group.ts'
 import { concreteBundle } from './deployments.ts'
-import { CredentialNotFoundError, InvalidRequestError } from './errors.ts'
+import { CredentialNotFoundError, InvalidRequestError, NotAllowedError } from './errors.ts'
 import { invalid, isObject } from './notes.ts'
 import type { OperatorConfig } from './operator-config.ts'
 import { BUNDLE_FIELDS } from './schemas/credential.ts'
@@ -130,7 +130,8 @@ function telling<Value>(places: readonly Place[], work: () => Value): Value {
   try {
     return work()
   } catch (error) {
-    if (!(error instanceof InvalidRequestError) || error.param === null) throw error
+    const isForbidden = error instanceof NotAllowedError
+    if (!(isForbidden || error instanceof InvalidRequestError) || error.param === null) throw error
     const { param } = error
     // The longest path is the nearest one: that of the request itself is empty.
     const place = places.findLast(({ path, names }) => {
@@ -138,6 +139,7 @@ function telling<Value>(places: readonly Place[], work: () => Value): Value {
       return param.startsWith(path) && names.has(name)
     })
     if (!place) throw error
+    if (isForbidden) throw error.at(`${place.path}credential`)
     const message = `\`${place.path}credential\` can't be used here: ${error.message}`
     throw new InvalidRequestError(message, `${place.path}credential`, error.code)
   }

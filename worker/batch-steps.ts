@@ -9,6 +9,7 @@ import type { GiveBackPlaces, KeptPlace } from '../shared/kept-places.ts'
 import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
 import type { Sealer } from '../shared/seal.ts'
+import type { StoredCredentials } from '../shared/stored-credentials.ts'
 import { validateBatch } from './batch-validation.ts'
 import type { EndedLine, HeldChunk, LineRecords } from './record-of-line.ts'
 
@@ -26,6 +27,7 @@ export function createBatchSteps(deps: {
   store: FileStore
   sealer: Sealer
   planDependencies: PlanDependencies & { plans: LinePlans }
+  stored: Pick<StoredCredentials, 'open'>
   /** Of lines that will not be called. */
   giveBack: GiveBackPlaces
   limits: { linesMax: number; lineBytesMax: number }
@@ -54,7 +56,7 @@ export function createBatchSteps(deps: {
     const keys = await claims.lineKeys(claim)
     const verdict = await validateBatch(
       { file, context, defaults, keys, limits: deps.limits, signal },
-      { ...deps.planDependencies, input },
+      { ...deps.planDependencies, stored: deps.stored, input },
     )
     if (verdict.kind === 'invalid') return refuse(claim, verdict.errors)
     const word = await ends.begin(claim, verdict)

@@ -1,6 +1,6 @@
 import type { BatchInput, BatchInputFile, LineKeys } from '../shared/batch-input.ts'
 import type { StoredLine } from '../shared/batch-input-lines.ts'
-import { planOfLine, readLine, type LineContext } from '../shared/batch-lines.ts'
+import { namedByLine, planOfLine, readLine, type LineContext } from '../shared/batch-lines.ts'
 import type { BatchError } from '../shared/batch-record.ts'
 import { createBreather } from '../shared/breather.ts'
 import { cutEchoes } from '../shared/echoes.ts'
@@ -8,6 +8,8 @@ import { GatewayError, InvalidRequestError } from '../shared/errors.ts'
 import { FIELDS_MAX, readUnkept, type Unkept } from '../shared/line-credentials.ts'
 import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
+import type { StoredCredentials } from '../shared/stored-credentials.ts'
+import { createChunkCredentials, type ChunkCredentials } from './chunk-credentials.ts'
 
 const ERRORS_MAX = 100
 
@@ -22,7 +24,11 @@ export type BatchToValidate = {
   signal?: AbortSignal
 }
 
-export type ValidationDeps = PlanDependencies & { input: BatchInput; plans: LinePlans }
+export type ValidationDeps = PlanDependencies & {
+  input: BatchInput
+  plans: LinePlans
+  stored: Pick<StoredCredentials, 'open'>
+}
 
 export type Validation =
   /** `model` when all lines have the same. */
@@ -37,11 +43,13 @@ export async function validateBatch(batch: BatchToValidate, deps: ValidationDeps
   const whole = faultOfWhole(file.lines, limits.linesMax)
   if (whole) return { kind: 'invalid', errors: [whole] }
   const errors: BatchError[] = []
-  const seen: Seen = { customIds: new Map(), models: new Set() }
+  const { tenant } = batch.context
+  const credentials = createChunkCredentials((id) => deps.stored.open(tenant, id))
+  const seen: Seen = { customIds: new Map(), models: new Set(), credentials }
   const breather = createBreather()
   for await (const stored of deps.input.all(file, keys)) {
     signal?.throwIfAborted()
-    const error = faultOf(stored, batch, deps, seen)
+    const error = await faultOf(stored, batch, deps, seen)
     if (error) errors.push(error)
     if (errors.length >= ERRORS_MAX) break
     if (breather.isDue()) await breather.pause()
@@ -52,7 +60,12 @@ export async function validateBatch(batch: BatchToValidate, deps: ValidationDeps
 }
 
 /** What a line can't be judged without. */
-type Seen = { /** With their rows. */ customIds: Map<string, number>; models: Set<string> }
+type Seen = {
+  /** With their rows. */
+  customIds: Map<string, number>
+  models: Set<string>
+  credentials: ChunkCredentials
+}
 
 function faultOfWhole(lines: number, linesMax: number): BatchError | null {
   if (lines === 0) return { code: 'empty_file', message: 'The file has no lines.', param: null, line: null }
@@ -64,14 +77,14 @@ function tooMany(linesMax: number): BatchError {
   return { code: 'too_many_lines', message, param: null, line: null }
 }
 
-function faultOf(
+async function faultOf(
   stored: StoredLine,
   batch: BatchToValidate,
   deps: ValidationDeps,
   seen: Seen,
-): BatchError | null {
+): Promise<BatchError | null> {
   try {
-    check(stored, batch, deps, seen)
+    await check(stored, batch, deps, seen)
     return null
   } catch (error) {
     if (!(error instanceof GatewayError) || error.status >= 500) throw error
@@ -86,7 +99,12 @@ function codeOf({ code }: GatewayError): string {
   return code === 'invalid_parameter' || code === 'invalid_body' ? 'invalid_request' : code
 }
 
-function check(stored: StoredLine, batch: BatchToValidate, deps: ValidationDeps, seen: Seen): void {
+async function check(
+  stored: StoredLine,
+  batch: BatchToValidate,
+  deps: ValidationDeps,
+  seen: Seen,
+): Promise<void> {
   const unkept = readUnkept(stored.text)
   if (unkept) throw faultOfUnkept(unkept, batch.limits)
   // The limit may have been another one when the file came.
@@ -98,7 +116,9 @@ function check(stored: StoredLine, batch: BatchToValidate, deps: ValidationDeps,
     throw new InvalidRequestError(message, 'custom_id', 'duplicate_custom_id')
   }
   seen.customIds.set(line.customId, stored.row)
-  const { model } = planOfLine(line, batch.defaults, batch.context, deps)
+  const ids = namedByLine(line, batch.defaults)
+  const credentials = ids.length === 0 ? seen.credentials.none : await seen.credentials.of(ids)
+  const { model } = planOfLine(line, batch.defaults, batch.context, { ...deps, credentials })
   if (seen.models.size < 2) seen.models.add(model)
 }
 

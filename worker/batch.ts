@@ -2,6 +2,7 @@ import type { BatchClaims, ChunkClaim } from '../shared/batch-claims.ts'
 import type { BatchEnds } from '../shared/batch-ends.ts'
 import type { BatchInput } from '../shared/batch-input.ts'
 import {
+  namedByLine,
   planOfLine,
   type FaultyLine,
   type InputLine,
@@ -16,10 +17,12 @@ import type { Logger } from '../shared/log.ts'
 import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
 import type { ResultLogs } from '../shared/result-log.ts'
+import type { StoredCredentials } from '../shared/stored-credentials.ts'
 import type { BatchPlace, BatchPlaces } from './batch-places.ts'
 import type { BatchSteps } from './batch-steps.ts'
+import { createChunkCredentials, type ChunkCredentials } from './chunk-credentials.ts'
 import type { Completion } from './completion.ts'
-import { persist, RedisAwayError } from './persist.ts'
+import { persist, persistUnlessStopped, RedisAwayError } from './persist.ts'
 import type { EndedLine, HeldChunk, LineRecords } from './record-of-line.ts'
 import type { Work } from './run-record.ts'
 import type { RunningJobs } from './running.ts'
@@ -41,6 +44,7 @@ export function createBatchRunner(deps: {
   records: LineRecords
   results: ResultLogs
   steps: BatchSteps
+  stored: Pick<StoredCredentials, 'open'>
   input: BatchInput
   slots: Slots
   planDependencies: PlanDependencies & { plans: LinePlans }
@@ -163,10 +167,11 @@ export function createBatchRunner(deps: {
     let [free, isWhole] = [chunk.claim.width, true]
     let wake: (() => void) | null = null
     const someEnd = () => new Promise<void>((resolve) => (wake = resolve))
+    const credentials = createChunkCredentials((id) => deps.stored.open(chunk.claim.tenant, id))
     const start = async (line: InputLine | FaultyLine) => {
       free--
       try {
-        await runLine(chunk, place, line)
+        await runLine(chunk, place, line, credentials)
       } catch (error) {
         isWhole = false
         const { batchId } = chunk.claim
@@ -193,13 +198,18 @@ export function createBatchRunner(deps: {
     return isWhole
   }
 
-  async function runLine(chunk: HeldChunk, place: BatchPlace, input: InputLine | FaultyLine): Promise<void> {
+  async function runLine(
+    chunk: HeldChunk,
+    place: BatchPlace,
+    input: InputLine | FaultyLine,
+    credentials: ChunkCredentials,
+  ): Promise<void> {
     const { claim, hold } = chunk
     const { line, customId } = input
     const model = 'body' in input ? input.body['model'] : null
     const ended: EndedLine = { line, customId, model: typeof model === 'string' ? model : null }
     try {
-      const plan = 'fault' in input ? input.fault : tryPlan(claim, place, input)
+      const plan = 'fault' in input ? input.fault : await tryPlan(chunk, place, input, credentials)
       if (plan instanceof GatewayError) return await fail(chunk, ended, plan)
       await deps.work(workOf(claim, line, plan), hold, records.open(chunk, ended))
     } catch (error) {
@@ -214,14 +224,23 @@ export function createBatchRunner(deps: {
     await records.fail(chunk, line, cutEchoes(error.toBody().error), error.status)
   }
 
-  function tryPlan(claim: ChunkClaim, place: BatchPlace, input: InputLine): LinePlan | GatewayError {
+  async function tryPlan(
+    { claim, hold }: HeldChunk,
+    place: BatchPlace,
+    input: InputLine,
+    credentials: ChunkCredentials,
+  ): Promise<LinePlan | GatewayError> {
     if (claim.fault) return claim.fault
     if (input.credentials === 'erased') return erased()
     const { tenant, meta } = claim
     const { customer, endpoint, allowed } = meta
     const context: LineContext = { tenant, customer, endpoint, allowed }
+    const defaults = place.defaults(claim)
+    const ids = namedByLine(input, defaults)
     try {
-      return planOfLine(input, place.defaults(claim), context, deps.planDependencies)
+      const own =
+        ids.length === 0 ? credentials.none : await persistUnlessStopped(hold, () => credentials.of(ids))
+      return planOfLine(input, defaults, context, { ...deps.planDependencies, credentials: own })
     } catch (error) {
       if (error instanceof GatewayError) return error
       throw error

@@ -14,6 +14,7 @@ import type { LinePlans } from '../shared/line-plans.ts'
 import type { PlanDependencies } from '../shared/plan.ts'
 import { createResultLogs } from '../shared/result-log.ts'
 import type { Sealer } from '../shared/seal.ts'
+import { createStoredCredentials } from '../shared/stored-credentials.ts'
 import { createBatchChores } from './batch-chores.ts'
 import type { BatchNews } from './batch-news.ts'
 import { createBatchPlaces } from './batch-places.ts'
@@ -73,8 +74,10 @@ export function openBatches(deps: {
   const chunks = new RunningJobs(claims, deps.leaseMs, log)
   const places = createBatchPlaces({ results, files, workerId: deps.workerId, log })
   const records = createLineRecords({ claims, log, afterSettle: (batchId) => news.progressed(batchId) })
+  const stored = createStoredCredentials(deps)
   const steps = createBatchSteps({
     ...deps,
+    stored,
     claims,
     ends,
     records,
@@ -83,7 +86,18 @@ export function openBatches(deps: {
     afterBegin: (batchId) => news.began(batchId),
     afterEnd: (batchId) => void deps.announce(batchId),
   })
-  const runner = createBatchRunner({ ...deps, claims, ends, chunks, places, records, results, steps, input })
+  const runner = createBatchRunner({
+    ...deps,
+    claims,
+    ends,
+    chunks,
+    places,
+    records,
+    results,
+    steps,
+    stored,
+    input,
+  })
   const expireFiles = () => files.expire()
 
   return {
