@@ -8,6 +8,8 @@ if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
+-- @include when-full
+go_on_when_full(workers)
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', now - tonumber(ARGV[4]))) do
   redis.call('ZREM', workers, gone)
   redis.call('HDEL', worker_slots, gone)

@@ -5,6 +5,8 @@
 -- Output: {'<batch> <chunk>', 'lost' | 'cancelling', ...}: only those that are not simply renewed ('cancelling' ones are renewed too)
 local window, lease = KEYS[1], tonumber(ARGV[2])
 -- @include now
+-- @include when-full
+go_on_when_full(window)
 local out = {}
 for at = 5, #ARGV, 2 do
   local member = ARGV[at]

@@ -9,6 +9,8 @@ if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
+-- @include when-full
+go_on_when_full(window)
 local out = {}
 for at = 4, #ARGV, 2 do
   local id = ARGV[at]

@@ -6,6 +6,8 @@
 local lease_ms, at = tonumber(ARGV[2]), 3
 -- @include now
 -- @include keep
+-- @include when-full
+if KEYS[1] then go_on_when_full(KEYS[1]) end
 for _, flight in ipairs(KEYS) do
   local last = at + tonumber(ARGV[at])
   for index = at + 1, last do redis.call('ZADD', flight, now + lease_ms, ARGV[index]) end
