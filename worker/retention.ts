@@ -50,7 +50,7 @@ export function createRetention(deps: {
       return
     }
     const from = passed.get(tenant) ?? 0
-    const ids = await redis.zrange(keys.index(tenant), `${from}`, from + JOBS_AT_ONCE - 1)
+    const ids = await redis.zrange(keys.index(tenant), `${from}`, `${from + JOBS_AT_ONCE - 1}`)
     const facts = await Promise.all(ids.map(factsOf))
     let stay = from
     for (const [at, id] of ids.entries()) {
