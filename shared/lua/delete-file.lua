@@ -21,7 +21,7 @@ if tonumber(facts[3] or 0) > 0 then
   return { 'in_use' }
 end
 
-if is_made and redis.call('HINCRBY', use, tenant, -tonumber(facts[5])) <= 0 then redis.call('HDEL', use, tenant) end
+if is_made and redis.call('HINCRBY', use, tenant, 0 - tonumber(facts[5])) <= 0 then redis.call('HDEL', use, tenant) end
 local place = redis.call('ZSCORE', index, id)
 if place then redis.call('SET', KEYS[6], place, 'PX', ARGV[6]) end
 redis.call('ZREM', index, id)

@@ -186,6 +186,11 @@ test('a deletion that stops half-way is finished by the sweeper', async () => {
   expect(await remains()).toEqual([])
 })
 
+test('a file without a byte in it can be deleted', async () => {
+  const { id } = await create({ bytes: 0, lines: null })
+  expect(await files.remove(TENANT, id)).toBe('removed')
+})
+
 test('of two that delete a file at once one is told that it did', async () => {
   const { id } = await create()
   const told = await Promise.all([files.remove(TENANT, id), files.remove(TENANT, id)])

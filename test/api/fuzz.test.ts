@@ -1,0 +1,167 @@
+import fc from 'fast-check'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { ask, startApi } from './fixture.ts'
+
+type Schema = {
+  type?: string | string[]
+  enum?: unknown[]
+  const?: unknown
+  anyOf?: Schema[]
+  oneOf?: Schema[]
+  allOf?: Schema[]
+  properties?: Record<string, Schema>
+  required?: string[]
+  items?: Schema
+  additionalProperties?: Schema | boolean
+  $ref?: string
+}
+type Parameter = { name: string; in: string; schema?: Schema }
+type Operation = {
+  parameters?: Parameter[]
+  requestBody?: { content?: Record<string, { schema?: Schema }> }
+}
+
+const RUNS = 12
+const DEPTH_MAX = 4
+/** Times that a call may wait for: one that does would only hold up the others. */
+const SHORT_WAITS = ['0', '0.01', '-1', 'soon', '', '1e999', 'NaN']
+
+let api: Awaited<ReturnType<typeof startApi>>
+let components: Record<string, Schema> = {}
+/** Ids of what there is, and of what there is not. */
+let ids: string[] = []
+
+beforeAll(async () => {
+  api = await startApi({ syncHoldMs: 40 })
+  const job = await api.call('POST', '/v1/jobs', { body: { endpoint: '/v1/chat/completions', body: ask() } })
+  await api.call('POST', `/v1/jobs/${job.json.id}/cancel`)
+  const kinds = ['job_', 'batch_', 'file-', 'resp_', 'evt_', 'whe_', 'dlv_', 'cred_', 'key_', '']
+  ids = [job.json.id, ...kinds.map((kind) => `${kind}0123456789abcdef0123456789abcdef01234567`)]
+})
+afterAll(() => api?.close())
+
+const garbage = (): fc.Arbitrary<unknown> =>
+  fc.oneof(
+    fc.jsonValue({ maxDepth: 2 }),
+    fc.constantFrom<unknown>(
+      '',
+      ' ',
+      '\u0000',
+      '__proto__',
+      'constructor',
+      '../../etc',
+      1e308,
+      -1,
+      0.5,
+      [],
+      {},
+    ),
+    fc.string({ unit: 'binary', maxLength: 40 }),
+  )
+
+/** Values of a schema, now and then with something else in the place of a part of it. */
+function valueOf(schema: Schema | boolean | undefined, depth = 0): fc.Arbitrary<unknown> {
+  if (typeof schema !== 'object' || depth > DEPTH_MAX) return garbage()
+  return fc.oneof({ weight: 6, arbitrary: fitting(schema, depth) }, { weight: 1, arbitrary: garbage() })
+}
+
+function fitting(schema: Schema, depth: number): fc.Arbitrary<unknown> {
+  if (schema.$ref) return fitting(components[schema.$ref.split('/').at(-1) ?? ''] ?? {}, depth + 1)
+  if (schema.const !== undefined) return fc.constant(schema.const)
+  if (schema.enum) return fc.constantFrom(...schema.enum)
+  const choices = schema.anyOf ?? schema.oneOf ?? schema.allOf
+  if (choices) return fc.oneof(...choices.map((choice) => valueOf(choice, depth + 1)))
+  const type = [schema.type ?? 'object'].flat()[0]
+  if (type === 'string') return fc.oneof(fc.string({ maxLength: 30 }), fc.constantFrom(...ids, 'mine'))
+  if (type === 'integer' || type === 'number')
+    return fc.oneof(fc.integer(), fc.double(), fc.integer({ min: 0, max: 100 }))
+  if (type === 'boolean') return fc.boolean()
+  if (type === 'null') return fc.constant(null)
+  if (type === 'array') return fc.array(valueOf(schema.items, depth + 1), { maxLength: 3 })
+  const properties = Object.entries(schema.properties ?? {})
+  const known = properties.map(([name, one]) => [name, valueOf(one, depth + 1)] as const)
+  const requiredKeys = (schema.required ?? []).filter((name) => name in (schema.properties ?? {}))
+  const record = fc.record(Object.fromEntries(known), { requiredKeys })
+  const extra = fc.dictionary(fc.string({ maxLength: 12 }), garbage(), { maxKeys: 1 })
+  return fc.oneof(
+    { weight: 4, arbitrary: record },
+    { weight: 1, arbitrary: fc.tuple(record, extra).map(([a, b]) => ({ ...b, ...a })) },
+  )
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
+/** One call of an operation: its path, and a body if it takes any. */
+function callOf(path: string, { parameters = [], requestBody }: Operation) {
+  const named = (place: string) => parameters.filter((one) => one.in === place)
+  const inPath = fc.record(
+    Object.fromEntries(
+      named('path').map(({ name }) => [
+        name,
+        fc.oneof(fc.constantFrom(...ids), fc.string({ minLength: 1, maxLength: 50 })),
+      ]),
+    ),
+  )
+  const inQuery = fc.record(
+    Object.fromEntries(
+      named('query').map(({ name, schema }) => [
+        name,
+        name === 'wait' ? fc.constantFrom(...SHORT_WAITS) : valueOf(schema),
+      ]),
+    ),
+    { requiredKeys: [] },
+  )
+  const schema = requestBody?.content?.['application/json']?.schema
+  const body = requestBody ? fc.option(valueOf(schema), { freq: 12, nil: undefined }) : fc.constant(undefined)
+  return fc.tuple(inPath, inQuery, body).map(([places, query, given]) => {
+    const url = path.replaceAll(/\{([^}]+)\}/g, (_, name: string) => encodeURIComponent(places[name] ?? 'x'))
+    const search = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, textOf(value)]))
+    return {
+      url: `${url}?${search.toString()}`,
+      body: given === undefined ? undefined : JSON.stringify(given),
+    }
+  })
+}
+
+/** What a provider that can't be reached, or a wait that is over, is answered with; all other 5xx are faults of ours. */
+const UPSTREAM = new Set(['sync_wait_exceeded', 'job_expired', 'upstream_unreachable'])
+
+test(
+  'whatever is sent to whichever route, nothing fails inside, and each error has its shape',
+  { timeout: 120_000 },
+  async () => {
+    const document = (await api.call('GET', '/openapi.json')).json
+    components = document.components?.schemas ?? {}
+    const operations = Object.entries(document.paths as Record<string, Record<string, Operation>>).flatMap(
+      ([path, methods]) =>
+        Object.entries(methods).map(([method, operation]) => ({
+          path,
+          method: method.toUpperCase() as 'GET',
+          operation,
+        })),
+    )
+    expect(operations.length).toBeGreaterThan(30)
+    const seen = new Set<number>()
+    for (const { path, method, operation } of operations) {
+      await fc.assert(
+        fc.asyncProperty(callOf(path, operation), async ({ url, body }) => {
+          const answer = await api.call(method, url, { body })
+          seen.add(answer.status)
+          const where = `${method} ${url} ${body ?? ''} -> ${answer.status} ${answer.text.slice(0, 300)}`
+          if (answer.status < 400) return
+          expect(answer.json, where).toMatchObject({
+            error: { message: expect.any(String), type: expect.any(String), code: expect.any(String) },
+          })
+          expect(answer.json.error, where).toHaveProperty('param')
+          if (answer.status >= 500) expect(UPSTREAM, where).toContain(answer.json.error.code)
+          expect(answer.headers['x-request-id'], where).toBeTruthy()
+        }),
+        { numRuns: RUNS, endOnFailure: true },
+      )
+    }
+    // It got further than to the door.
+    for (const status of [200, 202, 400, 404, 410]) expect(seen).toContain(status)
+  },
+)
