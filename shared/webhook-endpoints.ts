@@ -208,11 +208,6 @@ export function createWebhookEndpoints(deps: { redis: Redis; keys: Keys; sealer:
     return { kind: 'open', url, headers, secrets: liveSecrets(record.secrets, nowMs) }
   }
 
-  /** An endpoint by id alone, for what serves no client. */
-  async function readAny(id: string): Promise<EndpointRecord | null> {
-    return parseEndpoint(id, await redis.hmgetBuffer(keys.endpoint(id), ...ENDPOINT_FIELDS), sealer)
-  }
-
   /**
    * Nothing is sent to it from now on; its tenant's other endpoints are told. Done again it changes nothing.
    * @returns whether it was this call that did it.
@@ -221,7 +216,7 @@ export function createWebhookEndpoints(deps: { redis: Redis; keys: Keys; sealer:
     return (await disableEndpoint([keys.endpoint(id), keys.announce], ['', id, reason])) === 1
   }
 
-  return { create, read, list, update, rotate, remove, standings, wanting, hook, readAny, disable }
+  return { create, read, list, update, rotate, remove, standings, wanting, hook, disable }
 }
 
 export type WebhookEndpoints = ReturnType<typeof createWebhookEndpoints>

@@ -6,12 +6,15 @@ import type { Keys } from './keys.ts'
 import { BatchWebhook } from './schemas/batch.ts'
 import { JobWebhook } from './schemas/job.ts'
 import type { Sealer } from './seal.ts'
+import { ENDPOINT_FIELDS, parseEndpoint, type EndpointRecord } from './webhook-endpoint-record.ts'
 
 /** A job that ended, with whom to tell. */
 export type EndedJob = {
   view: JobView
   /** Null when it has none, or was announced. */
   webhook: JobWebhook | null
+  /** Webhook endpoints that are told of it; undefined: all that want to hear of it. None of a call that had its answer. */
+  endpointIds: readonly string[] | undefined
   /** How long its record is kept once its event was accepted, in milliseconds. */
   resultTtlMs: number
 }
@@ -26,13 +29,17 @@ export type BatchWithHook = {
 type Deps = { redis: Redis; keys: Keys; sealer: Sealer }
 
 /**
- * Makes the reader of what ended and is to be announced; by id alone, since it serves no client.
+ * Makes the reader of what is to be announced: an ended job or batch, a disabled endpoint; by id alone, since it serves no client.
  * It gives null for what is purged or has not ended.
  * @throws {SealError} when its key is not configured here.
  */
 export function createEndedReader(deps: Deps) {
   const { redis, keys, sealer } = deps
   const readBatch = createBatchHookReader(deps)
+
+  async function readEndpoint(id: string): Promise<EndpointRecord | null> {
+    return parseEndpoint(id, await redis.hmgetBuffer(keys.endpoint(id), ...ENDPOINT_FIELDS), sealer)
+  }
 
   async function readJob(id: string): Promise<EndedJob | null> {
     const fields = await redis.hmgetBuffer(keys.job(id), 'meta', 'hook', ...READ_FIELDS)
@@ -41,12 +48,23 @@ export function createEndedReader(deps: Deps) {
     if (!view?.isTerminal || !meta) return null
     const place = { tenant: view.tenant, kind: 'job' as const, id, field: 'hook' }
     const webhook = hook ? JobWebhook.parse(JSON.parse(sealer.open(place, hook).toString())) : null
-    return { view, webhook, resultTtlMs: (JSON.parse(meta.toString()) as JobMeta).resultTtlMs }
+    const { mode, endpoints, resultTtlMs } = JSON.parse(meta.toString()) as JobMeta // written at submit
+    return { view, webhook, endpointIds: mode === 'sync' ? [] : endpoints, resultTtlMs }
   }
 
   return async (
     id: string,
-  ): Promise<({ kind: 'job' } & EndedJob) | ({ kind: 'batch' } & BatchWithHook) | null> => {
+  ): Promise<
+    | ({ kind: 'job' } & EndedJob)
+    | ({ kind: 'batch' } & BatchWithHook)
+    | { kind: 'endpoint'; endpoint: EndpointRecord }
+    | null
+  > => {
+    if (id.startsWith('whe_')) {
+      const endpoint = await readEndpoint(id)
+      // One that was enabled again meanwhile is no news.
+      return endpoint?.disabled ? { kind: 'endpoint', endpoint } : null
+    }
     if (isBatchId(id)) {
       const batch = await readBatch(id)
       return batch?.view.isTerminal ? { kind: 'batch', ...batch } : null

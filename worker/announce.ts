@@ -1,79 +1,88 @@
-import type { Deliveries, DeliveryInput } from '../shared/deliveries.ts'
+import type { Deliveries } from '../shared/deliveries.ts'
 import type { Ids } from '../shared/ids.ts'
-import type { JobView } from '../shared/job-record.ts'
 import type { Logger } from '../shared/log.ts'
 import type { BatchEvent } from '../shared/schemas/batch.ts'
 import type { JobWebhook } from '../shared/schemas/job.ts'
-import { deriveWebhookSecret } from '../shared/signature.ts'
+import type { EventType } from '../shared/schemas/webhook.ts'
+import type { EndpointRecord } from '../shared/webhook-endpoint-record.ts'
 import type { BatchWithHook, EndedJob, ReadEnded } from '../shared/webhooks.ts'
 import { batchEvent } from './batch-event.ts'
-
-/** A result above it is not sent along: receivers cap their bodies, and each try would carry it. */
-const INCLUDED_RESULT_BYTES_MAX = 256 * 1024
-
-/** A type of event that the end of a job can be. */
-export type JobEventType = 'job.completed' | 'job.failed' | 'job.cancelled' | 'job.expired'
+import { endsOf, type JobEnd } from './job-event.ts'
+import type { OwnReceiver, Receivers, Telling } from './receivers.ts'
 
 /**
- * Makes `announce(id)`: the end of a job or batch becomes a delivery to its webhook. It runs right after the end and, for
- * what a dead process left behind, from the sweeper; any number of times, by any number of processes, it makes one
- * delivery. It never throws: what fails is announced later.
+ * Makes `announce(id)`: what ended (a job or a batch), or that an endpoint was disabled, becomes events, and each of these a
+ * delivery to everybody who wants to hear of it. It runs right after the end and, for what a dead process left behind, from
+ * the sweeper; any number of times, by any number of processes, it makes the same events and deliveries once. It never
+ * throws: what fails is announced later.
  */
 export function createAnnounce(deps: {
   readEnded: ReadEnded
-  deliveries: Deliveries
+  deliveries: Pick<Deliveries, 'create' | 'drop' | 'putOff'>
+  receiversOf: Receivers
   ids: Ids
-  /** `GATEWAY_ID_SECRET`, for the secrets of those who gave none. */
-  idSecret: string
   log: Logger
 }) {
-  const { readEnded, deliveries, ids, idSecret, log } = deps
+  const { readEnded, deliveries, receiversOf, ids, log } = deps
 
   async function tell(id: string): Promise<void> {
     const ended = await readEnded(id)
-    const delivery = ended && (ended.kind === 'job' ? ofJob(ended) : ofBatch(ended))
-    if (delivery) await deliveries.create(delivery)
-    else await deliveries.drop(id)
+    const told = await Promise.all(
+      tellingsOf(ended).map(async (telling) => ({
+        event: telling.event,
+        deliveries: await receiversOf(telling),
+      })),
+    )
+    // What nobody wants to hear of is no event.
+    const heard = told.filter((one) => one.deliveries.length > 0)
+    await deliveries.create(id, {
+      events: heard.map(({ event }) => event),
+      deliveries: heard.flatMap((one) => one.deliveries),
+    })
   }
 
-  /** Null: nobody wants to know. */
-  function ofJob({ view, webhook, resultTtlMs }: EndedJob): DeliveryInput | null {
-    const { tenant, job } = view
-    const type = `job.${job.status}` as JobEventType // it has ended
-    if (!webhook || webhook.events?.includes(type) === false) return null
-    const eventId = ids.eventId(job.id, type)
-    return {
-      id: ids.deliveryId(eventId, 'job'),
-      subjectId: job.id,
-      tenant,
-      eventId,
-      type,
-      event: JSON.stringify(jobEvent(eventId, type, view, webhook)),
-      hook: {
-        url: webhook.url,
-        secret: webhook.secret ?? deriveWebhookSecret(idSecret, tenant, job.customer),
-      },
-      resultTtlMs,
-    }
+  function tellingsOf(ended: Awaited<ReturnType<ReadEnded>>): Telling[] {
+    if (!ended) return []
+    if (ended.kind === 'job') return ofJob(ended)
+    return [ended.kind === 'batch' ? ofBatch(ended) : ofEndpoint(ended.endpoint)]
   }
 
-  function ofBatch({ view, webhook }: BatchWithHook): DeliveryInput | null {
-    const { tenant } = view
+  function ofJob({ view, webhook, resultTtlMs, endpointIds }: EndedJob): Telling[] {
+    const { job, tenant } = view
+    return endsOf(view).map((end) => {
+      const id = ids.eventId(job.id, end.type)
+      const event = { id, tenant, type: end.type, subjectId: job.id, body: end.format(id, false) }
+      const own = webhook && ownReceiver(webhook, end, id)
+      return { event, customer: job.customer, named: endpointIds, own, resultTtlMs }
+    })
+  }
+
+  function ofBatch({ view, webhook }: BatchWithHook): Telling {
     const type = `batch.${view.status}` as BatchEvent // it has ended
-    if (!webhook || webhook.events?.includes(type) === false) return null
-    const eventId = ids.eventId(view.id, type)
+    const event = batchEvent(ids.eventId(view.id, type), type, view, view.endedMs ?? view.createdMs)
+    const wants = webhook !== null && webhook.events?.includes(type) !== false
     return {
-      id: ids.deliveryId(eventId, 'batch'),
-      subjectId: view.id,
-      tenant,
-      eventId,
-      type,
-      event: JSON.stringify(batchEvent(eventId, type, view, view.endedMs ?? view.createdMs)),
-      hook: {
-        url: webhook.url,
-        secret: webhook.secret ?? deriveWebhookSecret(idSecret, tenant, view.customer),
-      },
+      event,
+      customer: view.customer,
+      named: view.webhookEndpointIds,
+      own: wants ? { ...webhook, kind: 'batch' } : null,
     }
+  }
+
+  function ofEndpoint({ id: endpointId, tenant, name, customer, disabled }: EndpointRecord): Telling {
+    const type = 'webhook_endpoint.disabled'
+    const atMs = disabled?.atMs ?? 0
+    const id = ids.eventId(endpointId, `${type} ${atMs}`)
+    const data = {
+      id: endpointId,
+      object: 'webhook_endpoint',
+      name,
+      ...(customer === null ? {} : { customer }),
+      disabled_at: Math.floor(atMs / 1000),
+      disabled_reason: disabled?.reason,
+    }
+    const body = JSON.stringify({ id, object: 'event', created_at: data.disabled_at, type, data })
+    return { event: { id, tenant, type, subjectId: endpointId, body }, customer, own: null }
   }
 
   return async (id: string): Promise<void> => {
@@ -87,30 +96,10 @@ export function createAnnounce(deps: {
   }
 }
 
-/**
- * The event in OpenAI's envelope. Nothing in it depends on when it is built, so an end that is announced twice is told
- * in the same bytes.
- */
-function jobEvent(id: string, type: JobEventType, view: JobView, webhook: JobWebhook): object {
-  const { job, result } = view
-  const ended = job.completed_at ?? job.failed_at ?? job.cancelled_at ?? job.expired_at ?? job.created_at
-  const isIncluded =
-    webhook.include_result === true && (result?.body.length ?? 0) <= INCLUDED_RESULT_BYTES_MAX
-  return {
-    id,
-    object: 'event',
-    created_at: ended,
-    type,
-    data: {
-      id: job.id,
-      object: 'job',
-      status: job.status,
-      ...(job.customer === null ? {} : { customer: job.customer }),
-      metadata: job.metadata,
-      usage: job.usage,
-      cost: job.cost,
-      ...(job.error ? { error: job.error } : {}),
-      ...(result ? (isIncluded ? { result: job.response?.body } : { result_omitted: true }) : {}),
-    },
-  }
+/** A job's own webhook hears of the job unless it names what it wants to hear of; of a response only then. */
+function ownReceiver(webhook: JobWebhook, end: JobEnd, eventId: string): OwnReceiver | null {
+  const names: readonly EventType[] | undefined = webhook.events
+  if (!(names?.includes(end.type) ?? end.type.startsWith('job.'))) return null
+  const own: OwnReceiver = { url: webhook.url, secret: webhook.secret, kind: 'job' }
+  return webhook.include_result === true ? { ...own, body: end.format(eventId, true) } : own
 }

@@ -1,15 +1,16 @@
 import { toBatch } from '../shared/batch-object.ts'
 import type { BatchView } from '../shared/batch-record.ts'
+import type { NewEvent } from '../shared/events.ts'
 import type { BatchEvent } from '../shared/schemas/batch.ts'
 
 /**
- * What a batch's webhook is told, in OpenAI's envelope: as much of the batch as says how it stands.
+ * What is told of a batch, in OpenAI's envelope: as much of the batch as says how it stands.
  * @param createdMs When that happened; of an end nothing else in it depends on when it is built, so an end that is announced
  * twice is told in the same bytes.
  */
-export function batchEvent(id: string, type: BatchEvent, view: BatchView, createdMs: number): object {
+export function batchEvent(id: string, type: BatchEvent, view: BatchView, createdMs: number): NewEvent {
   const batch = toBatch(view)
-  return {
+  const body = JSON.stringify({
     id,
     object: 'event',
     created_at: Math.floor(createdMs / 1000),
@@ -28,5 +29,6 @@ export function batchEvent(id: string, type: BatchEvent, view: BatchView, create
       error_file_id: batch.error_file_id,
       ...(batch.errors ? { errors: batch.errors } : {}),
     },
-  }
+  })
+  return { id, tenant: view.tenant, type, subjectId: view.id, body }
 }

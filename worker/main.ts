@@ -24,6 +24,7 @@ import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
 import { createSettledListener } from '../shared/settled.ts'
 import { createSettle, type SettleResult, type SettleSubject } from '../shared/settle.ts'
+import { createWebhookEndpoints } from '../shared/webhook-endpoints.ts'
 import { createBatchHookReader, createEndedReader } from '../shared/webhooks.ts'
 import { createWindow } from '../shared/window.ts'
 import { createAnnounce } from './announce.ts'
@@ -34,6 +35,7 @@ import { openBatches } from './batches.ts'
 import { createFeeder } from './feeder.ts'
 import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
+import { createReceivers } from './receivers.ts'
 import { RunningJobs } from './running.ts'
 import { createSlots } from './slots.ts'
 import { createStreaming } from './streaming.ts'
@@ -96,21 +98,23 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const webhookPolicy = createEgressPolicy({ allowedCidrs: webhookAllowedCidrs, forbidden })
   const webhookOutbound = createOutbound({ policy: webhookPolicy, testResolve, testCaFile })
 
-  const { scheduleSeconds, timeoutMs } = config.webhooks
+  const { timeoutMs } = config.webhooks
   const deliveryQueue = createDeliveryQueue(redis, keys)
   const deliveries = createDeliveries({
     redis,
     keys,
+    ids,
     sealer,
     queue: deliveryQueue,
     leaseMs: timeoutMs + DELIVERY_LEASE_MARGIN_MS,
-    retentionMs: config.jobs.resultRetentionMs,
-    firstWaitMs: (scheduleSeconds[0] ?? 0) * 1000,
+    ...config.webhooks,
   })
   const readEnded = createEndedReader({ redis, keys, sealer })
   const readBatch = createBatchHookReader({ redis, keys, sealer })
-  const news = createBatchNews({ redis, keys, readBatch, deliveries, ids, idSecret: secrets.idSecret, log })
-  const announce = createAnnounce({ readEnded, deliveries, ids, idSecret: secrets.idSecret, log })
+  const endpoints = createWebhookEndpoints({ redis, keys, sealer, ids })
+  const receiversOf = createReceivers({ endpoints, ids, idSecret: secrets.idSecret })
+  const news = createBatchNews({ redis, keys, readBatch, deliveries, receiversOf, ids, log })
+  const announce = createAnnounce({ readEnded, deliveries, receiversOf, ids, log })
   const afterSettle = ({ id, hasWebhook }: SettleSubject, result: SettleResult) => {
     const isTold = result.kind === 'settled' ? result.isTold : result.kind === 'ended' && hasWebhook
     if (isTold) void announce(id)
@@ -186,7 +190,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     settle,
     feed,
     announce,
-    feedDeliveries: () => deliveries.feedDue(),
+    deliveries,
     batches: batches.chores,
     afterSettle,
     log,
@@ -212,9 +216,9 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const checksWorker = startChecksWorker(batches.run, forQueues)
   const deliver = createDeliveryProcessor({
     deliveries,
+    endpoints,
     post: webhookOutbound.post,
-    scheduleSeconds,
-    timeoutMs,
+    ...config.webhooks,
     random: Math.random,
     log,
   })
