@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import type { FastifyReply } from 'fastify'
 
 /** The entity tag of what is shown, by all that it is shown from. */
 export function etagOf(...parts: readonly string[]): string {
@@ -16,9 +15,4 @@ export function isKnownTag(header: string | undefined, etag: string): boolean {
   if (header === undefined) return false
   if (header.trim() === '*') return true
   return Array.from(header.matchAll(/"[^"]*"/g), ([tag]) => tag).includes(etag)
-}
-
-/** 304: the client has it. */
-export function sendUnchanged(reply: FastifyReply): FastifyReply {
-  return reply.code(304).send()
 }

@@ -31,7 +31,7 @@ const NO_ERROR_NOTED: JobError = {
 /** 404 for an id that is unknown or another tenant's, 410 for one of the tenant's own that was purged. */
 export function missingJob(ids: Ids, tenant: string, id: string): GatewayError {
   if (!ids.isOwnJobId(tenant, id)) return new NotFoundError('job')
-  return new GoneError('This job has ended and its result is no longer kept.')
+  return new GoneError('This job has ended and is no longer kept, or was deleted.')
 }
 
 /** 202 with the job, and where and when to ask for it. */
@@ -42,12 +42,12 @@ export function sendAccepted(reply: FastifyReply, job: Job): FastifyReply {
   return reply.code(202).send(job)
 }
 
-/** 200 with the job as it stands. */
-export function sendJob(reply: FastifyReply, view: JobView): FastifyReply {
+/** 200 with the job as it stands. @param position Its place in line; null when it stands in none, or nobody looked. */
+export function sendJob(reply: FastifyReply, view: JobView, position: number | null = null): FastifyReply {
   const { job, isTerminal } = view
   noteEnd(reply, view)
   if (!isTerminal) notePending(reply)
-  return reply.send(job)
+  return reply.send(position === null ? job : { ...job, queue: { ...job.queue, position } })
 }
 
 /**

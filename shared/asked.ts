@@ -1,4 +1,4 @@
-import { careOf, isSecret, withoutBundle } from './line-fields.ts'
+import { careOf, isSecret, withoutSecrets } from './line-fields.ts'
 import { isObject } from './notes.ts'
 import { LOCATION_FIELDS, REQUEST_FIELDS } from './schemas/field-names.ts'
 
@@ -17,10 +17,12 @@ export type Asked = {
 
 /** What of a request's own settings outlives its job's end, for a retry. */
 export function askedOf(body: Record<string, unknown>): Asked {
-  const given = Object.entries({ ...tagsOf(body), ...body }).filter(([name, value]) => !ELSEWHERE.has(name) && isSaid(value))
+  const given = Object.entries({ ...tagsOf(body), ...body }).filter(
+    ([name, value]) => !ELSEWHERE.has(name) && isSaid(value),
+  )
   const erased = given.flatMap(([name, value]) => (isSecret(careOf(name), value) ? [name] : []))
   const ours = Object.fromEntries(given.filter(([name]) => isOurs(name) && !erased.includes(name)))
-  return { fields: erased.length === 0 ? ours : withoutBundle(ours), erased }
+  return { fields: erased.length === 0 ? ours : withoutSecrets(ours), erased }
 }
 
 // LiteLLM's other place for them, which the plan takes them out of.

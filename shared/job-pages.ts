@@ -14,6 +14,8 @@ export type JobFilter = {
   model?: string
   customer?: string
   metadata?: Record<string, string>
+  /** Whatever else a job must be. */
+  isMeant?: (job: Job) => boolean
   /** Unix seconds. */
   createdAfter?: number
   createdBefore?: number
@@ -110,7 +112,8 @@ export function createJobPages(deps: { redis: Redis; keys: Keys; sealer: Sealer 
 }
 
 function matches(job: Job, filter: JobFilter): boolean {
-  const { status, endpoint, model, customer, metadata, createdAfter, createdBefore } = filter
+  const { status, endpoint, model, customer, metadata, createdAfter, createdBefore, isMeant } = filter
+  if (isMeant && !isMeant(job)) return false
   if (status !== undefined && job.status !== status) return false
   if (endpoint !== undefined && job.endpoint !== endpoint) return false
   if (model !== undefined && job.model !== model) return false

@@ -14,6 +14,7 @@ import { batchEvents, hasReadAll, type BatchEventsDeps } from '../batch-events.t
 import { missingBatch, readOwnBatch } from '../batch-replies.ts'
 import { draftBatch } from '../batch-requests.ts'
 import { draftRetry, type BatchRetryDeps } from '../batch-retry.ts'
+import { etagOf, isKnownTag } from '../etag.ts'
 import type { Holds } from '../holds.ts'
 import { parsePrefer } from '../prefer.ts'
 import { startEventStream } from '../stream-events.ts'
@@ -51,7 +52,7 @@ export function addBatchRoutes(app: FastifyInstance, deps: BatchRouteDeps): void
     response: { 200: Batch, ...errors },
   }
   routes.post('/batches', { schema: createSchema, bodyLimit: INLINE_BYTES_MAX }, async (request, reply) => {
-    const draft = draftBatch(request, request.body, deps)
+    const draft = await draftBatch(request, request.body, deps)
     const { input_file_id: fileId, requests } = request.body
     return acceptBatch(reply, draft, fileId ? { fileId } : { lines: toLines(requests ?? []) }, deps)
   })
@@ -75,11 +76,11 @@ export function addBatchRoutes(app: FastifyInstance, deps: BatchRouteDeps): void
   const readSchema = {
     summary: 'Read a batch, or wait for its end',
     description:
-      '`?wait=N` or `Prefer: wait=N` answers as soon as the batch ends, at the latest after N seconds.',
+      '`?wait=N` or `Prefer: wait=N` answers as soon as the batch ends, at the latest after N seconds. With the `ETag` of an earlier answer as `If-None-Match` it answers 304 as long as nothing has changed, and waits for any change.',
     tags,
     params: BatchParams,
     querystring: WaitQuery,
-    response: { 200: Batch, ...errors },
+    response: { 200: Batch, 304: z.unknown(), ...errors },
   }
   routes.get('/batches/:id', { schema: readSchema }, async (request, reply) => {
     const preferred = parsePrefer(request.headers.prefer).waitSeconds
@@ -88,9 +89,10 @@ export function addBatchRoutes(app: FastifyInstance, deps: BatchRouteDeps): void
       void reply.header('preference-applied', `wait=${waitSeconds}`)
     }
     void reply.header('vary', 'Prefer')
-    const view = await readBatch(request)
-    if (waitSeconds === 0 || view.isTerminal) return toBatch(view)
-    return toBatch(await waitForBatch(request, reply, waitSeconds * 1000))
+    const seen =
+      waitSeconds === 0 ? await look(request) : await waitForNews(request, reply, waitSeconds * 1000)
+    void reply.header('etag', seen.etag)
+    return seen.isKnown ? reply.code(304).send() : seen.batch
   })
 
   const cancelSchema = {
@@ -154,24 +156,41 @@ export function addBatchRoutes(app: FastifyInstance, deps: BatchRouteDeps): void
     return readOwnBatch(deps, request.tenant, request.params.id)
   }
 
-  async function waitForBatch(
+  /** A batch, and whether the client has just that already. */
+  async function look(request: FastifyRequest<{ Params: { id: string } }>): Promise<Look> {
+    const view = await readBatch(request)
+    const batch = toBatch(view)
+    const etag = etagOf(JSON.stringify(batch))
+    const isKnown = isKnownTag(request.headers['if-none-match'], etag)
+    return { batch, isTerminal: view.isTerminal, etag, isKnown }
+  }
+
+  /** Waits for the batch's end; of one that the client knows already, for any change. */
+  async function waitForNews(
     request: FastifyRequest<{ Params: { id: string } }>,
     reply: FastifyReply,
     waitMs: number,
-  ): Promise<BatchView> {
+  ): Promise<Look> {
     const { id } = request.params
-    const watch = deps.settled.watch(id)
+    const isForChange = request.headers['if-none-match'] !== undefined
+    const watch = isForChange ? deps.news.watch(id) : deps.settled.watch(id)
     const hold = deps.holds.hold(reply)
     try {
-      const view = await waitForEnd({ watch, read: () => readBatch(request), waitMs, signal: hold.signal })
-      if (!view) throw missingBatch(ids, request.tenant, id)
-      return view
+      const read = async () => {
+        const seen = await look(request)
+        return { ...seen, isTerminal: seen.isTerminal || (isForChange && !seen.isKnown) }
+      }
+      const seen = await waitForEnd({ watch, read, waitMs, signal: hold.signal })
+      if (!seen) throw missingBatch(ids, request.tenant, id)
+      return seen
     } finally {
       watch.close()
       hold.release()
     }
   }
 }
+
+type Look = { batch: Batch; isTerminal: boolean; etag: string; isKnown: boolean }
 
 // oxlint-disable-next-line typescript/require-await -- what stores lines takes them as they come
 async function* toLines(requests: readonly object[]): AsyncGenerator<Buffer> {

@@ -9,8 +9,9 @@ import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { Job } from '../../shared/schemas/job.ts'
 import { waitForEnd, type SettledListener } from '../../shared/settled.ts'
 import { acceptAndSend } from '../acceptance.ts'
+import { etagOf, isKnownTag } from '../etag.ts'
 import type { Holds } from '../holds.ts'
-import { missingJob, sendAccepted, sendJob, sendResult } from '../job-replies.ts'
+import { missingJob, noteJob, sendAccepted, sendJob, sendResult } from '../job-replies.ts'
 import { JobList, JobListQuery, readJobFilter, toJobList } from '../job-list.ts'
 import { parsePrefer } from '../prefer.ts'
 import { prepareJob, type SubmissionDeps } from '../submission.ts'
@@ -26,7 +27,7 @@ const WaitQuery = z.object({
 const errors = { '4xx': ErrorResponse, '5xx': ErrorResponse }
 const tags = ['jobs']
 
-/** `/jobs`: submit, read (with long-poll), result, list, cancel. */
+/** `/jobs`: submit, read (with long-poll), result, list. */
 export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
   const { jobs, ids } = deps
   const routes = app.withTypeProvider<ZodTypeProvider>()
@@ -42,7 +43,7 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
     refuseOptions(body)
     const endpoint = findEndpoint(path)
     const completion = readCompletion(endpoint, body, 'body')
-    const input = prepareJob(
+    const input = await prepareJob(
       {
         request,
         mode: 'async',
@@ -81,11 +82,11 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
   const readSchema = {
     summary: 'Read a job, or wait for its end',
     description:
-      '`?wait=N` or `Prefer: wait=N` answers as soon as the job ends, at the latest after N seconds.',
+      '`?wait=N` or `Prefer: wait=N` answers as soon as the job ends, at the latest after N seconds. With the `ETag` of an earlier answer as `If-None-Match` it answers 304 as long as nothing has changed, and waits for any change.',
     tags,
     params: JobParams,
     querystring: WaitQuery,
-    response: { 200: Job, ...errors },
+    response: { 200: Job, 304: z.unknown(), ...errors },
   }
   routes.get('/jobs/:id', { schema: readSchema }, async (request, reply) => {
     const preferred = parsePrefer(request.headers.prefer).waitSeconds
@@ -94,9 +95,14 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
       void reply.header('preference-applied', `wait=${waitSeconds}`)
     }
     void reply.header('vary', 'Prefer')
-    const { id } = request.params
-    if (waitSeconds === 0) return sendJob(reply, await readJob(request, id))
-    return sendJob(reply, await waitForJob(request, reply, id, waitSeconds * 1000))
+    const seen =
+      waitSeconds === 0
+        ? await look(request, request.params.id)
+        : await waitForNews(request, reply, request.params.id, waitSeconds * 1000)
+    void reply.header('etag', seen.etag)
+    if (!seen.isKnown) return sendJob(reply, seen.view, seen.position)
+    noteJob(reply, seen.view.job)
+    return reply.code(304).send()
   })
 
   const resultSchema = {
@@ -111,20 +117,6 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
     return view.isTerminal ? sendResult(reply, view) : sendAccepted(reply, view.job)
   })
 
-  const cancelSchema = {
-    summary: 'Cancel a job',
-    description: 'A job that has ended stays as it is.',
-    tags,
-    params: JobParams,
-    response: { 200: Job, ...errors },
-  }
-  routes.post('/jobs/:id/cancel', { schema: cancelSchema }, async (request, reply) => {
-    const { id } = request.params
-    const view = ids.isOwnJobId(request.tenant, id) ? await jobs.cancel(request.tenant, id) : null
-    if (!view) throw missingJob(ids, request.tenant, id)
-    return sendJob(reply, view)
-  })
-
   async function readJob({ tenant }: FastifyRequest, id: string): Promise<JobView> {
     // Only our own ids are made into keys of Redis.
     const view = ids.isOwnJobId(tenant, id) ? await jobs.read(tenant, id) : null
@@ -132,25 +124,41 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
     return view
   }
 
-  async function waitForJob(
+  /** A job with its place in line, and whether the client has just that already. */
+  async function look(request: FastifyRequest, id: string): Promise<Look> {
+    const view = await readJob(request, id)
+    const position = await jobs.positionOf(view)
+    const etag = etagOf(view.version, String(position))
+    const isKnown = isKnownTag(request.headers['if-none-match'], etag)
+    return { view, position, etag, isKnown }
+  }
+
+  /** Waits for the job's end; of one that the client knows already, for any change. */
+  async function waitForNews(
     request: FastifyRequest,
     reply: FastifyReply,
     id: string,
     waitMs: number,
-  ): Promise<JobView> {
+  ): Promise<Look> {
+    const isForChange = request.headers['if-none-match'] !== undefined
     const watch = deps.settled.watch(id)
     const hold = deps.holds.hold(reply)
     try {
-      const read = () => readJob(request, id)
-      const view = await waitForEnd({ watch, read, waitMs, signal: hold.signal })
-      if (!view) throw missingJob(ids, request.tenant, id)
-      return view
+      const read = async () => {
+        const seen = await look(request, id)
+        return { ...seen, isTerminal: seen.view.isTerminal || (isForChange && !seen.isKnown) }
+      }
+      const seen = await waitForEnd({ watch, read, waitMs, signal: hold.signal })
+      if (!seen) throw missingJob(ids, request.tenant, id)
+      return seen
     } finally {
       watch.close()
       hold.release()
     }
   }
 }
+
+type Look = { view: JobView; position: number | null; etag: string; isKnown: boolean }
 
 // They stand beside the body here; inside they would go to the provider.
 function refuseOptions(body: Record<string, unknown>): void {
