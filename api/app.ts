@@ -16,11 +16,15 @@ import { addDocs } from './plugins/docs.ts'
 import { addJsonBody } from './plugins/json-body.ts'
 import { addSchemas } from './plugins/schemas.ts'
 import { addReceiveLimit, UPLOAD_MS } from './receiving.ts'
+import { addAdminKeyRoutes, type AdminKeyDeps } from './routes/admin-keys.ts'
+import { addAdminTenantRoutes, type AdminTenantDeps } from './routes/admin-tenants.ts'
 import { addBatchOutputRoutes } from './routes/batch-output.ts'
 import { addBatchRoutes } from './routes/batches.ts'
 import { addAzureRoutes, addCompletionRoutes, escapeDeployment } from './routes/completions.ts'
+import { addCredentialRoutes, type CredentialRouteDeps } from './routes/credentials.ts'
 import { addFileRoutes } from './routes/files.ts'
 import { addHealthRoutes } from './routes/health.ts'
+import { addJobControlRoutes } from './routes/job-control.ts'
 import { addJobEventRoutes } from './routes/job-events.ts'
 import { addJobRoutes } from './routes/jobs.ts'
 import { addModelRoutes } from './routes/models.ts'
@@ -36,7 +40,10 @@ const RECEIVE_MS = 60_000
 
 export type AppDeps = CallDeps &
   BatchServices &
-  UploadDeps & {
+  CredentialRouteDeps &
+  UploadDeps &
+  AdminTenantDeps &
+  AdminKeyDeps & {
     log: Logger
     redis: Redis
     capacity: Pick<Capacity, 'state'>
@@ -108,14 +115,18 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
         addCompletionRoutes(scope, calls)
         addResponseRoutes(scope, calls, deps)
         addJobRoutes(scope, deps)
+        addJobControlRoutes(scope, deps)
         addJobEventRoutes(scope, deps)
         // In a scope of its own: nothing else takes multipart bodies.
         await scope.register((files) => addFileRoutes(files, deps))
         addBatchRoutes(scope, deps)
         addBatchOutputRoutes(scope, deps)
         addPlanRoute(scope, deps)
+        addCredentialRoutes(scope, deps)
         addModelRoutes(scope, operatorModelNames(deps.operator))
         addWebhookSecretRoute(scope, deps.idSecret)
+        addAdminTenantRoutes(scope, deps)
+        addAdminKeyRoutes(scope, deps)
       },
       { prefix },
     )

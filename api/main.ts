@@ -19,7 +19,9 @@ import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
 import { createSettledListener } from '../shared/settled.ts'
 import { createSettle } from '../shared/settle.ts'
+import { createStoredCredentials } from '../shared/stored-credentials.ts'
 import { createStreamListener } from '../shared/stream-listener.ts'
+import { createTenants } from '../shared/tenants.ts'
 import { createWindow } from '../shared/window.ts'
 import { buildApp } from './app.ts'
 import { openBatches } from './batches.ts'
@@ -100,7 +102,9 @@ async function serve(
     retentionMs: config.batches.retentionMs,
     idempotencyRetentionMs: times.idempotencyRetentionMs,
   })
-  const keyCache = createKeyCache(createApiKeys({ redis, keys }), subscriber, keys)
+  const apiKeys = createApiKeys({ redis, keys })
+  const tenants = createTenants({ redis, keys, ids })
+  const keyCache = createKeyCache({ apiKeys, tenants, subscriber, keys })
   // Read only: calls are made, and places handed on, by workers.
   const { limitWindowMs: windowMs, leaseMs } = config.worker
   const state = createDeploymentState({ redis, keys, windowMs, leaseMs, wakeOthers: async () => [] })
@@ -115,7 +119,10 @@ async function serve(
     streams,
     state,
     ids,
+    apiKeys,
+    tenants,
     keyCache,
+    credentials: createStoredCredentials({ redis, keys, ids, sealer }),
     operator,
     cache: createPlanCache(),
     masterKey,

@@ -1,33 +1,42 @@
-import { once } from 'node:events'
 import { createApiKeys, type ApiKeys } from '../shared/api-keys.ts'
 import { ConfigError } from '../shared/errors.ts'
-import { createKeys } from '../shared/keys.ts'
-import { createLog } from '../shared/log.ts'
-import { createRedis } from '../shared/redis.ts'
-import { findEmbeddedRedis } from './embedded-redis.ts'
-import { readFolders, type Environment } from './settings.ts'
-
-const DEFAULT_KEY_PREFIX = 'byok'
+import { describeIssue } from '../shared/schema-issues.ts'
+import { ApiKeySettings, type ApiKey } from '../shared/schemas/api-key.ts'
+import { readDuration } from './durations.ts'
+import { withRedis } from './redis.ts'
+import type { Environment } from './settings.ts'
+import { withTenants } from './tenants.ts'
 
 type Terminal = { environment: Environment; print: (text: string) => void }
 
-/** Makes a tenant's gateway key and prints it on a line of its own, and nothing else, for scripts. */
-export async function createKey(
-  options: { tenant: string; name?: string },
-  terminal: Terminal,
-): Promise<void> {
-  await withApiKeys(terminal.environment, async (apiKeys) => {
-    const { key } = await apiKeys.create(options.tenant, options.name ?? null)
-    terminal.print(`${key}\n`)
-  })
+/** What `keys create` was given. */
+export type KeyOptions = {
+  tenant: string
+  name?: string
+  expiresIn?: string
+  scope?: string[]
+  model?: string[]
+  endpoint?: string[]
 }
 
-/** Prints a line for each key that works: id, tenant, hint, when it was made, name; tabs between. */
-export async function listKeys(terminal: Terminal): Promise<void> {
+/** Makes a tenant's gateway key, and the tenant if it is new, and prints the key on a line of its own, for scripts. */
+export async function createKey({ tenant, ...options }: KeyOptions, terminal: Terminal): Promise<void> {
+  const settings = settingsOf(options)
   await withApiKeys(terminal.environment, async (apiKeys) => {
-    for (const key of await apiKeys.list()) {
-      const madeAt = new Date(key.created_at * 1000).toISOString()
-      terminal.print(`${[key.id, key.tenant, key.hint, madeAt, key.name ?? ''].join('\t').trimEnd()}\n`)
+    const { key } = await apiKeys.create(tenant, settings)
+    terminal.print(`${key}\n`)
+  })
+  await withTenants(terminal.environment, (tenants) => tenants.ensure(tenant))
+}
+
+/** Prints a line for each key: id, tenant, hint, when it was made, name, and what narrows it; tabs between. */
+export async function listKeys({ tenant }: { tenant?: string }, terminal: Terminal): Promise<void> {
+  await withApiKeys(terminal.environment, async (apiKeys) => {
+    for (const key of await apiKeys.all()) {
+      if (tenant !== undefined && key.tenant !== tenant) continue
+      const { id, hint, name, created_at: madeAt } = key
+      const facts = [id, key.tenant, hint, timeOf(madeAt), name ?? '', restrictionsOf(key)]
+      terminal.print(`${facts.join('\t').trimEnd()}\n`)
     }
   })
 }
@@ -43,28 +52,32 @@ export async function revokeKey(id: string, terminal: Terminal): Promise<void> {
   })
 }
 
-/** On the Redis of `REDIS_URL`, else on that of the gateway that runs on the data folder. */
-async function withApiKeys(
-  environment: Environment,
-  work: (apiKeys: ApiKeys) => Promise<void>,
-): Promise<void> {
-  const { dataDir } = readFolders(environment)
-  const url = environment.REDIS_URL || (await findEmbeddedRedis(dataDir))
-  if (!url) {
-    const message = `No gateway runs on the data folder ${dataDir}.`
-    throw new ConfigError(
-      `${message} Start it (npm start), or set GATEWAY_DATA_DIR or REDIS_URL to the right one.`,
-    )
+function settingsOf({ name, expiresIn, scope, model, endpoint }: Omit<KeyOptions, 'tenant'>): ApiKeySettings {
+  const lifeSeconds = expiresIn === undefined ? null : readDuration(expiresIn, '--expires-in')
+  const given = {
+    name,
+    expires_at: lifeSeconds === null ? undefined : Math.floor(Date.now() / 1000) + lifeSeconds,
+    scopes: scope,
+    models: model,
+    endpoints: endpoint,
   }
-  const redis = createRedis(url, 'commands', createLog('silent', 'keys'))
-  try {
-    await once(redis, 'ready').catch((error: unknown) => {
-      throw new ConfigError(`Redis can't be reached: ${error instanceof Error ? error.message : 'no reason'}`)
-    })
-    await work(
-      createApiKeys({ redis, keys: createKeys(environment.GATEWAY_KEY_PREFIX || DEFAULT_KEY_PREFIX) }),
-    )
-  } finally {
-    redis.disconnect()
-  }
+  const settings = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
+  const parsed = ApiKeySettings.safeParse(settings)
+  if (!parsed.success) throw describeIssue(parsed.error, settings)
+  return parsed.data
+}
+
+const timeOf = (seconds: number): string => new Date(seconds * 1000).toISOString()
+
+function restrictionsOf({ scopes, models, endpoints, expires_at: expiresAt }: ApiKey): string {
+  return [
+    scopes.join(','),
+    ...(expiresAt === null ? [] : [`until ${timeOf(expiresAt)}`]),
+    ...(models === null ? [] : [`models ${models.join(',')}`]),
+    ...(endpoints === null ? [] : [`endpoints ${endpoints.join(',')}`]),
+  ].join('; ')
+}
+
+function withApiKeys(environment: Environment, work: (apiKeys: ApiKeys) => Promise<void>): Promise<void> {
+  return withRedis(environment, (redis, keys) => work(createApiKeys({ redis, keys })))
 }

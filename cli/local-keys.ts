@@ -43,6 +43,12 @@ export async function readMadeKey(keysDir: string): Promise<string | null> {
   return parseEnv(text)['GATEWAY_MASTER_KEY'] || null
 }
 
+/** The id secret that a first start made in this folder; null when there was none. */
+export async function readMadeSecret(keysDir: string): Promise<string | null> {
+  const text = await readFile(join(keysDir, FILE_NAME), 'utf8').catch(() => '')
+  return parseEnv(text)['GATEWAY_ID_SECRET'] || null
+}
+
 /** False when the file was there. A link, unlike a rename, never replaces what another start has just made. */
 async function makeKeys(keysDir: string, file: string): Promise<boolean> {
   await mkdir(keysDir, { recursive: true, mode: 0o700 })

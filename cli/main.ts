@@ -4,6 +4,7 @@ import { ConfigError, GatewayError } from '../shared/errors.ts'
 import { addClientCommands, USAGE } from './client-commands.ts'
 import { startNodeChild } from './node-child.ts'
 import { readStopTimeoutMs } from './settings.ts'
+import { addTenantCommands } from './tenant-commands.ts'
 
 // What a command alone needs is loaded with it: most of them are over sooner than all of the code is read.
 
@@ -41,30 +42,7 @@ for (const name of ['api', 'worker']) {
     .action(() => runAlone(`${name}/main.ts`))
 }
 
-const keys = program.command('keys').description("tenants' gateway keys")
-keys
-  .command('create')
-  .description('make a key and print it; it is shown only here')
-  .requiredOption('--tenant <name>', 'who it belongs to: 1 to 64 letters, digits, "_" or "-"')
-  .option('--name <name>', 'what you call it in lists')
-  .action(async (options: { tenant: string; name?: string }) => {
-    const { createKey } = await import('./keys.ts')
-    await createKey(options, { environment, print })
-  })
-keys
-  .command('list')
-  .description('all keys that work, by id')
-  .action(async () => {
-    const { listKeys } = await import('./keys.ts')
-    await listKeys({ environment, print })
-  })
-keys
-  .command('revoke <id>')
-  .description('end a key at once')
-  .action(async (id: string) => {
-    const { revokeKey } = await import('./keys.ts')
-    await revokeKey(id, { environment, print })
-  })
+addTenantCommands(program, { environment, print })
 
 program
   .command('config')

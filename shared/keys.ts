@@ -76,6 +76,8 @@ export function createKeys(prefix: string) {
     turns: `${shard}:turns`,
     /** List of jobs of sync calls with one keyed fingerprint, for a client that lost the connection and asks again. */
     orphans: (fingerprint: string) => `${shard}:orphans:${fingerprint}`,
+    /** Sorted set of sync jobs that may outlive their caller, by until when one is taken to wait for them. */
+    attended: `${shard}:attended`,
     /** List of what ended jobs used, not yet summed up; hash of a tenant's sums of one UTC day. */
     usageNews: `${shard}:usage-news`,
     usageOf: (tenant: string, day: string) => `${shard}:usage:${tenant}:${day}`,
@@ -143,8 +145,12 @@ export function createKeys(prefix: string) {
     /** Gateway keys: hash of key hash -> record, and the channel that says they changed. */
     apiKeys: `${prefix}:{keys}:api-keys`,
     apiKeysChannel: `${prefix}:{keys}:changed`,
-    /** Hash of tenant -> its record, as JSON. */
-    tenantRecords: `${prefix}:{keys}:tenants`,
+    /** Hash of a key's id -> its hash; sorted set of a tenant's key ids by creation. */
+    apiKeyHashes: `${prefix}:{keys}:hashes`,
+    apiKeysOf: (tenant: string) => `${prefix}:{keys}:of:${tenant}`,
+    /** Hash of tenant -> its record, as JSON, beside `concurrency`, which is written with it; all tenants, by creation. */
+    tenantRecords: `${shard}:tenant-records`,
+    tenantIndex: `${shard}:tenant-index`,
   }
 }
 

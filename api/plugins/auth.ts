@@ -1,7 +1,9 @@
 import { hash, timingSafeEqual } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { hashApiKey, MASTER_TENANT, SCOPES, type Scope } from '../../shared/api-keys.ts'
-import { AuthenticationError } from '../../shared/errors.ts'
+import type { Allowed } from '../../shared/allowed.ts'
+import { hashApiKey, MASTER_TENANT } from '../../shared/api-keys.ts'
+import { AuthenticationError, InsufficientScopeError } from '../../shared/errors.ts'
+import { SCOPES, type Scope } from '../../shared/schemas/api-key.ts'
 import type { Tenant } from '../../shared/schemas/tenant.ts'
 import type { KeyCache } from '../key-cache.ts'
 
@@ -12,34 +14,40 @@ declare module 'fastify' {
     /** Who calls, and what its key may do. */
     principal: Principal
   }
+  interface FastifyContextConfig {
+    /** What a key must be for; unless it says so, `read` for what only reads, else `submit`. */
+    scope?: Scope | 'master'
+  }
 }
 
-/** Who calls, by its gateway key. Null where there is no restriction. */
-export type Principal = {
+/** Who calls, by its gateway key, and what it may ask for. */
+export type Principal = Allowed & {
   tenant: string
   /** Null: the master key. */
   keyId: string | null
   isMaster: boolean
   scopes: ReadonlySet<Scope>
-  /** Names, or `prefix*`, of the models that may be asked for; paths of the endpoints. */
-  models: readonly string[] | null
-  endpoints: readonly string[] | null
-  /** The one customer that the key is for. */
-  customer: string | null
   /** The tenant's record; null: it has none, and no limits. */
   record: Tenant | null
 }
 
 const ALL_SCOPES: ReadonlySet<Scope> = new Set(SCOPES)
-
 const BEARER = /^Bearer +([\x21-\x7e]{1,512})$/i
 const BARE = /^[\x21-\x7e]{1,512}$/
 /** Where the SDKs of Azure and Anthropic put a key. */
 const KEY_HEADERS = ['api-key', 'x-api-key']
+/** What a call is by its method, where the route does not say otherwise. */
+const READS: ReadonlySet<string> = new Set(['GET', 'HEAD'])
+const NEEDS = {
+  submit: 'the scope `submit`',
+  read: 'the scope `read`',
+  admin: 'the master key, or the scope `admin`',
+  master: 'the master key',
+}
 
 /**
- * Lets a call through only with a working gateway key, and notes whose it is. Missing, malformed, unknown and revoked
- * keys give one and the same answer.
+ * Lets a call through only with a working gateway key, and notes whose it is. Missing, malformed, unknown, revoked and
+ * expired keys, and those of a tenant that is disabled, give one and the same answer.
  * @param masterKey null: only keys from the store work.
  */
 export function addAuth(app: FastifyInstance, keyCache: KeyCache, masterKey: string | null): void {
@@ -50,20 +58,32 @@ export function addAuth(app: FastifyInstance, keyCache: KeyCache, masterKey: str
     const key = readKey(request)
     if (key === null) throw new AuthenticationError()
     // Digests have one length, and how far two of them agree says nothing about the keys.
-    if (masterHash !== null && timingSafeEqual(digest(key), masterHash)) {
-      request.tenant = MASTER_TENANT
-      request.principal = principalOf({ tenant: MASTER_TENANT, keyId: null, isMaster: true })
-      return
-    }
+    const isMaster = masterHash !== null && timingSafeEqual(digest(key), masterHash)
+    const principal = isMaster ? await master() : await keyHolder(key)
+    requireScope(principal, request)
+    request.tenant = principal.tenant
+    request.principal = principal
+  })
+
+  async function master(): Promise<Principal> {
+    const record = await keyCache.tenantOf(MASTER_TENANT)
+    const any = { scopes: ALL_SCOPES, models: null, endpoints: null }
+    return { tenant: MASTER_TENANT, keyId: null, isMaster: true, ...any, record }
+  }
+
+  async function keyHolder(key: string): Promise<Principal> {
     const found = await keyCache.find(hashApiKey(key))
     if (!found) throw new AuthenticationError()
-    request.tenant = found.tenant
-    request.principal = principalOf({ tenant: found.tenant, keyId: found.id, isMaster: false })
-  })
+    const { id, tenant, scopes, models, endpoints } = found.key
+    const record = found.tenant
+    return { tenant, keyId: id, isMaster: false, scopes: new Set(scopes), models, endpoints, record }
+  }
 }
 
-function principalOf(who: Pick<Principal, 'tenant' | 'keyId' | 'isMaster'>): Principal {
-  return { ...who, scopes: ALL_SCOPES, models: null, endpoints: null, customer: null, record: null }
+function requireScope({ isMaster, scopes }: Principal, { method, routeOptions }: FastifyRequest): void {
+  if (isMaster) return
+  const needed = routeOptions.config.scope ?? (READS.has(method) ? 'read' : 'submit')
+  if (needed === 'master' || !scopes.has(needed)) throw new InsufficientScopeError(NEEDS[needed])
 }
 
 function readKey({ headers }: FastifyRequest): string | null {

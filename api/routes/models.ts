@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import { isModelAllowed } from '../../shared/allowed.ts'
 import { GatewayError } from '../../shared/errors.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 
@@ -21,10 +22,14 @@ export function addModelRoutes(app: FastifyInstance, names: readonly string[]): 
 
   const listSchema = {
     summary: "List the operator's models",
+    description: 'Those that the key may ask for.',
     tags,
     response: { 200: z.object({ object: z.literal('list'), data: z.array(Model) }), '4xx': ErrorResponse },
   }
-  routes.get('/models', { schema: listSchema }, () => ({ object: 'list' as const, data: models }))
+  routes.get('/models', { schema: listSchema }, ({ principal }) => ({
+    object: 'list' as const,
+    data: models.filter(({ id }) => isModelAllowed(principal, id)),
+  }))
 
   // A wildcard, since model names hold slashes.
   const readSchema = {
@@ -35,7 +40,7 @@ export function addModelRoutes(app: FastifyInstance, names: readonly string[]): 
   }
   routes.get('/models/*', { schema: readSchema }, (request) => {
     const model = models.find(({ id }) => id === request.params['*'])
-    if (model) return model
+    if (model && isModelAllowed(request.principal, model.id)) return model
     throw new GatewayError(404, 'invalid_request_error', 'model_not_found', 'No such model.', {
       param: 'model',
       shouldRetry: false,

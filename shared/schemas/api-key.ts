@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { ENDPOINTS } from '../endpoints.ts'
 
 /** What a key may be used for: to submit, change and delete; to read; to look after its tenant's keys and customers. */
 export const SCOPES = ['submit', 'read', 'admin'] as const
@@ -14,7 +13,6 @@ const ModelPattern = z
   .string()
   .max(512)
   .regex(/^(?:[^*]+\*?|\*)$/, 'It must be a model, or how models begin and a `*` behind it')
-const Endpoint = z.enum(ENDPOINTS.map(({ path }) => path))
 const isUnique = (list: readonly string[]): boolean => new Set(list).size === list.length
 const TWICE = 'It must name nothing twice'
 
@@ -31,11 +29,12 @@ const settings = {
     .nullable()
     .describe('Models that may be asked for: names, or `gpt-4o*` for all that begin so; null: any.'),
   endpoints: z
-    .array(Endpoint)
+    .array(z.string().max(256))
     .min(1)
+    .max(PATTERNS_MAX)
     .refine(isUnique, TWICE)
     .nullable()
-    .describe('Endpoints that may be called; null: any.'),
+    .describe('Endpoints that may be called, as `/v1/embeddings`; null: any.'),
 }
 
 /** A gateway key as stored and as shown: everything but the key itself. */

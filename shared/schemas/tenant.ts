@@ -5,6 +5,8 @@ const Count = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable().optional()
 const Seconds = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable().optional()
 const UnixSeconds = z.number().int()
 
+const CUSTOMERS_MAX = 1_000
+
 /** What a tenant, or one of its customers, may have at most. Null or left out: no such limit. */
 export const Limits = z.strictObject({
   requests_per_minute: Count,
@@ -35,9 +37,11 @@ export const TenantId = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, '1 to 64 lette
 const settings = {
   name: z.string().min(1).max(256).nullable(),
   limits: Limits,
-  /** Of each customer that `customers` does not name. */
-  customer_limits: Limits,
-  customers: z.record(Customer, Limits).refine((named) => Object.keys(named).length <= 1_000, 'at most 1000'),
+  customer_limits: Limits.describe('Of each customer.'),
+  customers: z
+    .record(Customer, Limits)
+    .refine((named) => Object.keys(named).length <= CUSTOMERS_MAX, `It may name ${CUSTOMERS_MAX} at most`)
+    .describe('Of customers by name. What is left out is as `customer_limits` has it; null: no such limit.'),
   retention: Retention,
 }
 
@@ -52,6 +56,12 @@ export const Tenant = z.strictObject({
 })
 export type Tenant = z.infer<typeof Tenant>
 
-/** What may be set when a tenant is made, and changed later: a group that is given takes the place of the whole group. */
+/** What may be said of a tenant when it is made. */
 export const TenantSettings = z.strictObject(settings).partial()
 export type TenantSettings = z.infer<typeof TenantSettings>
+
+/** A change of a tenant. A group that is given (`limits`, `customers`, ...) stands in the place of the whole group. */
+export const TenantChange = TenantSettings.extend({
+  disabled: z.boolean().optional().describe('Whether its keys are refused. What it has goes on.'),
+})
+export type TenantChange = z.infer<typeof TenantChange>

@@ -15,7 +15,9 @@ import { loadOperatorConfig } from '../../shared/operator-config.ts'
 import { formatLog, type AnswerFacts } from '../../shared/job-record.ts'
 import type { Attempt, JobError } from '../../shared/schemas/job.ts'
 import { createSettledListener } from '../../shared/settled.ts'
+import { createStoredCredentials } from '../../shared/stored-credentials.ts'
 import { createStreamListener } from '../../shared/stream-listener.ts'
+import { createTenants } from '../../shared/tenants.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore } from '../support/store.ts'
 
@@ -58,7 +60,8 @@ export async function startApi(
   const streamSubscriber = store.redis.duplicate()
   const streams = createStreamListener(streamSubscriber, store.streamOf, store.keys)
   const apiKeys = createApiKeys({ redis: store.redis, keys: store.keys })
-  const keyCache = createKeyCache(apiKeys, subscriber, store.keys)
+  const tenants = createTenants({ redis: store.redis, keys: store.keys, ids: store.ids })
+  const keyCache = createKeyCache({ apiKeys, tenants, subscriber, keys: store.keys })
   const egress = createEgressPolicy({ allowedCidrs: [] })
   const holds = createHolds()
   const folder = mkdtempSync(join(tmpdir(), 'byok-test-files-'))
@@ -95,7 +98,10 @@ export async function startApi(
     ...batches.services,
     fileBytesMax: options.fileBytesMax ?? 20_000_000,
     ids: store.ids,
+    apiKeys,
+    tenants,
     keyCache,
+    credentials: createStoredCredentials(store),
     holds,
     operator: loadYaml(options.configYaml),
     cache: null,
@@ -122,6 +128,7 @@ export async function startApi(
     /** Where files lie. */
     folder,
     apiKeys,
+    tenants,
     holds,
     settled,
 

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createKeyCache } from '../../api/key-cache.ts'
 import { createApiKeys, hashApiKey } from '../../shared/api-keys.ts'
 import { InvalidRequestError } from '../../shared/errors.ts'
+import { createIds } from '../../shared/ids.ts'
 import { createKeys } from '../../shared/keys.ts'
+import { createTenants } from '../../shared/tenants.ts'
 import { eventually, gate } from '../support/eventually.ts'
 import { testRedis } from '../support/redis.ts'
 
@@ -10,7 +12,8 @@ const own = testRedis()
 const keys = createKeys(own.prefix)
 const apiKeys = createApiKeys({ redis: own.redis, keys })
 const subscriber = own.redis.duplicate()
-const cache = createKeyCache(apiKeys, subscriber, keys)
+const tenants = createTenants({ redis: own.redis, keys, ids: createIds('an-id-secret-for-tests') })
+const cache = createKeyCache({ apiKeys, tenants, subscriber, keys })
 
 beforeAll(async () => {
   await eventually('the cache listens', async () => {
@@ -25,11 +28,12 @@ afterAll(async () => {
 })
 
 test('a key is found by its hash, and Redis holds nothing of it but hash and hint', async () => {
-  const made = await apiKeys.create('acme', 'laptop')
+  const made = await apiKeys.create('acme', { name: 'laptop' })
   expect(made.key).toMatch(/^sk-[A-Za-z0-9_-]{43}$/)
   const { key, ...record } = made
   expect(await apiKeys.find(hashApiKey(key))).toEqual(record)
-  expect(await apiKeys.list()).toContainEqual(record)
+  expect(await apiKeys.all()).toContainEqual(record)
+  expect(await apiKeys.get(record.id)).toEqual(record)
   const stored = JSON.stringify(await own.redis.hgetall(keys.apiKeys))
   expect(stored).not.toContain(key)
   expect(stored).not.toContain(key.slice(3, 20))
@@ -60,7 +64,7 @@ test('a key that was found costs no round trip the next time', async () => {
 test('a remembered key stops working as soon as it is revoked', async () => {
   const { id, key } = await apiKeys.create('acme')
   const hash = hashApiKey(key)
-  expect((await cache.find(hash))?.tenant).toBe('acme')
+  expect((await cache.find(hash))?.key.tenant).toBe('acme')
   await apiKeys.revoke(id)
   await eventually('the key is forgotten', async () => (await cache.find(hash)) === null, { timeoutMs: 1000 })
 })
@@ -69,7 +73,7 @@ test('while the channel can not be heard nothing is remembered', async () => {
   const { key } = await apiKeys.create('acme')
   const hash = hashApiKey(key)
   const deaf = own.redis.duplicate()
-  const deafCache = createKeyCache(apiKeys, deaf, keys)
+  const deafCache = createKeyCache({ apiKeys, tenants, subscriber: deaf, keys })
   await eventually('the cache remembers', async () => {
     await deafCache.find(hash)
     const before = await callsOfHget()
@@ -95,7 +99,7 @@ test('a key that is revoked while it is looked up is not remembered', async () =
       return found
     },
   }
-  const slowCache = createKeyCache(slow, subscriber, keys)
+  const slowCache = createKeyCache({ apiKeys: slow, tenants, subscriber, keys })
   await subscriber.subscribe(keys.apiKeysChannel)
   const lookup = slowCache.find(hashApiKey(key))
   await eventually('the key is read', async () => (await apiKeys.find(hashApiKey(key))) !== null)

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
 import { createApiKeys } from '../../shared/api-keys.ts'
 import { createKeys } from '../../shared/keys.ts'
+import type { ApiKeySettings } from '../../shared/schemas/api-key.ts'
 import type { Job } from '../../shared/schemas/job.ts'
 import { eventually, Hopeless } from './eventually.ts'
 import { startProcess, type TestProcess } from './processes.ts'
@@ -126,8 +127,8 @@ export async function startGateway(options: GatewayOptions = {}) {
     /** Where its files lie, unless the test said otherwise. */
     filesFolder: join(folder, 'files'),
     /** Makes a tenant and a gateway key of its own. */
-    async tenantKey(tenant: string): Promise<string> {
-      const { key } = await createApiKeys({ redis, keys }).create(tenant)
+    async tenantKey(tenant: string, settings: ApiKeySettings = {}): Promise<string> {
+      const { key } = await createApiKeys({ redis, keys }).create(tenant, settings)
       return key
     },
     addWorker,

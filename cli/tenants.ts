@@ -1,0 +1,138 @@
+import { ConfigError } from '../shared/errors.ts'
+import { createIds, type Ids } from '../shared/ids.ts'
+import { describeIssue } from '../shared/schema-issues.ts'
+import { TenantChange, TenantId, type Limits, type Tenant } from '../shared/schemas/tenant.ts'
+import { createTenants, type Tenants } from '../shared/tenants.ts'
+import { readDuration } from './durations.ts'
+import { readMadeSecret } from './local-keys.ts'
+import { withRedis } from './redis.ts'
+import { readFolders, type Environment } from './settings.ts'
+
+type Terminal = { environment: Environment; print: (text: string) => void }
+
+/** What `tenants create` and `tenants set` were given. Each limit and retention is `name=value`. */
+export type TenantOptions = {
+  name?: string
+  limit?: string[]
+  /** Whose the limits are; the tenant's unless one of these says otherwise. */
+  customer?: string
+  eachCustomer?: boolean
+  retention?: string[]
+}
+
+const PAGE = 100
+
+/** Makes a tenant and prints it. */
+export async function createTenant(id: string, options: TenantOptions, terminal: Terminal): Promise<void> {
+  const parsed = TenantId.safeParse(id)
+  if (!parsed.success) throw new ConfigError('A tenant is 1 to 64 letters, digits, "_" or "-".')
+  await withTenants(terminal.environment, async (tenants) => {
+    const settings = changeOf({ limits: {}, customer_limits: {}, customers: {}, retention: {} }, options)
+    terminal.print(asJson(await tenants.create(id, settings)))
+  })
+}
+
+/** Prints a line for each tenant, newest first: id, when it was made, `disabled` if it is, name; tabs between. */
+export async function listTenants(terminal: Terminal): Promise<void> {
+  await withTenants(terminal.environment, async (tenants) => {
+    let after: string | undefined
+    do {
+      const page = await tenants.list({ after, limit: PAGE })
+      for (const tenant of page?.tenants ?? []) terminal.print(lineOf(tenant))
+      after = page?.hasMore ? page.tenants.at(-1)?.id : undefined
+    } while (after !== undefined)
+  })
+}
+
+/** Prints a tenant as JSON. */
+export async function showTenant(id: string, terminal: Terminal): Promise<void> {
+  await withTenants(terminal.environment, async (tenants) => {
+    terminal.print(asJson(orMissing(id, await tenants.get(id))))
+  })
+}
+
+/** Changes what is named of a tenant and prints it. */
+export async function setTenant(id: string, options: TenantOptions, terminal: Terminal): Promise<void> {
+  await withTenants(terminal.environment, async (tenants) => {
+    const changed = await tenants.update(id, (before) => changeOf(before, options))
+    terminal.print(asJson(orMissing(id, changed)))
+  })
+}
+
+/** Refuses a tenant's keys, or takes them again. */
+export async function disableTenant(id: string, disabled: boolean, terminal: Terminal): Promise<void> {
+  await withTenants(terminal.environment, async (tenants) => {
+    orMissing(id, await tenants.update(id, () => ({ disabled })))
+    terminal.print(`${id} is ${disabled ? 'disabled' : 'enabled'}.\n`)
+  })
+}
+
+/** Does some work on the tenants of the gateway that is meant. */
+export function withTenants(
+  environment: Environment,
+  work: (tenants: Tenants) => Promise<void>,
+): Promise<void> {
+  return withRedis(environment, async (redis, keys) => {
+    const { keysDir } = readFolders(environment)
+    const secret =
+      environment.GATEWAY_ID_SECRET || (environment.REDIS_URL ? null : await readMadeSecret(keysDir))
+    await work(createTenants({ redis, keys, ids: secret === null ? NO_IDS : createIds(secret) }))
+  })
+}
+
+/** Only what is kept of a customer by name needs the secret. */
+const NO_IDS: Pick<Ids, 'ownerId'> = {
+  ownerId: () => {
+    throw new ConfigError('Set GATEWAY_ID_SECRET as it is set for the gateway: customers are kept under it.')
+  },
+}
+
+type Groups = Pick<Tenant, 'limits' | 'customer_limits' | 'customers' | 'retention'>
+
+function changeOf(
+  before: Groups,
+  { name, limit, customer, eachCustomer, retention }: TenantOptions,
+): TenantChange {
+  if (customer !== undefined && eachCustomer) {
+    throw new ConfigError('Give --customer or --each-customer, not both.')
+  }
+  const laid = (old: Limits) => over(old, limit ?? [])
+  const change = {
+    ...(name !== undefined && { name: name === '' ? null : name }),
+    ...(limit && customer === undefined && !eachCustomer && { limits: laid(before.limits) }),
+    ...(limit && eachCustomer && { customer_limits: laid(before.customer_limits) }),
+    ...(limit &&
+      customer !== undefined && {
+        customers: { ...before.customers, [customer]: laid(before.customers[customer] ?? {}) },
+      }),
+    ...(retention && { retention: over(before.retention, retention) }),
+  }
+  const parsed = TenantChange.safeParse(change)
+  if (!parsed.success) throw describeIssue(parsed.error, change)
+  return parsed.data
+}
+
+/** What `name=value` pairs make of a group: `none` is no such limit, nothing takes the entry away. */
+function over(group: object, pairs: readonly string[]): Record<string, unknown> {
+  const result: Record<string, unknown> = { ...group }
+  for (const pair of pairs) {
+    const [, name = '', value = ''] = /^(\w+)=(.*)$/.exec(pair) ?? []
+    if (name === '') throw new ConfigError(`"${pair}" is not NAME=VALUE.`)
+    if (value === '') delete result[name]
+    else if (value === 'none') result[name] = null
+    else result[name] = name.endsWith('_seconds') ? readDuration(value, name) : Number(value)
+  }
+  return result
+}
+
+function orMissing(id: string, tenant: Tenant | null): Tenant {
+  if (!tenant) throw new ConfigError(`There is no tenant ${id}. "tenants list" shows them.`)
+  return tenant
+}
+
+function lineOf({ id, created_at: madeAt, disabled_at: disabledAt, name }: Tenant): string {
+  const state = disabledAt === null ? '' : 'disabled'
+  return `${[id, new Date(madeAt * 1000).toISOString(), state, name ?? ''].join('\t').trimEnd()}\n`
+}
+
+const asJson = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`
