@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { startGateway } from '../support/gateway.ts'
@@ -44,6 +45,7 @@ test.skipIf(!isInstalled())(
         ['--exclude-path-regex', '/events$|/docs'],
       ].flat()
       const run = spawn(COMMAND, args, {
+        cwd: tmpdir(),
         env: { ...process.env, SCHEMATHESIS_HOOKS: CHECKS, NO_COLOR: '1' },
         stdio: ['ignore', 'pipe', 'pipe'],
       })
