@@ -30,7 +30,13 @@ export async function acceptBatch(
   }
 
   async function overLines(lines: AsyncIterable<Uint8Array>): Promise<CreateBatchResult> {
-    const { id } = await createInputFile(deps, { tenant, filename: `${draft.id}_input.jsonl`, lines })
+    const filename = `${draft.id}_input.jsonl`
+    const { id } = await createInputFile(deps, {
+      tenant,
+      filename,
+      lines,
+      filesS: draft.keptAtMost?.filesS,
+    })
     let isUsed = false
     try {
       const stored = await overFile(id)

@@ -3,6 +3,7 @@ import type { FileStore } from '../shared/file-store.ts'
 import type { Files, FileView } from '../shared/files.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { Sealer } from '../shared/seal.ts'
+import { keptAtMostMs } from './retention.ts'
 
 const KEPT_MS = 30 * 86_400_000
 
@@ -14,13 +15,21 @@ export type InputFileDeps = {
   inputLimits: BatchInputLimits
 }
 
+/** Lines that came without a file. @param filesS Seconds that its tenant keeps files. */
+type InputLines = {
+  tenant: string
+  filename: string
+  lines: AsyncIterable<Uint8Array>
+  filesS: number | null | undefined
+}
+
 /**
  * Stores lines as the input of a batch, as if its client had uploaded them.
  * @throws {FileQuotaError} when the tenant has no room left. After any failure nothing is left of it.
  */
 export async function createInputFile(
   deps: InputFileDeps,
-  { tenant, filename, lines }: { tenant: string; filename: string; lines: AsyncIterable<Uint8Array> },
+  { tenant, filename, lines, filesS }: InputLines,
 ): Promise<FileView> {
   const { files, inputLimits } = deps
   const id = deps.ids.newFileId(tenant)
@@ -34,7 +43,7 @@ export async function createInputFile(
       tenant,
       filename,
       purpose: 'batch',
-      expiresInMs: KEPT_MS,
+      expiresInMs: keptAtMostMs(KEPT_MS, filesS),
       isForOne: true,
     })
   } catch (error) {

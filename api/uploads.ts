@@ -12,6 +12,7 @@ import type { Files, FileView } from '../shared/files.ts'
 import type { Ids } from '../shared/ids.ts'
 import { contentName, readSealedFile, sealedFrameBytes, sealFrames } from '../shared/sealed-file.ts'
 import type { Sealer } from '../shared/seal.ts'
+import { keptAtMostMs } from './retention.ts'
 import { createUploadFields } from './upload-fields.ts'
 
 /** What may stand around the file in a body. */
@@ -102,7 +103,9 @@ export async function receiveFile(
 async function store(request: FastifyRequest, upload: Upload, deps: UploadDeps): Promise<FileView> {
   const { tenant, id } = upload
   try {
-    return await deps.files.create({ id, tenant, ...(await readForm(request, upload, deps)) })
+    const received = await readForm(request, upload, deps)
+    const expiresInMs = keptAtMostMs(received.expiresInMs, request.principal.record?.retention.files_seconds)
+    return await deps.files.create({ id, tenant, ...received, expiresInMs })
   } catch (error) {
     await deps.files.abandon(tenant, id)
     throw error

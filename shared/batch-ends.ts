@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { afterStep, type AfterStep, type ChunkClaim } from './batch-claims.ts'
 import { batchStepKeys } from './batch-keys.ts'
-import type { BatchEnding, BatchError } from './batch-record.ts'
+import type { BatchEnding, BatchError, BatchMeta } from './batch-record.ts'
 import type { Ids } from './ids.ts'
 import type { Keys } from './keys.ts'
 import { createScript } from './scripts.ts'
@@ -71,7 +71,7 @@ export function createBatchEnds(deps: {
     bytes: PartBytes,
   ): Promise<'ended' | 'fenced' | 'unsettled'> {
     const { batchId, chunk, token, tenant, meta } = claim
-    const keptMs = meta.outputExpiresAfterS === null ? deps.retentionMs : meta.outputExpiresAfterS * 1000
+    const { recordMs, filesMs } = keptMs(meta, deps.retentionMs)
     const output = ids.outputFileId(batchId, 'output')
     const error = ids.outputFileId(batchId, 'error')
     const nameOf = (fileId: string, part: string) =>
@@ -80,9 +80,10 @@ export function createBatchEnds(deps: {
       [
         ...batchStepKeys(keys, claim), keys.batchDue, keys.announce, keys.file(meta.inputFileId), keys.fileIndex(tenant),
         keys.filesDue, keys.filesUse, keys.file(output), keys.file(error), keys.fileKeys(meta.inputFileId),
+        keys.endpointIndex(tenant),
       ], // oxfmt-ignore
       [
-        '', batchId, chunk, token, errors, Math.max(deps.retentionMs, keptMs), keptMs, keys.batchChannel(batchId),
+        '', batchId, chunk, token, errors, recordMs, filesMs, keys.batchChannel(batchId),
         keys.settledChannel, output, error, bytes.output, bytes.error, nameOf(output, 'output'), nameOf(error, 'error'),
       ], // oxfmt-ignore
     )
@@ -104,6 +105,15 @@ export function createBatchEnds(deps: {
   }
 
   return { begin, refuse, finish, stop }
+}
+
+/** How long the record of an ended batch, and its files, are kept. The files are told from its logs, so they never outlive it. */
+function keptMs({ outputExpiresAfterS, keptAtMost }: BatchMeta, retentionMs: number) {
+  const { batchS = null, filesS = null } = keptAtMost ?? {}
+  const ofBatch = Math.min(retentionMs, (batchS ?? Infinity) * 1000)
+  const asked = outputExpiresAfterS === null ? ofBatch : outputExpiresAfterS * 1000
+  const filesMs = Math.min(asked, (filesS ?? Infinity) * 1000)
+  return { recordMs: Math.max(ofBatch, filesMs), filesMs }
 }
 
 export type BatchEnds = ReturnType<typeof createBatchEnds>

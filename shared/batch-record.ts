@@ -24,6 +24,9 @@ export type BatchEnding = 'cancelled' | 'expired' | 'max_errors' | 'unreadable'
 /** What is wrong with an input; `line` is 1-based. Nothing of the line's content is repeated. */
 export type BatchError = { code: string; message: string; param: string | null; line: number | null }
 
+/** What its tenant keeps less long than the gateway would: the record, its files; in seconds, null: it does not. */
+export type KeptAtMost = { batchS: number | null; filesS: number | null }
+
 /** What does not change after create, kept as one JSON field. Nothing in it is secret. */
 export type BatchMeta = {
   /** A path, or `*` for mixed lines. */
@@ -38,6 +41,7 @@ export type BatchMeta = {
   isOrdered: boolean
   /** Seconds that output files are kept; null: as all batch files. */
   outputExpiresAfterS: number | null
+  keptAtMost?: KeptAtMost
   retryOf: string | null
   /** Webhook endpoints that are told of it; absent: all that want to hear of it. */
   webhookEndpointIds?: readonly string[] | undefined
