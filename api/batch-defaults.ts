@@ -2,6 +2,7 @@ import { readConnection, refuseFilePaths } from '../shared/connection.ts'
 import { closestName } from '../shared/did-you-mean.ts'
 import type { EgressPolicy } from '../shared/egress.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
+import { expandCredentials, type NamedCredentials } from '../shared/named-credentials.ts'
 import { invalid, type Notes } from '../shared/notes.ts'
 import type { OperatorConfig } from '../shared/operator-config.ts'
 import { checkConfig } from '../shared/plan-of-config.ts'
@@ -10,21 +11,38 @@ import { AUTH_FIELDS } from '../shared/provider-auth.ts'
 import { readRequestFallbacks } from '../shared/request-fallbacks.ts'
 import { readRequestSettings, splitRequest } from '../shared/request-settings.ts'
 
+/** What lies under lines, and what is to be known of it. */
+export type Defaults = {
+  fields: Record<string, unknown>
+  /** Names that a misspelt field of the batch itself may stand for. */
+  batchFields: readonly string[]
+  /** Whose stored credentials may be among them; those that are. */
+  customer: string | null
+  named: NamedCredentials
+}
+
 /**
  * Checks what lies under every line of a batch, as far as that can be told without a line: names, shapes, credentials. What
  * hangs on a line's model is looked at with the line.
- * @param batchFields names that a misspelt field of the batch itself may stand for
- * @returns whether credentials are among them, and what a caller should know.
+ * @returns what a caller should know.
  * @throws {InvalidRequestError} with the field's path.
+ * @throws {CredentialNotFoundError}
  */
 export function checkDefaults(
-  defaults: Record<string, unknown>,
-  batchFields: readonly string[],
+  { fields, batchFields, customer, named }: Defaults,
+  deps: { operator: OperatorConfig; egress: EgressPolicy },
+): { warnings: string[] } {
+  refuseOfBatch(fields)
+  for (const name of Object.keys(splitRequest(fields).body)) refuseMisspelt(name, batchFields)
+  const { body, told } = expandCredentials({ body: fields, customer }, named, deps.operator)
+  return told(() => checkExpanded(body, deps))
+}
+
+function checkExpanded(
+  body: Record<string, unknown>,
   { operator, egress }: { operator: OperatorConfig; egress: EgressPolicy },
-): { hasCredentials: boolean; warnings: string[] } {
-  refuseOfBatch(defaults)
-  const split = splitRequest(defaults)
-  for (const name of Object.keys(split.body)) refuseMisspelt(name, batchFields)
+): { warnings: string[] } {
+  const split = splitRequest(body)
   const notes: Notes = { warnings: [] }
   readRequestSettings(split.gateway, notes)
   readRequestFallbacks(split.gateway)
@@ -36,7 +54,7 @@ export function checkDefaults(
     refuseFilePaths(split.credentials, '')
     readConnection(split.credentials, '', trust, AUTH_FIELDS)
   }
-  return { hasCredentials: source !== 'operator', warnings: notes.warnings }
+  return notes
 }
 
 function refuseOfBatch(defaults: Record<string, unknown>): void {

@@ -3,11 +3,14 @@ import { requireEndpoint } from '../shared/allowed.ts'
 import type { NewBatch } from '../shared/batches.ts'
 import { findEndpoint } from '../shared/completion-body.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
+import { isCredential } from '../shared/line-fields.ts'
 import { BatchRequest, BatchRetryRequest } from '../shared/schemas/batch.ts'
 import { checkDefaults } from './batch-defaults.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
+import { batchKeptAtMost } from './retention.ts'
 import { readRoutingHeaders } from './routing-headers.ts'
-import { checkWebhook, readCustomer, type SubmissionDeps } from './submission.ts'
+import { checkEndpointIds } from './webhook-endpoint-ids.ts'
+import { checkWebhook, openNamed, readCustomer, type SubmissionDeps } from './submission.ts'
 
 /** Of create calls and of retries: in neither is one of them a default of the lines. */
 const FIELDS = [...Object.keys(BatchRequest.shape), ...Object.keys(BatchRetryRequest.shape)]
@@ -17,7 +20,10 @@ const WINDOW_MS_MAX = 7 * 86_400_000
 const UNIT_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
 
 /** What the making of a batch needs of the process. */
-export type BatchRequestDeps = Pick<SubmissionDeps, 'ids' | 'operator' | 'egress' | 'webhookEgress'>
+export type BatchRequestDeps = Pick<
+  SubmissionDeps,
+  'ids' | 'operator' | 'egress' | 'webhookEgress' | 'credentials' | 'webhookEndpoints'
+>
 
 /** A batch whose input is still to be found or written. */
 export type BatchDraft = Omit<NewBatch, 'inputFileId'>
@@ -42,7 +48,11 @@ export type BatchBase = Pick<
  * A new batch, as far as it is told without a look at its lines.
  * @throws {InvalidRequestError} with the JSON path of what is wrong.
  */
-export function draftBatch(request: FastifyRequest, body: BatchRequest, deps: BatchRequestDeps): BatchDraft {
+export async function draftBatch(
+  request: FastifyRequest,
+  body: BatchRequest,
+  deps: BatchRequestDeps,
+): Promise<BatchDraft> {
   const { endpoint, input_file_id: file, requests } = body
   if (endpoint !== '*') findEndpoint(endpoint)
   if (file && requests) {
@@ -78,8 +88,9 @@ export function draftBatch(request: FastifyRequest, body: BatchRequest, deps: Ba
  * @param given.ownFields Names that are no defaults of the lines.
  * @throws {InvalidRequestError} with the JSON path of what is wrong.
  * @throws {NotAllowedError}
+ * @throws {CredentialNotFoundError}
  */
-export function draftFrom(
+export async function draftFrom(
   base: BatchBase,
   given: {
     request: FastifyRequest
@@ -88,7 +99,7 @@ export function draftFrom(
     ownFields: readonly string[]
   },
   deps: BatchRequestDeps,
-): BatchDraft {
+): Promise<BatchDraft> {
   const { request, body, path, ownFields } = given
   const { tenant } = request
   const asked = Object.entries(body).filter(([name]) => !ownFields.includes(name))
@@ -96,12 +107,22 @@ export function draftFrom(
   // Of mixed lines, and of models, each line's own tell.
   if (base.endpoint !== '*') requireEndpoint({ endpoints }, base.endpoint)
   refuseMisplaced(asked.map(([name]) => name))
-  const defaults = { ...base.defaults, ...Object.fromEntries(asked), ...readRoutingHeaders(request.headers) }
-  const { warnings } = checkDefaults(defaults, ownFields, deps)
+  const isKeyed = bringsCredential(body)
+  // The stored one that a batch had can't stand beside others.
+  const kept = Object.entries(base.defaults).filter(([name]) => !(isKeyed && isCredential(name)))
+  const defaults = {
+    ...Object.fromEntries([...kept, ...asked]),
+    ...readRoutingHeaders(request.headers),
+  }
   const completionWindow = body.completion_window ?? base.completionWindow
   const expiry = body.output_expires_after
   const customer = readCustomer(request) ?? orBase(body.customer, base.customer, null)
+  const named = await openNamed(defaults, tenant, deps)
+  const { warnings } = checkDefaults({ fields: defaults, batchFields: ownFields, customer, named }, deps)
   const key = readIdempotencyKey(request.headers['idempotency-key']) ?? body.idempotency_key
+  const endpointIds = body.webhook_endpoint_ids ?? undefined
+  const whose = { tenant, customer, webhookEndpointIds: endpointIds }
+  await checkEndpointIds(deps.webhookEndpoints, whose, 'webhook_endpoint_ids')
   return {
     id: deps.ids.newBatchId(tenant),
     tenant,
@@ -116,6 +137,7 @@ export function draftFrom(
     isOrdered: orBase(body.ordered_output, base.isOrdered, false),
     outputExpiresAfterS: orBase(expiry && expiry.seconds, base.outputExpiresAfterS, null),
     retryOf: base.retryOf,
+    keptAtMost: batchKeptAtMost(request),
     webhookEndpointIds: orBase(body.webhook_endpoint_ids, base.webhookEndpointIds, undefined),
     warnings,
     ...(models === null && endpoints === null ? {} : { allowed: { models, endpoints } }),
@@ -126,6 +148,11 @@ export function draftFrom(
         ? null
         : fingerprintRequest(deps.ids, { tenant, customer, path, key, body: request.body }),
   }
+}
+
+/** Whether a request has credentials of its own, for all lines. */
+export function bringsCredential(body: Record<string, unknown>): boolean {
+  return Object.entries(body).some(([name, value]) => value !== null && isCredential(name))
 }
 
 function refuseMisplaced(names: readonly string[]): void {

@@ -2,14 +2,16 @@ import type { FastifyRequest } from 'fastify'
 import type { BatchInput } from '../shared/batch-input.ts'
 import type { BatchView } from '../shared/batch-record.ts'
 import type { Batches } from '../shared/batches.ts'
-import { InvalidRequestError } from '../shared/errors.ts'
+import { CredentialNotFoundError, InvalidRequestError } from '../shared/errors.ts'
 import type { Files } from '../shared/files.ts'
 import type { KeptDefaults } from '../shared/kept-defaults.ts'
 import { careOf, ERASED, isBesideBody, isCredential } from '../shared/line-fields.ts'
 import { parseJsonLossless } from '../shared/lossless-json.ts'
+import { namesCredential } from '../shared/named-credentials.ts'
 import { BatchRetryRequest } from '../shared/schemas/batch.ts'
 import { checkDefaults } from './batch-defaults.ts'
-import { draftFrom, type BatchDraft, type BatchRequestDeps } from './batch-requests.ts'
+import { bringsCredential, draftFrom, type BatchDraft, type BatchRequestDeps } from './batch-requests.ts'
+import { openNamed } from './submission.ts'
 
 const ECHO_MAX = 64
 
@@ -48,7 +50,7 @@ export async function draftRetry(
   const ownFields = Object.keys(BatchRetryRequest.shape)
   const path = `/v1/batches/${id}/retry`
   const base = { ...batch, retryOf: id, defaults: kept.defaults }
-  const draft = draftFrom(base, { request, body, path, ownFields }, deps)
+  const draft = await draftFrom(base, { request, body, path, ownFields }, deps)
   const input = {
     tenant,
     fileId: file.id,
@@ -56,11 +58,11 @@ export async function draftRetry(
     frameBytes: file.frameBytes,
     lines: file.lines ?? 0,
   }
-  const credentials = readCredentials(body.credentials ?? {}, deps)
+  const credentials = await readCredentials(body.credentials ?? {}, tenant, deps)
   const needs = {
     credentials,
-    /** There are some under every line. */
-    hasDefault: Object.keys(draft.defaults).some(isCredential),
+    /** There are some for every line. */
+    hasDefault: bringsCredential(body),
     hadDefault: kept.erased.some(isCredential),
     given: new Set(Object.keys(body)),
   }
@@ -97,11 +99,15 @@ function requireSettings({ erased }: KeptDefaults, body: BatchRetryRequest): voi
   throw new InvalidRequestError(message, missing, 'credentials_required')
 }
 
-/** @throws {InvalidRequestError} with the path of what is no credential, or not a good one. */
-function readCredentials(
+/**
+ * @throws {InvalidRequestError} with the path of what is no credential, or not a good one.
+ * @throws {CredentialNotFoundError} with the path of one that is not stored.
+ */
+async function readCredentials(
   given: Record<string, Record<string, unknown>>,
+  tenant: string,
   deps: BatchRequestDeps,
-): Map<string, Record<string, unknown>> {
+): Promise<Map<string, Record<string, unknown>>> {
   for (const [customId, fields] of Object.entries(given)) {
     const path = `credentials[${JSON.stringify(customId)}]`
     const foreign = Object.keys(fields).find((name) => !isBesideBody(name))
@@ -109,9 +115,14 @@ function readCredentials(
       const message = `\`${path}.${foreign}\` is no credential, nor anything else of the gateway's. A line is run again as it was.`
       throw new InvalidRequestError(message, `${path}.${foreign}`, 'unknown_parameter')
     }
+    // One after the other: together they may be more than there is memory for.
+    const named = await openNamed(fields, tenant, deps)
     try {
-      checkDefaults(fields, [], deps)
+      // Whose a line is, is told with the line.
+      const [{ customer } = { customer: null }] = named.values()
+      checkDefaults({ fields, batchFields: [], customer, named }, deps)
     } catch (error) {
+      if (error instanceof CredentialNotFoundError) throw error.at(`${path}.${error.param}`)
       if (!(error instanceof InvalidRequestError) || error.param === null) throw error
       throw new InvalidRequestError(error.message, `${path}.${error.param}`, error.code)
     }
@@ -147,13 +158,15 @@ async function* withCredentials(
 function renewed(line: { custom_id: string; body: Record<string, unknown> }, needs: Needs): object {
   const fresh = needs.credentials.get(line.custom_id) ?? {}
   const erased = [...erasedIn(line), ...erasedIn(line.body)]
-  const isServed = needs.hasDefault || Object.keys(fresh).some(isCredential)
+  const isRenewed = bringsCredential(fresh)
+  const hasStored = [line, line.body].some((fields) => namesCredential({ ...fields }))
+  const isServed = needs.hasDefault || isRenewed || hasStored
   if (!isServed && (needs.hadDefault || erased.some(isCredential))) throw credentialsRequired(line.custom_id)
   const missing = erased.find(
     (name) => !isCredential(name) && !Object.hasOwn(fresh, name) && !needs.given.has(name),
   )
   if (missing !== undefined) throw credentialsRequired(line.custom_id, missing)
-  const replaced = new Set([...erased, ...Object.keys(fresh)])
+  const replaced = new Set([...erased, ...Object.keys(fresh), ...(isRenewed ? ['credential'] : [])])
   const left = (fields: object) =>
     Object.fromEntries(Object.entries(fields).filter(([name]) => !replaced.has(name)))
   return { ...left(line), ...fresh, body: left(line.body) }

@@ -4,17 +4,19 @@ import { endpointNamed, type EndpointName } from '../shared/endpoints.ts'
 import { SyncWaitExceededError } from '../shared/errors.ts'
 import type { JobInput, JobView } from '../shared/jobs.ts'
 import type { CompletionBody } from '../shared/schemas/completion.ts'
-import { acceptAndSend, acceptJob } from './acceptance.ts'
+import { acceptAndSend, acceptCall } from './acceptance.ts'
 import { followJob } from './following.ts'
 import { missingJob, sendAccepted, sendCompletion } from './job-replies.ts'
 import { parsePrefer, type Preference } from './prefer.ts'
+import type { Presence } from './presence.ts'
 import { readBetas } from './routing-headers.ts'
 import { sendStream, type StreamingDeps } from './streaming.ts'
 import { prepareJob, type SubmissionDeps } from './submission.ts'
-import { awaitOwnJob } from './waiting.ts'
+import { awaitOwnJob, isFoundAgain } from './waiting.ts'
 
 export type CallDeps = SubmissionDeps &
   StreamingDeps & {
+    presence: Presence
     syncHoldMs: number
     /** How large a request may be; also with the conversation that it goes on from. */
     bodyBytesMax: number
@@ -39,30 +41,30 @@ export function createCalls(deps: CallDeps) {
     const preference = parsePrefer(request.headers.prefer)
     const isStream = call.body.stream === true
     const isAsync = !isStream && (preference.respondAsync || preference.waitSeconds !== null)
-    const input = prepare(request, call, isAsync || call.isBackground ? 'async' : 'sync')
+    const input = await prepare(request, call, isAsync || call.isBackground ? 'async' : 'sync')
     void reply.header('vary', 'Prefer')
     // A 202 in place of a stream is swallowed by the SDKs: the preference does not count there.
     if (isStream) return stream(reply, input, call)
     if (!isAsync) {
       const view = await createAndAwait(reply, input, deps.syncHoldMs)
-      if (!view.isTerminal) throw new SyncWaitExceededError(view.job.id)
+      if (!view.isTerminal) throw new SyncWaitExceededError(view.job.id, isFoundAgain(input))
       return sendCompletion(reply, view)
     }
     return answerLater(reply, input, preference)
   }
 
   /** Checks a call and makes a job of it, which is not stored yet. */
-  function prepare(
+  async function prepare(
     request: FastifyRequest,
     { endpoint: name, body: given }: Call,
     mode: 'sync' | 'async',
-  ): JobInput {
+  ): Promise<JobInput> {
     const endpoint = endpointNamed(name)
     const { job: options = {}, customer = null, ...fields } = given
     const body = name === 'messages' ? { ...readBetas(request.headers), ...fields } : fields
     checkStream(endpoint, body, '')
     const path = endpoint.path
-    const input = prepareJob(
+    const input = await prepareJob(
       { request, mode, endpoint, path, body, customer, options, bodyPath: '', optionsPath: 'job.' },
       deps,
     )
@@ -87,21 +89,20 @@ export function createCalls(deps: CallDeps) {
   async function stream(reply: FastifyReply, input: JobInput, call: Call): Promise<FastifyReply> {
     const { tenant } = input
     let following = followJob(deps, { tenant, id: input.id, isNew: true })
-    let accepted: Awaited<ReturnType<typeof acceptJob>>
+    let accepted: Awaited<ReturnType<typeof acceptCall>>
     try {
-      accepted = await acceptJob(jobs, input)
+      accepted = await acceptCall(reply, input, deps)
     } catch (error) {
       following.close()
       throw error
     }
-    const { kind, id } = accepted
+    const { kind, id, caller } = accepted
     if (kind !== 'created') {
-      if (kind === 'replayed') void reply.header('idempotent-replayed', 'true')
       following.close()
       following = followJob(deps, { tenant, id, isNew: false })
     }
-    const isOwn = kind === 'created' && !call.isBackground
-    return sendStream(reply, deps, { tenant, id, endpoint: call.endpoint, isOwn }, following)
+    const job = { tenant, id, endpoint: call.endpoint, caller, isFoundAgain: isFoundAgain(input) }
+    return sendStream(reply, deps, job, following)
   }
 
   async function createAndAwait(reply: FastifyReply, input: JobInput, waitMs: number): Promise<JobView> {
@@ -110,17 +111,15 @@ export function createCalls(deps: CallDeps) {
     let watch = settled.watch(input.id)
     const hold = holds.hold(reply)
     try {
-      const { kind, id } = await acceptJob(jobs, input)
-      void reply.header('x-job-id', id)
+      const { kind, id, caller } = await acceptCall(reply, input, deps)
       if (kind !== 'created') {
-        if (kind === 'replayed') void reply.header('idempotent-replayed', 'true')
         watch.close()
         watch = settled.watch(id)
       }
       const isFresh = kind === 'created'
-      const wait = { tenant, id, watch, waitMs, signal: hold.signal, isFresh }
-      const view = await awaitOwnJob(jobs, wait)
+      const view = await awaitOwnJob(jobs, input, { id, watch, waitMs, signal: hold.signal, isFresh })
       if (!view) throw missingJob(deps.ids, tenant, id)
+      if (view.isTerminal) caller.noteAnswer()
       return view
     } finally {
       watch.close()

@@ -2,18 +2,24 @@ import type { FastifyRequest } from 'fastify'
 import { askedOf } from '../shared/asked.ts'
 import type { Endpoint } from '../shared/endpoints.ts'
 import type { EgressPolicy } from '../shared/egress.ts'
-import { InvalidRequestError, NotAllowedError } from '../shared/errors.ts'
+import { CredentialNotFoundError, InvalidRequestError, NotAllowedError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { JobInput } from '../shared/jobs.ts'
 import type { OperatorConfig } from '../shared/operator-config.ts'
 import type { PlanCache } from '../shared/plan-cache.ts'
+import { credentialIds, NONE_NAMED, type NamedCredentials } from '../shared/named-credentials.ts'
 import { resolvePlan } from '../shared/plan.ts'
 import { Customer } from '../shared/schemas/completion.ts'
 import type { JobOptions } from '../shared/schemas/job.ts'
 import { checkWebhookSecret } from '../shared/signature.ts'
+import type { StoredCredentials } from '../shared/stored-credentials.ts'
+import type { WebhookEndpoints } from '../shared/webhook-endpoints.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import { withJobHeaders } from './job-headers.ts'
+import { keptAtMostMs } from './retention.ts'
 import { readRoutingHeaders } from './routing-headers.ts'
+import { identifyCall } from './same-call.ts'
+import { checkEndpointIds } from './webhook-endpoint-ids.ts'
 
 const ATTEMPTS_DEFAULT = 12
 const ATTEMPTS_MAX = 30
@@ -27,6 +33,9 @@ export type SubmissionDeps = {
   cache: PlanCache | null
   egress: EgressPolicy
   webhookEgress: EgressPolicy
+  /** Credentials that a request may name. */
+  credentials: Pick<StoredCredentials, 'openAll'>
+  webhookEndpoints: Pick<WebhookEndpoints, 'standings'>
   times: {
     syncDeadlineMs: number
     asyncDeadlineMs: number
@@ -51,22 +60,32 @@ export type Submission = {
   optionsPath: string
 }
 
+/** Stored credentials that a request names, opened; Redis is asked only where it names some. */
+export async function openNamed(
+  body: Record<string, unknown>,
+  tenant: string,
+  { credentials }: Pick<SubmissionDeps, 'credentials'>,
+): Promise<NamedCredentials> {
+  const ids = credentialIds(body)
+  return ids.length === 0 ? NONE_NAMED : credentials.openAll(tenant, ids)
+}
+
 /**
  * Turns a submission into a job to be stored: plan and credentials resolved, options checked. Nothing is stored yet.
  * @throws {InvalidRequestError} with the JSON path of what is wrong.
  * @throws {NotAllowedError}
+ * @throws {CredentialNotFoundError}
  */
-export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInput {
+export async function prepareJob(submission: Submission, deps: SubmissionDeps): Promise<JobInput> {
   const { request, mode, optionsPath } = submission
   const options = withJobHeaders(submission.options, request.headers, deps.webhookEgress)
   const body = { ...submission.body, ...readRoutingHeaders(request.headers) }
   const { tenant } = request
   const customer = readCustomer(request) ?? submission.customer
+  const named = await openNamed(body, tenant, deps)
+  const endpoint = submission.endpoint.name
   const resolved = underPath(submission.bodyPath, () =>
-    resolvePlan(
-      { body, tenant, customer, endpoint: submission.endpoint.name, allowed: request.principal },
-      deps,
-    ),
+    resolvePlan({ body, tenant, customer, endpoint, allowed: request.principal, named }, deps),
   )
   const warnings = [...resolved.warnings]
   const attempts = options.max_attempts ?? ATTEMPTS_DEFAULT
@@ -75,6 +94,8 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
   }
   const isSync = mode === 'sync'
   const endpointIds = options.webhook_endpoint_ids
+  const whose = { tenant, customer, webhookEndpointIds: endpointIds }
+  await checkEndpointIds(deps.webhookEndpoints, whose, `${optionsPath}webhook_endpoint_ids`)
   if (isSync && endpointIds && endpointIds.length > 0) {
     warnings.push(`${optionsPath}webhook_endpoint_ids has no effect on a call that waits for its answer`)
   }
@@ -86,6 +107,7 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
   return {
     id: deps.ids.newJobId(tenant),
     tenant,
+    keyId: request.principal.keyId,
     customer,
     endpoint: submission.endpoint.path,
     model: resolved.model,
@@ -99,9 +121,13 @@ export function prepareJob(submission: Submission, deps: SubmissionDeps): JobInp
     priority: options.priority ?? resolved.plan.priority ?? 'normal',
     delayMs: readDelayMs(options, optionsPath),
     expiresInMs: options.expires_in === undefined ? expiresInMs : Math.ceil(options.expires_in * 1000),
-    resultTtlMs: options.result_ttl === undefined ? resultTtlMs : options.result_ttl * 1000,
+    resultTtlMs: keptAtMostMs(
+      options.result_ttl === undefined ? resultTtlMs : options.result_ttl * 1000,
+      request.principal.record?.retention.results_seconds,
+    ),
     onCrash: options.on_crash ?? 'retry',
     warnings,
+    sameCall: key === undefined ? identifyCall(request, customer, deps.ids) : null,
     erased: asked.erased,
     ...(Object.keys(asked.fields).length === 0 ? {} : { asked: asked.fields }),
     idempotency:
@@ -150,8 +176,9 @@ function underPath<T>(path: string, resolve: () => T): T {
   try {
     return resolve()
   } catch (error) {
-    if (error instanceof NotAllowedError && error.param !== null) throw error.at(`${path}${error.param}`)
-    if (!(error instanceof InvalidRequestError) || error.param === null) throw error
+    const isElsewhere = error instanceof NotAllowedError || error instanceof CredentialNotFoundError
+    if (!(isElsewhere || error instanceof InvalidRequestError) || error.param === null) throw error
+    if (isElsewhere) throw error.at(`${path}${error.param}`)
     throw new InvalidRequestError(error.message, `${path}${error.param}`, error.code)
   }
 }

@@ -33,7 +33,7 @@ export function addPlanRoute(app: FastifyInstance, deps: PlanDeps): void {
     const { job: options = {}, customer = null, ...body } = readCompletion(endpoint, request.body)
     const { respondAsync, waitSeconds } = parsePrefer(request.headers.prefer)
     const mode = respondAsync || waitSeconds !== null ? 'async' : 'sync'
-    const input = prepareJob(
+    const input = await prepareJob(
       {
         request,
         mode,

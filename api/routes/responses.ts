@@ -5,7 +5,7 @@ import { GatewayError, InvalidRequestError, NotFoundError } from '../../shared/e
 import type { JobView } from '../../shared/jobs.ts'
 import { jobIdOfResponse } from '../../shared/response-ids.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
-import { acceptJob } from '../acceptance.ts'
+import { acceptCall } from '../acceptance.ts'
 import type { CallDeps, Calls } from '../calls.ts'
 import { callSchema } from '../call-schemas.ts'
 import { followJob } from '../following.ts'
@@ -38,7 +38,8 @@ export function addResponseRoutes(app: FastifyInstance, calls: Calls, deps: Call
   const { jobs, ids } = deps
   const routes = app.withTypeProvider<ZodTypeProvider>()
 
-  routes.post('/responses', { schema: callSchema('responses') }, async (request, reply) => {
+  const config = { isFoundAgain: true }
+  routes.post('/responses', { schema: callSchema('responses'), config }, async (request, reply) => {
     const { body, isBackground } = await prepareResponse(request.body, request.tenant, deps)
     const call = { endpoint: 'responses' as const, body, isBackground }
     if (isBackground && body.stream !== true) await answerQueued(request, reply, call)
@@ -63,7 +64,7 @@ export function addResponseRoutes(app: FastifyInstance, calls: Calls, deps: Call
     const { tenant } = request
     const following = followJob(deps, { tenant, id, isNew: false })
     const pick = after === undefined ? {} : { pick: afterSequence(after) }
-    await sendStream(reply, deps, { tenant, id, endpoint: 'responses', isOwn: false, ...pick }, following)
+    await sendStream(reply, deps, { tenant, id, endpoint: 'responses', ...pick }, following)
     return reply
   })
 
@@ -131,15 +132,14 @@ export function addResponseRoutes(app: FastifyInstance, calls: Calls, deps: Call
     reply: FastifyReply,
     call: Parameters<Calls['prepare']>[1],
   ): Promise<FastifyReply> {
-    const input = calls.prepare(request, call, 'async')
-    const accepted = await acceptJob(jobs, input)
+    const input = await calls.prepare(request, call, 'async')
+    const accepted = await acceptCall(reply, input, deps)
     if (accepted.kind === 'created') {
       // Not read again: it may run by now, and clients of OpenAI's look for `queued`.
       const job = jobs.describeCreated(input, accepted.createdMs)
       noteJob(reply, job)
       return reply.send(describeResponse(job, input.body, true))
     }
-    if (accepted.kind === 'replayed') void reply.header('idempotent-replayed', 'true')
     const view = await jobs.read(request.tenant, accepted.id)
     if (!view) throw new NotFoundError('response')
     return send(request, reply, view)

@@ -10,6 +10,7 @@ import { createLinePlans } from '../../shared/line-plans.ts'
 import { createLog } from '../../shared/log.ts'
 import { readOperatorConfig } from '../../shared/operator-config.ts'
 import { createResultLogs } from '../../shared/result-log.ts'
+import { createStoredCredentials } from '../../shared/stored-credentials.ts'
 import { createBatchPlaces } from '../../worker/batch-places.ts'
 import { createBatchSteps } from '../../worker/batch-steps.ts'
 import { createBatchRunner } from '../../worker/batch.ts'
@@ -171,16 +172,17 @@ export function testBatchWorker(
   const operator = readOperatorConfig({}, {})
   const egress = createEgressPolicy({ allowedCidrs: [] })
   const planDependencies = { operator, ids, egress, plans: createLinePlans() }
+  const stored = createStoredCredentials(store)
   const records = createLineRecords({ claims, log, afterSettle: () => {} })
   const steps = createBatchSteps({
-    claims, ends, records, input, store: fileStore, sealer, planDependencies, limits: LIMITS,
+    claims, ends, records, input, store: fileStore, sealer, planDependencies, stored, limits: LIMITS,
     giveBack: createKeptPlaces({ ...store, windowMs: 60_000 }),
     afterBegin: () => {}, afterEnd: () => {},
   }) // oxfmt-ignore
   const places = createBatchPlaces({ results, files: filesOf(store), workerId: `w${workers++}`, log })
   const { work } = completion
   const runner = createBatchRunner({
-    claims, ends, chunks, places, records, results, steps, input, planDependencies, work, log,
+    claims, ends, chunks, places, records, results, steps, stored, input, planDependencies, work, log,
     slots: createSlots(options.slots ?? 100), cancelMs: options.cancelMs ?? 60_000,
   }) // oxfmt-ignore
   chunks.start()

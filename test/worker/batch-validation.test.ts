@@ -36,7 +36,7 @@ function validate({ file, keysOf }: Uploaded, around: Around = {}) {
       limits: { ...LIMITS, ...limits },
       ...(around.signal && { signal: around.signal }),
     },
-    { operator, ids, egress, plans: createLinePlans(), input },
+    { operator, ids, egress, plans: createLinePlans(), stored: { open: async () => null }, input },
   )
 }
 
