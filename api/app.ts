@@ -30,8 +30,12 @@ import { addJobRoutes } from './routes/jobs.ts'
 import { addModelRoutes } from './routes/models.ts'
 import { addPlanRoute, type PlanDeps } from './routes/plan.ts'
 import { addResponseRoutes } from './routes/responses.ts'
+import { addEventRoutes } from './routes/events.ts'
+import { addWebhookDeliveryRoutes } from './routes/webhook-deliveries.ts'
+import { addWebhookEndpointRoutes } from './routes/webhook-endpoints.ts'
 import { addWebhookSecretRoute } from './routes/webhook-secret.ts'
 import type { UploadDeps } from './uploads.ts'
+import type { WebhookServices } from './webhooks.ts'
 
 const IDLE_CHECK_MS = 20
 // A stopping process has told all calls what there is: whoever has not read it by then does not read.
@@ -40,6 +44,7 @@ const RECEIVE_MS = 60_000
 
 export type AppDeps = CallDeps &
   BatchServices &
+  WebhookServices &
   CredentialRouteDeps &
   UploadDeps &
   AdminTenantDeps &
@@ -124,6 +129,9 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
         addPlanRoute(scope, deps)
         addCredentialRoutes(scope, deps)
         addModelRoutes(scope, operatorModelNames(deps.operator))
+        addWebhookEndpointRoutes(scope, deps)
+        addWebhookDeliveryRoutes(scope, deps)
+        addEventRoutes(scope, deps)
         addWebhookSecretRoute(scope, deps.idSecret)
         addAdminTenantRoutes(scope, deps)
         addAdminKeyRoutes(scope, deps)

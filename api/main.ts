@@ -27,6 +27,8 @@ import { buildApp } from './app.ts'
 import { openBatches } from './batches.ts'
 import { createHolds } from './holds.ts'
 import { createKeyCache } from './key-cache.ts'
+import { createPresence } from './presence.ts'
+import { openWebhooks } from './webhooks.ts'
 
 /** Opens what the API needs, in order, and listens. @returns how to close all of it, in reverse. */
 async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
@@ -102,18 +104,21 @@ async function serve(
     retentionMs: config.batches.retentionMs,
     idempotencyRetentionMs: times.idempotencyRetentionMs,
   })
+  const webhooks = openWebhooks({ redis, keys, ids, sealer, ...config.webhooks })
   const apiKeys = createApiKeys({ redis, keys })
   const tenants = createTenants({ redis, keys, ids })
   const keyCache = createKeyCache({ apiKeys, tenants, subscriber, keys })
   // Read only: calls are made, and places handed on, by workers.
   const { limitWindowMs: windowMs, leaseMs } = config.worker
   const state = createDeploymentState({ redis, keys, windowMs, leaseMs, wakeOthers: async () => [] })
+  const presence = createPresence({ redis, keys, jobs, ...times })
   const app = await buildApp({
     log,
     redis,
     capacity,
     jobs,
     ...batches.services,
+    ...webhooks.services,
     fileBytesMax: config.files.bytesMax,
     settled,
     streams,
@@ -131,7 +136,7 @@ async function serve(
     webhookEgress: createEgressPolicy({ allowedCidrs: config.egress.webhookAllowedCidrs, forbidden }),
     holds: createHolds(),
     syncHoldMs: times.syncHoldMs,
-    cancelsWhenLeft: times.cancelsWhenLeft,
+    presence,
     heartbeatMs: times.streamHeartbeatMs,
     bodyBytesMax: listen.bodyBytesMax,
     idSecret: secrets.idSecret,
@@ -141,10 +146,11 @@ async function serve(
 
   return async () => {
     await app.close()
+    await presence.close()
     capacity.close()
     keyCache.close()
     settled.close()
-    await Promise.all([queue.close(), batches.close()])
+    await Promise.all([queue.close(), batches.close(), webhooks.close()])
   }
 }
 

@@ -11,15 +11,14 @@ import { waitForEnd, type SettledListener } from '../shared/settled.ts'
 import type { EndpointRecord } from '../shared/webhook-endpoint-record.ts'
 import type { Holds } from './holds.ts'
 
-// A try takes 15 s at most, and waits for a worker before that.
-const WAIT_MS = 30_000
-
 export type WebhookTestDeps = {
   ids: Ids
   deliveries: Pick<Deliveries, 'create'>
   deliveryLog: Pick<DeliveryLog, 'read'>
   settled: SettledListener
   holds: Holds
+  /** How long its answer is waited for. */
+  testWaitMs: number
 }
 
 /**
@@ -53,18 +52,12 @@ export async function testEndpoint(
       body: JSON.stringify(event),
       isTest: true,
     }
-    await deps.deliveries.create({
-      tenant,
-      subjectId: endpointId,
-      isNews: true,
-      events: [],
-      deliveries: [delivery],
-    })
+    await deps.deliveries.create(endpointId, { events: [], deliveries: [delivery], isNews: true })
     const read = async () => {
       const view = await deps.deliveryLog.read(tenant, id)
       return view && { view, isTerminal: view.state !== 'pending' }
     }
-    const end = await waitForEnd({ watch, read, waitMs: WAIT_MS, isFresh: true, signal: hold.signal })
+    const end = await waitForEnd({ watch, read, waitMs: deps.testWaitMs, isFresh: true, signal: hold.signal })
     return { ...TOLD, event_type: type, status_code: statusOf(end?.view), webhook_endpoint_id: endpointId }
   } finally {
     watch.close()

@@ -2,7 +2,7 @@
 -- was kept for running, makes the records of its output files, frees its input file, registers its event, and tells whoever
 -- waits.
 -- KEYS: those of a batch's step (include/batch-step), due, announce, input file, files of the tenant, files due, use of files, output
---       file, error file, keys of the input file's lines
+--       file, error file, keys of the input file's lines, webhook endpoints of the tenant
 -- ARGV: now_ms ('' = Redis TIME), id, chunk, token, errors as JSON ('' = none: all lines must have an end), retention ms, ms output files are kept, channel,
 --       channel of ends, ids of output and error file, their bytes (0 = none), their names, sealed
 -- Output: 'ended' | 'fenced' | 'unsettled' (lines are left that have no end)
@@ -37,7 +37,7 @@ redis.call('ZREM', parked_due, id)
 redis.call('ZREM', window, id .. ' ' .. number)
 if redis.call('EXISTS', input) == 1 then redis.call('HINCRBY', input, 'uses', -1) end
 if redis.call('HEXISTS', input, 'for_one') == 1 then redis.call('UNLINK', KEYS[23]) end
-if facts[4] then redis.call('ZADD', announce, now, id) end
+if facts[4] or redis.call('EXISTS', KEYS[24]) == 1 then redis.call('ZADD', announce, now, id) end
 redis.call('ZADD', due, now + tonumber(ARGV[6]), id)
 redis.call('PEXPIRE', batch, tonumber(ARGV[6]) + 600000)
 redis.call('PUBLISH', ARGV[8], id)

@@ -6,6 +6,8 @@ import { buildApp } from '../../api/app.ts'
 import { openBatches } from '../../api/batches.ts'
 import { createHolds } from '../../api/holds.ts'
 import { createKeyCache } from '../../api/key-cache.ts'
+import { createPresence } from '../../api/presence.ts'
+import { openWebhooks } from '../../api/webhooks.ts'
 import { createApiKeys } from '../../shared/api-keys.ts'
 import { createCapacity } from '../../shared/capacity.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
@@ -42,6 +44,7 @@ export function ask(extra: object = {}) {
 export async function startApi(
   options: {
     cancelsWhenLeft?: boolean
+    leftMs?: number
     configYaml?: string
     syncHoldMs?: number
     bodyBytesMax?: number
@@ -85,6 +88,26 @@ export async function startApi(
     retentionMs: 86_400_000,
     idempotencyRetentionMs: 86_400_000,
   })
+  const webhooks = openWebhooks({
+    redis: store.redis,
+    keys: store.keys,
+    ids: store.ids,
+    sealer: store.sealer,
+    timeoutMs: 1_000,
+    scheduleSeconds: [0, 1],
+    breakerMs: 1_000,
+    rampMs: 1_000,
+    eventRetentionMs: 86_400_000,
+    retentionMs: 86_400_000,
+    jobRetentionMs: 86_400_000,
+  })
+  const presence = createPresence({
+    redis: store.redis,
+    keys: store.keys,
+    jobs: store.jobs,
+    cancelsWhenLeft: options.cancelsWhenLeft ?? false,
+    leftMs: options.leftMs ?? 600_000,
+  })
   const app = await buildApp({
     log,
     redis: store.redis,
@@ -93,9 +116,10 @@ export async function startApi(
     state: store.state,
     settled,
     streams,
-    cancelsWhenLeft: options.cancelsWhenLeft ?? false,
+    presence,
     heartbeatMs: options.heartbeatMs ?? 15_000,
     ...batches.services,
+    ...webhooks.services,
     fileBytesMax: options.fileBytesMax ?? 20_000_000,
     ids: store.ids,
     apiKeys,
@@ -169,9 +193,11 @@ export async function startApi(
 
     async close() {
       await app.close()
+      await presence.close()
       keyCache.close()
       settled.close()
       await batches.close()
+      await webhooks.close()
       subscriber.disconnect()
       streamSubscriber.disconnect()
       await fileStore.close()
