@@ -69,8 +69,10 @@ const Environment = z.object({
   AWS_ENDPOINT_URL: z.string().optional(),
   AWS_ENDPOINT_URL_S3: z.string().optional(),
   GATEWAY_SYNC_HOLD_MS: milliseconds(280_000),
-  /** What becomes of the job of a stream whose client leaves: it goes on to its deadline, or ends. */
+  /** What becomes of the job of a call whose client leaves: it goes on for a while, for whoever asks again, or ends. */
   GATEWAY_WHEN_CLIENT_LEAVES: z.enum(['continue', 'cancel']).default('continue'),
+  /** How long it goes on. */
+  GATEWAY_LEFT_MS: milliseconds(600_000),
   /** After so long without an event a stream says that it is still there. */
   GATEWAY_STREAM_HEARTBEAT_MS: milliseconds(15_000),
   GATEWAY_SYNC_DEADLINE_MS: milliseconds(600_000),
@@ -99,6 +101,14 @@ const Environment = z.object({
       'must be seconds, comma-separated',
     ),
   GATEWAY_WEBHOOK_TIMEOUT_MS: milliseconds(15_000),
+  /** For how long a receiver that failed five times in a row is left alone at first; doubles up to 5 minutes. */
+  GATEWAY_WEBHOOK_BREAKER_MS: milliseconds(5_000),
+  /** After how long the rate doubles with which a receiver is sent to after it failed; it starts at ten a second. */
+  GATEWAY_WEBHOOK_RAMP_MS: milliseconds(5_000),
+  /** After how long with nothing but failures a webhook endpoint is disabled. */
+  GATEWAY_WEBHOOK_DISABLE_MS: milliseconds(5 * 86_400_000),
+  GATEWAY_EVENT_RETENTION_MS: milliseconds(30 * 86_400_000),
+  GATEWAY_DELIVERY_RETENTION_MS: milliseconds(30 * 86_400_000),
 })
 
 /**
@@ -171,6 +181,7 @@ export function parseConfig(environment: Record<string, string | undefined>) {
     jobs: {
       syncHoldMs: env.GATEWAY_SYNC_HOLD_MS,
       cancelsWhenLeft: env.GATEWAY_WHEN_CLIENT_LEAVES === 'cancel',
+      leftMs: env.GATEWAY_LEFT_MS,
       streamHeartbeatMs: env.GATEWAY_STREAM_HEARTBEAT_MS,
       syncDeadlineMs: env.GATEWAY_SYNC_DEADLINE_MS,
       asyncDeadlineMs: env.GATEWAY_ASYNC_DEADLINE_MS,
@@ -192,7 +203,18 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       retryInitialMs: env.GATEWAY_RETRY_INITIAL_MS,
       crashesMax: env.GATEWAY_CRASHES_MAX,
     },
-    webhooks: { scheduleSeconds: env.GATEWAY_WEBHOOK_SCHEDULE_S, timeoutMs: env.GATEWAY_WEBHOOK_TIMEOUT_MS },
+    webhooks: {
+      scheduleSeconds: env.GATEWAY_WEBHOOK_SCHEDULE_S,
+      timeoutMs: env.GATEWAY_WEBHOOK_TIMEOUT_MS,
+      breakerMs: env.GATEWAY_WEBHOOK_BREAKER_MS,
+      rampMs: env.GATEWAY_WEBHOOK_RAMP_MS,
+      disableMs: env.GATEWAY_WEBHOOK_DISABLE_MS,
+      eventRetentionMs: env.GATEWAY_EVENT_RETENTION_MS,
+      /** Of deliveries, after their end. */
+      retentionMs: env.GATEWAY_DELIVERY_RETENTION_MS,
+      /** Of a job, while a delivery of it is still tried. */
+      jobRetentionMs: env.GATEWAY_RESULT_RETENTION_MS,
+    },
   }
 }
 

@@ -1,56 +1,169 @@
 import type { Redis } from 'ioredis'
 import type { DeliveryQueue } from './delivery-queue.ts'
-import type { DeliveryState, DeliveryView } from './delivery-record.ts'
+import {
+  attemptFields,
+  DELIVERY_FIELDS,
+  parseNote,
+  type DeliveryState,
+  type DeliveryView,
+} from './delivery-record.ts'
+import {
+  deliverySettings,
+  isEndpointTarget,
+  lifetimeMs,
+  parseSent,
+  type DeliveryTimes,
+} from './delivery-targets.ts'
 import type { Keys } from './keys.ts'
+import { createScript } from './scripts.ts'
+
+const PAGE = 200
+// A filter that matches nothing must not walk through a month of deliveries.
+const EXAMINED_MAX = 10_000
+const AGAIN_AT_ONCE = 200
 
 export type DeliveryFilter = {
   /** Only deliveries to this endpoint of the tenant; the caller has looked whose it is. */
-  endpointId?: string
-  subject?: string
-  state?: DeliveryState
-  after?: string
+  endpointId?: string | undefined
+  /** Only what is about this job, batch or endpoint. */
+  subject?: string | undefined
+  state?: DeliveryState | undefined
+  after?: string | undefined
   limit: number
 }
 
-export type DeliveryPage = {
-  deliveries: DeliveryView[]
-  hasMore: boolean
-  /** Set when the search stopped before the page was full: where to go on. */
-  goOnFrom: string | null
-}
+/** `goOnFrom`: the delivery looked at last when the search was cut off, which the next page starts from; else null. */
+export type DeliveryPage = { deliveries: DeliveryView[]; hasMore: boolean; goOnFrom: string | null }
 
 /** What became of the wish to send one delivery again. `erased`: what it carried is gone. */
 export type Redelivered = { kind: 'pending'; delivery: DeliveryView } | { kind: 'erased' | 'unknown' }
 
 /** What a tenant may see of its deliveries, and have sent again. Reached by tenant and id. */
-export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: DeliveryQueue }) {
+export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: DeliveryQueue } & DeliveryTimes) {
+  const { redis, keys, queue } = deps
+  const settings = deliverySettings(keys, deps)
+  const redeliverDeliveries = createScript(redis, 'redeliver-deliveries')
+  const forgetDeliveries = createScript(redis, 'forget-deliveries')
+
+  /** Reads how a delivery stands, without what it carries. */
   async function read(tenant: string, id: string): Promise<DeliveryView | null> {
-    throw new Error(`${tenant} ${id} ${typeof deps}`)
+    // Only what can be an id of ours is made into a key.
+    if (!/^dlv_[A-Za-z0-9]{1,64}$/.test(id)) return null
+    const fields = await redis.hmget(keys.delivery(id), ...DELIVERY_FIELDS)
+    const [owner, subjectId, eventId, type, target, state, created, due, attempts] = fields
+    if (owner !== tenant || !target) return null
+    const names = attemptFields(Number(attempts))
+    const notes = names.length === 0 ? [] : await redis.hmget(keys.delivery(id), ...names)
+    return {
+      id,
+      tenant,
+      subjectId: subjectId ?? '',
+      eventId: eventId ?? '',
+      type: type ?? '',
+      endpointId: isEndpointTarget(target) ? target : null,
+      state: state as DeliveryState, // written by our scripts only
+      createdMs: Number(created),
+      nextAttemptMs: due ? Number(due) : null,
+      attempts: notes.flatMap((note, at) => (note ? [parseNote(Number(names[at]?.slice(1)), note)] : [])),
+    }
   }
 
   /** A page of a tenant's deliveries, newest first. @returns null when `after` names none of them. */
   async function list(tenant: string, filter: DeliveryFilter): Promise<DeliveryPage | null> {
-    throw new Error(`${tenant} ${filter.limit}`)
+    const { after, limit, endpointId } = filter
+    const index = endpointId === undefined ? keys.deliveryIndex(tenant) : keys.endpointDeliveries(endpointId)
+    const rank = after === undefined ? -1 : await redis.zrevrank(index, after)
+    if (rank === null) return null
+    const found: string[] = []
+    let goOnFrom: string | null = null
+    let examined = 0
+    while (found.length <= limit && examined < EXAMINED_MAX) {
+      const start = rank + 1 + examined
+      const ids = await redis.zrevrange(index, start, start + PAGE - 1)
+      if (ids.length === 0) break
+      found.push(...(await matching(tenant, ids, filter)))
+      examined += ids.length
+      goOnFrom = ids.at(-1) ?? null
+    }
+    const isWhole = found.length > limit || examined < EXAMINED_MAX
+    const deliveries = await Promise.all(found.slice(0, limit).map((id) => read(tenant, id)))
+    return {
+      deliveries: deliveries.flatMap((delivery) => delivery ?? []),
+      hasMore: !isWhole || found.length > limit,
+      goOnFrom: isWhole ? null : goOnFrom,
+    }
   }
 
-  /** Sends an ended delivery again, with all of its tries anew under the same `webhook-id`; one that waits is tried now. */
+  async function matching(
+    tenant: string,
+    ids: readonly string[],
+    { subject, state }: DeliveryFilter,
+  ): Promise<string[]> {
+    const facts = await Promise.all(
+      ids.map((id) => redis.hmget(keys.delivery(id), 'tenant', 'subject', 'state')),
+    )
+    return ids.filter((_, position) => {
+      const [owner, itsSubject, itsState] = facts[position] ?? []
+      return owner === tenant && (subject ?? itsSubject) === itsSubject && (state ?? itsState) === itsState
+    })
+  }
+
+  async function sendAgain(tenant: string, which: 'one' | 'lost', ids: readonly string[]) {
+    const reply = await redeliverDeliveries(
+      [],
+      ['', settings, tenant, which, lifetimeMs(deps), keys.event(''), ...ids],
+    )
+    const [count, said, ...sent] = reply as [number, Buffer, ...unknown[]] // see the script
+    await queue.add(parseSent(sent))
+    return { count, said: said.toString() }
+  }
+
+  /**
+   * Sends a delivery again, with all tries of the schedule anew under the same `webhook-id`, before whatever else waits for
+   * its target; one that waits is tried now.
+   */
   async function redeliver(tenant: string, id: string): Promise<Redelivered> {
-    throw new Error(`${tenant} ${id}`)
+    const { said } = await sendAgain(tenant, 'one', [id])
+    if (said === 'erased') return { kind: 'erased' }
+    const delivery = said === 'pending' ? await read(tenant, id) : null
+    return delivery ? { kind: 'pending', delivery } : { kind: 'unknown' }
   }
 
-  /** Sends again, oldest first, what was created in this time for an endpoint and not delivered. @returns how many. */
+  /**
+   * Sends again, oldest first, what was created in this time for an endpoint and not delivered; at the rate after an outage.
+   * What is not kept any more, and samples, are left out. @returns how many.
+   */
   async function recover(
     tenant: string,
     endpointId: string,
     sinceMs: number,
     untilMs: number,
   ): Promise<number> {
-    throw new Error(`${tenant} ${endpointId} ${sinceMs} ${untilMs}`)
+    const index = keys.endpointDeliveries(endpointId)
+    const ids = await redis.zrange(index, `${sinceMs}`, `${untilMs}`, 'BYSCORE')
+    let count = 0
+    for (let at = 0; at < ids.length; at += AGAIN_AT_ONCE) {
+      count += (await sendAgain(tenant, 'lost', ids.slice(at, at + AGAIN_AT_ONCE))).count
+    }
+    return count
   }
 
   /** Forgets a tenant's ended deliveries that are older. @returns how many. */
   async function trim(tenant: string, beforeMs: number): Promise<number> {
-    throw new Error(`${tenant} ${beforeMs}`)
+    const index = keys.deliveryIndex(tenant)
+    const prefixes = [keys.deliveryIndex(''), keys.endpointDeliveries('')]
+    let count = 0
+    // Those that go on stay, and stand before the others.
+    for (let left = 0; ;) {
+      const ids = await redis.zrange(
+        index, '-inf', `(${beforeMs}`, 'BYSCORE', 'LIMIT', left, AGAIN_AT_ONCE,
+      ) // oxfmt-ignore
+      if (ids.length === 0) return count
+      const reply = await forgetDeliveries([keys.deliveriesDue], ['', settings, 0, ...prefixes, ...ids])
+      const [, forgotten] = reply as [number, number] // see the script
+      count += forgotten
+      left += ids.length - forgotten
+    }
   }
 
   return { read, list, redeliver, recover, trim }

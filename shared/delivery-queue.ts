@@ -6,11 +6,11 @@ import { openQueue } from './queues.ts'
 /** Queue of webhook deliveries, one entry a try. */
 export const WEBHOOKS_QUEUE = 'webhooks'
 
-/** What a queue entry holds: the record is the truth, the queue carries ids. */
-export type DeliveryEntry = { deliveryId: string }
+/** What a queue entry holds: the record is the truth, the queue carries ids. `targetId` is an endpoint's, or `url_...`. */
+export type DeliveryEntry = { deliveryId: string; tenant: string; targetId: string }
 
-/** A delivery that wants its next try. */
-export type DueDelivery = { id: string; attempt: number }
+/** A delivery that is on its way to its next try, which has this number. */
+export type SentDelivery = DeliveryEntry & { number: number }
 
 /**
  * Opens the queue of webhook deliveries for adding. Entry ids end in the number of the try, so one that is added twice is
@@ -19,14 +19,15 @@ export type DueDelivery = { id: string; attempt: number }
 export function createDeliveryQueue(redis: Redis, keys: Keys) {
   const queue: Queue<DeliveryEntry> = openQueue(WEBHOOKS_QUEUE, redis, keys)
   return {
-    async add(due: readonly DueDelivery[]): Promise<void> {
-      if (due.length === 0) return
-      const entries = due.map(({ id, attempt }) => ({
+    async add(sent: readonly SentDelivery[]): Promise<void> {
+      const entries = sent.map(({ number, ...data }) => ({
         name: 'delivery',
-        data: { deliveryId: id },
-        opts: { jobId: `${id}-${attempt}` },
+        data,
+        opts: { jobId: `${data.deliveryId}-${number}` },
       }))
-      await queue.addBulk(entries)
+      const [first] = entries
+      if (first && entries.length === 1) await queue.add(first.name, first.data, first.opts)
+      else if (entries.length > 1) await queue.addBulk(entries)
     },
     close: () => queue.close(),
   }

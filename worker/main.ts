@@ -48,8 +48,6 @@ import {
   startWorker,
 } from './workers.ts'
 
-// A try that its worker does not end in time is another worker's.
-const DELIVERY_LEASE_MARGIN_MS = 2_000
 const CLOSE_MS = 1_000
 // For what drained calls still write; with Redis away a worker ends all the same.
 const HAND_BACK_MS = 5_000
@@ -98,7 +96,6 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const webhookPolicy = createEgressPolicy({ allowedCidrs: webhookAllowedCidrs, forbidden })
   const webhookOutbound = createOutbound({ policy: webhookPolicy, testResolve, testCaFile })
 
-  const { timeoutMs } = config.webhooks
   const deliveryQueue = createDeliveryQueue(redis, keys)
   const deliveries = createDeliveries({
     redis,
@@ -106,7 +103,6 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     ids,
     sealer,
     queue: deliveryQueue,
-    leaseMs: timeoutMs + DELIVERY_LEASE_MARGIN_MS,
     ...config.webhooks,
   })
   const readEnded = createEndedReader({ redis, keys, sealer })

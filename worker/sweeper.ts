@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import type { Deliveries } from '../shared/deliveries.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import type { JobQueue } from '../shared/queues.ts'
@@ -13,6 +14,7 @@ const ANNOUNCE_GRACE_MS = 500
 const CHORES_EVERY_MS = 500
 const LEASE_FACTOR = 10
 const AT_ONCE_MAX = 200
+const FORGET_ROUNDS_MAX = 5
 
 /**
  * Mends what a dead process left behind, and wakes what waits for a time. Every worker runs one; a lease lets one at a
@@ -30,8 +32,7 @@ export function createSweeper(deps: {
   feed: Feed
   /** Announces an ended job; does nothing when that was done. */
   announce: (jobId: string) => Promise<void>
-  /** Enqueues webhook deliveries whose time has come. */
-  feedDeliveries: () => Promise<unknown>
+  deliveries: Pick<Deliveries, 'feedDue' | 'forgetDue'>
   /** What there is to do for batches, at each tick and twice a second. */
   batches: BatchChores
   afterSettle: (subject: SettleSubject, result: SettleResult) => void
@@ -56,15 +57,16 @@ export function createSweeper(deps: {
     const chores = isChoreTime()
       ? [
           lookAtDue,
+          forgetDeliveries,
           ...seldom,
           feedWaiting,
           ...often,
-          deps.feedDeliveries,
+          feedDeliveries,
           mendEntries,
           announceLeftOver,
           rewriteLog,
         ]
-      : [feedWaiting, ...often, deps.feedDeliveries]
+      : [feedWaiting, ...often, feedDeliveries]
     const failures: unknown[] = []
     for (const chore of chores) await chore().catch((error: unknown) => failures.push(error))
     if (failures.length > 0) throw failures[0]
@@ -79,6 +81,17 @@ export function createSweeper(deps: {
   async function feedWaiting(): Promise<void> {
     const { tenantsWaiting } = await window.wake()
     if (tenantsWaiting > 0) await deps.feed()
+  }
+
+  async function feedDeliveries(): Promise<void> {
+    await deps.deliveries.feedDue()
+  }
+
+  /** Deliveries to give up, and those whose time is over: a few hundred a round, for whatever their number others wait. */
+  async function forgetDeliveries(): Promise<void> {
+    for (let round = 0; round < FORGET_ROUNDS_MAX; round += 1) {
+      if (!(await deps.deliveries.forgetDue())) return
+    }
   }
 
   /** Jobs of the window that are neither claimed nor in BullMQ: enqueued anew. */

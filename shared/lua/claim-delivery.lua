@@ -1,23 +1,23 @@
--- Takes a delivery for one try: of two workers one gets it. The lease is its due time set ahead, so a try that nobody
--- finishes comes back by itself, with the next number.
--- KEYS: delivery, due
--- ARGV: now_ms ('' = Redis TIME), delivery id, token, lease ms
--- Output: {'claimed', number of the try, tenant, id of job or batch, event id, sealed event, sealed hook} | {'early'} | {'ended'} | {'gone'}
-local delivery, due = KEYS[1], KEYS[2]
-local id, token, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local record = redis.call('HMGET', delivery, 'state', 'due', 'tenant', 'subject', 'event_id', 'event', 'hook')
-if record[1] ~= 'pending' then
-  redis.call('ZREM', due, id)
-  return { record[1] and 'ended' or 'gone' }
-end
-if tonumber(record[2]) > now then return { 'early' } end
+-- Takes a delivery for one try: of two workers one gets it. Its lease on the way to its target is prolonged, so a try that
+-- nobody finishes comes back by itself, with the next number.
+-- KEYS: delivery
+-- ARGV: now_ms ('' = Redis TIME), settings, delivery id, token, lease ms, prefix of event keys, most tries that are kept
+-- Output: {'claimed', number of the try, tries before this round, tenant, id of job or batch, event id, target,
+--         '1' for a test, sealed text of its own or '', sealed text of the event or '', sealed hook or ''}
+--         | {'early'} | {'ended'} | {'gone'}
+-- @include now
+-- @include delivery-settings
+local delivery, id, token, lease = KEYS[1], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local record = redis.call('HMGET', delivery, 'state', 'lease', 'target', 'tenant', 'subject', 'event_id', 'test', 'body',
+  'hook', 'before')
+if record[1] ~= 'pending' then return { record[1] and 'ended' or 'gone' } end
+local flight = set.flight .. record[3]
+-- Not on its way any more: its entry came late, and it waits for its turn again.
+if (tonumber(record[2] or nil) or 0) > now or not redis.call('ZSCORE', flight, id) then return { 'early' } end
 local number = redis.call('HINCRBY', delivery, 'attempts', 1)
-local started = string.format('{"number":%d,"started_at":%.0f}', number, now)
-redis.call('HSET', delivery, 'token', token, 'due', now + lease, 'a' .. number, started)
-redis.call('ZADD', due, now + lease, id)
-return { 'claimed', number, record[3], record[4], record[5], record[6], record[7] }
+redis.call('HSET', delivery, 'token', token, 'lease', now + lease, 'a' .. number, string.format('%.0f', now))
+redis.call('HDEL', delivery, 'a' .. (number - tonumber(ARGV[7])))
+redis.call('ZADD', flight, now + lease, id)
+local event = record[8] and '' or redis.call('HGET', ARGV[6] .. record[6], 'body') or ''
+return { 'claimed', number, tonumber(record[10] or nil) or 0, record[4], record[5], record[6], record[3], record[7] or '',
+  record[8] or '', event, record[9] or '' }

@@ -1,43 +1,39 @@
--- Notes how a try of a delivery went and what follows. Accepted counts from any try; everything else needs the current
--- claim. A job's record is kept while its delivery goes on, and from the first acceptance for as long as its result
--- is to be kept. A batch's is kept long enough by itself.
--- KEYS: delivery, due, job (of a batch's delivery a key that is not there), jobs due
--- ARGV: now_ms ('' = Redis TIME), delivery id, token, state ('pending' | 'delivered' | 'exhausted' | 'gone'),
---       ms until the next try ('pending'), retention ms of the delivery, least ms an accepted job is kept, number of the try, its JSON
--- Output: 'noted' | 'ended' | 'fenced'
-local delivery, due, job, jobs_due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local id, token, state, wait = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local retention, kept = tonumber(ARGV[6]), tonumber(ARGV[7])
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local record = redis.call('HMGET', delivery, 'state', 'token', 'result_ttl', 'subject')
-if record[1] ~= 'pending' then return 'ended' end
-if record[2] ~= token and state ~= 'delivered' then return 'fenced' end
+-- Notes how a try of a delivery went and what follows, and what it says of its target; then sends off what the target may be
+-- sent next. Accepted counts from any try; everything else needs the current claim. A job's record is kept while one of its
+-- deliveries goes on. A batch's is kept long enough by itself.
+-- KEYS: delivery
+-- ARGV: now_ms ('' = Redis TIME), settings, delivery id, token, target, state, ms until the next try ('pending'), number of
+--       the try, what is noted of it, verdict on the target ('accepted' | 'failed' | ''), ms for which it wants to be left alone
+-- Output: {'noted' | 'ended' | 'fenced', ms for which there was nothing but failures, {delivery, number of try, tenant,
+--         target} to be enqueued, ...}
+-- @include now
+-- @include delivery-settings
+-- @include feed-target
+local delivery, id, token, target, state, wait = KEYS[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+local verdict, rest = ARGV[10], tonumber(ARGV[11])
+local record = redis.call('HMGET', delivery, 'state', 'token', 'holds', 'subject')
+if record[1] ~= 'pending' then return { 'ended', 0 } end
+if record[2] ~= token and state ~= 'delivered' then return { 'fenced', 0 } end
 
-local function keepJob(ms)
-  -- As in settle-job: the sweeper forgets it when due, the key's own TTL stands behind that.
-  redis.call('ZADD', jobs_due, now + ms, record[4])
-  redis.call('PEXPIRE', job, ms + 600000)
-  redis.call('HSET', job, 'expires', now + ms)
+redis.call('HSET', delivery, 'a' .. ARGV[8], ARGV[9])
+redis.call('ZREM', set.flight .. target, id)
+redis.call('ZREM', set.due .. target, id)
+local failing = 0
+if verdict == 'accepted' then note_accepted(target) end
+if verdict == 'failed' then failing = note_failed(target) end
+if rest > 0 then
+  redis.call('HSET', set.target .. target, 'rests_until', now + rest)
+  redis.call('PEXPIRE', set.target .. target, set.target_ttl)
 end
-
-redis.call('HSET', delivery, 'a' .. ARGV[8], ARGV[9], 'state', state)
-redis.call('HDEL', delivery, 'token')
-local expires = tonumber(redis.call('HGET', job, 'expires') or nil)
 if state == 'pending' then
+  redis.call('HDEL', delivery, 'token', 'lease')
   redis.call('HSET', delivery, 'due', now + wait)
-  redis.call('ZADD', due, now + wait, id)
-  if expires and expires < now + wait + retention then keepJob(wait + retention) end
-  return 'noted'
+  redis.call('ZADD', set.due .. target, now + wait, id)
+  local expires = record[3] and tonumber(redis.call('HGET', set.job .. record[4], 'expires') or nil)
+  if expires and expires < now + wait + set.job_retention then keep_job(record[4], wait + set.job_retention) end
+else
+  end_delivery(id, state)
 end
-redis.call('ZREM', due, id)
-redis.call('HDEL', delivery, 'due')
-redis.call('PEXPIRE', delivery, retention)
-if state == 'delivered' then
-  redis.call('HDEL', delivery, 'event', 'hook')
-  if expires then keepJob(math.max(tonumber(record[3]), kept)) end
-end
-return 'noted'
+local out = { 'noted', failing }
+feed_target(target, false, out)
+return out

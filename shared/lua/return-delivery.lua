@@ -1,17 +1,17 @@
--- Hands a claimed delivery back without a try: its count, its note and its token are taken away again.
--- KEYS: delivery, due
--- ARGV: now_ms ('' = Redis TIME), delivery id, token, ms after which it is due
--- Output: 'returned' | 'fenced'
-local delivery, due = KEYS[1], KEYS[2]
-local id, token, wait = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local record = redis.call('HMGET', delivery, 'state', 'token', 'attempts')
-if record[1] ~= 'pending' or record[2] ~= token then return 'fenced' end
-redis.call('HDEL', delivery, 'token', 'a' .. record[3])
-redis.call('HSET', delivery, 'attempts', record[3] - 1, 'due', now + wait)
-redis.call('ZADD', due, now + wait, id)
+-- Takes a delivery that is on its way, and was not claimed, back: it waits in its old place, and its target is left alone for
+-- a moment.
+-- KEYS: delivery
+-- ARGV: now_ms ('' = Redis TIME), settings, delivery id, target, ms for which the target is left alone
+-- Output: 'returned' | 'left'
+-- @include now
+-- @include delivery-settings
+-- @include feed-target
+local delivery, id, target = KEYS[1], ARGV[3], ARGV[4]
+local record = redis.call('HMGET', delivery, 'state', 'lease', 'due')
+if record[1] ~= 'pending' or (tonumber(record[2] or nil) or 0) > now then return 'left' end
+if redis.call('ZREM', set.flight .. target, id) == 0 then return 'left' end
+redis.call('ZADD', set.due .. target, record[3], id)
+redis.call('HSET', set.target .. target, 'rests_until', now + tonumber(ARGV[5]))
+redis.call('PEXPIRE', set.target .. target, set.target_ttl)
+feed_target(target, false, {})
 return 'returned'

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { DeliveryAttempt, DeliveryClaim } from '../../shared/deliveries.ts'
+import type { DeliveryClaim, DeliveryOutcome } from '../../shared/deliveries.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 import { testWebhooks, type TestWebhooks } from '../support/webhooks.ts'
@@ -32,18 +32,15 @@ async function claimed(id: string): Promise<DeliveryClaim> {
   })
 }
 
-function tried(claim: DeliveryClaim, status: number): DeliveryAttempt {
-  return {
-    number: claim.number,
-    started_at: claim.startedMs,
-    duration_ms: 1,
-    status_code: status,
-    error: null,
-  }
+/** Notes a try that was answered so. */
+async function finish(claim: DeliveryClaim, statusCode: number, outcome: DeliveryOutcome): Promise<string> {
+  const attempt = { number: claim.number, startedMs: claim.startedMs, durationMs: 1, statusCode, error: null }
+  const is = statusCode === 200 ? ('accepted' as const) : ('failed' as const)
+  return (await webhooks.deliveries.finish(claim, attempt, outcome, { is, restMs: 0 })).kind
 }
 
 function read(id: string) {
-  return webhooks.deliveries.read('acme', id)
+  return webhooks.deliveryLog.read('acme', id)
 }
 
 /** How long the job's record is still kept, by what it shows, by the sweeper's set and at least by its own TTL. */
@@ -106,7 +103,7 @@ test('no URL, secret, metadata or result is readable in any key or value, before
     hook: webhook,
     event: expect.stringContaining('canary-result'),
   })
-  await webhooks.deliveries.finish(claim, tried(claim, 500), { state: 'pending', waitMs: 0 })
+  await finish(claim, 500, { state: 'pending', waitMs: 0 })
   dumps.push(await dump())
   expect(dumps.join('\n')).toContain(webhooks.deliveryId(jobId))
   expect(dumps.join('\n')).not.toMatch(/canary/)
@@ -123,12 +120,11 @@ test('a try whose worker died comes back when its lease ran out, under the next 
   const first = await claimed(id)
   const second = await claimed(id)
   expect([first.number, second.number]).toEqual([1, 2])
-  const late = tried(first, 500)
-  expect(await webhooks.deliveries.finish(first, late, { state: 'pending', waitMs: 0 })).toBe('fenced')
-  expect(await webhooks.deliveries.finish(second, tried(second, 200), { state: 'delivered' })).toBe('noted')
+  expect(await finish(first, 500, { state: 'pending', waitMs: 0 })).toBe('fenced')
+  expect(await finish(second, 200, { state: 'delivered' })).toBe('noted')
   const { attempts = [] } = (await read(id)) ?? {}
-  expect(attempts.map(({ number, status_code }) => [number, status_code])).toEqual([
-    [1, undefined],
+  expect(attempts.map(({ number, statusCode }) => [number, statusCode])).toEqual([
+    [1, null],
     [2, 200],
   ])
 })
@@ -137,9 +133,9 @@ test('an acceptance counts even when it came after its lease, and is noted once'
   const { id } = await announced()
   const first = await claimed(id)
   const second = await claimed(id)
-  expect(await webhooks.deliveries.finish(first, tried(first, 200), { state: 'delivered' })).toBe('noted')
-  expect(await webhooks.deliveries.finish(first, tried(first, 200), { state: 'delivered' })).toBe('ended')
-  expect(await webhooks.deliveries.finish(second, tried(second, 500), { state: 'exhausted' })).toBe('ended')
+  expect(await finish(first, 200, { state: 'delivered' })).toBe('noted')
+  expect(await finish(first, 200, { state: 'delivered' })).toBe('ended')
+  expect(await finish(second, 500, { state: 'exhausted' })).toBe('ended')
   expect((await read(id))?.state).toBe('delivered')
   expect(await webhooks.deliveries.claim(id)).toEqual({ kind: 'ended' })
 })
@@ -147,7 +143,7 @@ test('an acceptance counts even when it came after its lease, and is noted once'
 test('an ended delivery leaves the due set, loses what it carried once accepted, and is gone a day later', async () => {
   const { id } = await announced()
   const claim = await claimed(id)
-  await webhooks.deliveries.finish(claim, tried(claim, 200), { state: 'delivered' })
+  await finish(claim, 200, { state: 'delivered' })
   expect(await store.redis.zcard(store.keys.deliveriesDue)).toBe(0)
   expect(await store.redis.hmget(store.keys.delivery(id), 'event', 'hook')).toEqual([null, null])
   expect(await store.redis.pttl(store.keys.delivery(id))).toBeGreaterThan(DAY_MS - 10_000)
@@ -157,7 +153,7 @@ test('a result lives its whole time from its first accepted webhook on', async (
   const { jobId, id } = await announced({ resultTtlMs: 2 * DAY_MS })
   await store.redis.hset(store.keys.job(jobId), 'expires', Date.now() + 5_000)
   const claim = await claimed(id)
-  await webhooks.deliveries.finish(claim, tried(claim, 200), { state: 'delivered' })
+  await finish(claim, 200, { state: 'delivered' })
   expect(await keptMs(jobId)).toBeGreaterThan(2 * DAY_MS - 10_000)
   const view = await store.jobs.read('acme', jobId)
   expect(view?.job.result_expires_at).toBeGreaterThan(Date.now() / 1000 + (2 * DAY_MS) / 1000 - 10)
@@ -166,14 +162,14 @@ test('a result lives its whole time from its first accepted webhook on', async (
 test('a result outlives every wait for the next try, however short its time', async () => {
   const { jobId, id } = await announced({ resultTtlMs: 1_000 })
   const claim = await claimed(id)
-  await webhooks.deliveries.finish(claim, tried(claim, 500), { state: 'pending', waitMs: DAY_MS })
+  await finish(claim, 500, { state: 'pending', waitMs: DAY_MS })
   expect(await keptMs(jobId)).toBeGreaterThan(2 * DAY_MS - 10_000)
 })
 
 test('a wait for the next try never shortens the life of a result', async () => {
   const { jobId, id } = await announced({ resultTtlMs: 9 * DAY_MS })
   const claim = await claimed(id)
-  await webhooks.deliveries.finish(claim, tried(claim, 500), { state: 'pending', waitMs: DAY_MS })
+  await finish(claim, 500, { state: 'pending', waitMs: DAY_MS })
   expect(await keptMs(jobId)).toBeGreaterThan(9 * DAY_MS - 10_000)
 })
 
@@ -181,7 +177,7 @@ test('a result with `result_ttl: 0` goes a minute after it was accepted', async 
   const { jobId, id } = await announced({ resultTtlMs: 0 })
   expect(await keptMs(jobId)).toBeGreaterThan(DAY_MS - 10_000)
   const claim = await claimed(id)
-  await webhooks.deliveries.finish(claim, tried(claim, 200), { state: 'delivered' })
+  await finish(claim, 200, { state: 'delivered' })
   expect(await keptMs(jobId)).toBeGreaterThan(50_000)
   expect(await keptMs(jobId)).toBeLessThanOrEqual(60_000)
 })
@@ -190,7 +186,7 @@ test('the purged record of a job is not brought back by the acceptance of its we
   const { jobId, id } = await announced()
   await store.redis.del(store.keys.job(jobId))
   const claim = await claimed(id)
-  await webhooks.deliveries.finish(claim, tried(claim, 200), { state: 'delivered' })
+  await finish(claim, 200, { state: 'delivered' })
   expect(await store.redis.exists(store.keys.job(jobId))).toBe(0)
 })
 
@@ -207,7 +203,7 @@ test('what is due is handed out once in a while, by two sweepers at once too, an
     async () => (await webhooks.deliveries.feedDue()) === 1,
   )
   const claim = await claimed(id)
-  await webhooks.deliveries.finish(claim, tried(claim, 500), { state: 'pending', waitMs: 60_000 })
+  await finish(claim, 500, { state: 'pending', waitMs: 60_000 })
   expect(await webhooks.deliveries.feedDue()).toBe(0)
 })
 
@@ -223,6 +219,6 @@ test('a delivery whose record is gone does not stay in the due set', async () =>
 
 test("a delivery can be read by its own tenant only, and shows no part of the receiver's address or answer", async () => {
   const { id } = await announced()
-  expect(await webhooks.deliveries.read('other', id)).toBeNull()
+  expect(await webhooks.deliveryLog.read('other', id)).toBeNull()
   expect(JSON.stringify(await read(id))).not.toMatch(/canary|hook\.example/)
 })

@@ -1,15 +1,20 @@
 import { Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import { createDeliveries } from '../../shared/deliveries.ts'
+import { createDeliveryLog } from '../../shared/delivery-log.ts'
 import { createDeliveryQueue, WEBHOOKS_QUEUE, type DeliveryEntry } from '../../shared/delivery-queue.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
 import type { JobInput } from '../../shared/jobs.ts'
 import { createLog } from '../../shared/log.ts'
+import { createWebhookEndpoints } from '../../shared/webhook-endpoints.ts'
 import { createEndedReader } from '../../shared/webhooks.ts'
 import { createAnnounce } from '../../worker/announce.ts'
 import { createDeliveryProcessor } from '../../worker/delivery.ts'
-import { createOutbound } from '../../worker/outbound.ts'
+import { createOutbound, type Outbound } from '../../worker/outbound.ts'
+import { createReceivers } from '../../worker/receivers.ts'
 import type { TestStore } from './store.ts'
+
+const DAY_MS = 86_400_000
 
 /** Of `testWebhooks`: derived secrets hang on it. */
 export const ID_SECRET = 'a stable secret of this test run'
@@ -18,32 +23,44 @@ type Options = {
   scheduleSeconds?: number[]
   timeoutMs?: number
   leaseMs?: number
-  tenantSlots?: number
+  /** Of the worker, and of its queue. */
+  slots?: number
   lookAgainMs?: number
+  breakerMs?: number
+  rampMs?: number
+  disableMs?: number
+  retentionMs?: number
   allowedCidrs?: string[]
+  /** In place of the door out. */
+  post?: Outbound['post']
 }
 
 /** The outbox on a test's store, real queue included: announce, deliveries, and the processor behind the real door out. */
 export function testWebhooks(store: TestStore, options: Options = {}) {
   const { redis, keys, sealer, ids } = store
-  const { scheduleSeconds = [0, 0.03, 0.03], timeoutMs = 2_000, leaseMs = 5_000, lookAgainMs } = options
+  const { slots = 20, post } = options
+  const times = {
+    scheduleSeconds: options.scheduleSeconds ?? [0, 0.03, 0.03],
+    timeoutMs: options.timeoutMs ?? 2_000,
+    leaseMs: options.leaseMs ?? 5_000,
+    lookAgainMs: options.lookAgainMs,
+    breakerMs: options.breakerMs ?? 5_000,
+    rampMs: options.rampMs ?? 5_000,
+    disableMs: options.disableMs ?? 5 * DAY_MS,
+    retentionMs: options.retentionMs ?? 30 * DAY_MS,
+    eventRetentionMs: 30 * DAY_MS,
+    jobRetentionMs: DAY_MS,
+  }
   const log = createLog('silent', 'test')
   const queue = createDeliveryQueue(redis, keys)
-  const deliveries = createDeliveries({
-    redis,
-    keys,
-    sealer,
-    queue,
-    leaseMs,
-    retentionMs: 86_400_000,
-    firstWaitMs: (scheduleSeconds[0] ?? 0) * 1000,
-    lookAgainMs,
-  })
+  const endpoints = createWebhookEndpoints({ redis, keys, sealer, ids })
+  const deliveries = createDeliveries({ redis, keys, ids, sealer, queue, ...times })
+  const deliveryLog = createDeliveryLog({ redis, keys, queue, ...times })
   const announce = createAnnounce({
     readEnded: createEndedReader({ redis, keys, sealer }),
     deliveries,
+    receiversOf: createReceivers({ endpoints, ids, idSecret: ID_SECRET }),
     ids,
-    idSecret: ID_SECRET,
     log,
   })
   const outbound = createOutbound({
@@ -51,10 +68,10 @@ export function testWebhooks(store: TestStore, options: Options = {}) {
   })
   const processor = createDeliveryProcessor({
     deliveries,
-    post: outbound.post,
-    scheduleSeconds,
-    timeoutMs,
-    tenantSlots: options.tenantSlots,
+    endpoints,
+    post: post ?? outbound.post,
+    ...times,
+    slots,
     random: Math.random,
     log,
   })
@@ -88,7 +105,7 @@ export function testWebhooks(store: TestStore, options: Options = {}) {
     const worker = new Worker<DeliveryEntry>(WEBHOOKS_QUEUE, async ({ data }) => void (await run(data)), {
       connection: blocking,
       prefix: keys.queuePrefix,
-      concurrency: 20,
+      concurrency: slots,
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 0 },
     })
@@ -113,6 +130,8 @@ export function testWebhooks(store: TestStore, options: Options = {}) {
   return {
     queue,
     deliveries,
+    deliveryLog,
+    endpoints,
     announce,
     processor,
     outbound,

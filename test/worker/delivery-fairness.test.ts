@@ -13,7 +13,7 @@ const closing: { close: () => Promise<void> }[] = []
 beforeEach(async () => {
   store = testStore()
   receiver = await startReceiver()
-  webhooks = testWebhooks(store, { timeoutMs: 20_000, leaseMs: 22_000, tenantSlots: TENANT_SLOTS })
+  webhooks = testWebhooks(store, { timeoutMs: 20_000, leaseMs: 22_000, slots: 2 * TENANT_SLOTS })
   closing.push({ close: () => store.cleanup() }, receiver, webhooks, webhooks.startWorker())
 })
 afterEach(async () => {
@@ -42,10 +42,10 @@ test("a tenant whose receiver hangs leaves room for the others' deliveries, and 
   held.open()
   for (const jobId of jobIds) {
     const delivery = await eventually('it is delivered', async () => {
-      const read = await webhooks.deliveries.read('acme', webhooks.deliveryId(jobId))
+      const read = await webhooks.deliveryLog.read('acme', webhooks.deliveryId(jobId))
       return read?.state === 'delivered' ? read : null
     })
-    expect(delivery.attempts.map(({ number, status_code }) => [number, status_code])).toEqual([[1, 200]])
+    expect(delivery.attempts.map(({ number, statusCode }) => [number, statusCode])).toEqual([[1, 200]])
   }
   expect(hanging.received).toHaveLength(30)
 })

@@ -39,7 +39,7 @@ async function announced(webhooks: Webhooks, url = receiver.url, secret?: string
 
 function ended(webhooks: Webhooks, jobId: string, state: string) {
   return eventually(`the delivery is ${state}`, async () => {
-    const delivery = await webhooks.deliveries.read('acme', webhooks.deliveryId(jobId))
+    const delivery = await webhooks.deliveryLog.read('acme', webhooks.deliveryId(jobId))
     return delivery?.state === state ? delivery : null
   })
 }
@@ -98,7 +98,7 @@ test('each retry has the same webhook-id and body, and a timestamp, number and s
   expect(distinct('webhook-timestamp')).toBe(3)
   expect(distinct('webhook-signature')).toBe(3)
   expect(received.map(({ headers }) => headers['webhook-attempt'])).toEqual(['1', '2', '3'])
-  expect(delivery.attempts.map(({ number, status_code }) => [number, status_code])).toEqual([
+  expect(delivery.attempts.map(({ number, statusCode }) => [number, statusCode])).toEqual([
     [1, 500],
     [2, 500],
     [3, 200],
@@ -126,7 +126,7 @@ test('after the last try of the schedule a delivery is exhausted, with each try 
   receiver.answer(() => 503)
   const webhooks = running({ scheduleSeconds: [0, 0.01, 0.01] })
   const delivery = await ended(webhooks, await announced(webhooks), 'exhausted')
-  expect(delivery.attempts.map((attempt) => attempt.status_code)).toEqual([503, 503, 503])
+  expect(delivery.attempts.map((attempt) => attempt.statusCode)).toEqual([503, 503, 503])
   expect(receiver.received).toHaveLength(3)
 })
 
@@ -141,7 +141,7 @@ test('a receiver that does not answer is given up after the timeout and tried ag
   const delivery = await ended(webhooks, await announced(webhooks), 'delivered')
   expect(delivery.attempts[0]).toMatchObject({
     number: 1,
-    status_code: null,
+    statusCode: null,
     error: expect.stringMatching(/^timeout/),
   })
   expect(delivery.attempts).toHaveLength(2)
@@ -175,15 +175,15 @@ test('a delivery between two tries is carried on by the process that comes after
   const worker = first.startWorker()
   const jobId = await announced(first)
   await eventually('the first try is noted', async () => {
-    const delivery = await first.deliveries.read('acme', first.deliveryId(jobId))
-    return delivery?.attempts[0]?.status_code === 500
+    const delivery = await first.deliveryLog.read('acme', first.deliveryId(jobId))
+    return delivery?.attempts[0]?.statusCode === 500
   })
   await worker.close()
   await first.close()
   expect(receiver.received).toHaveLength(1)
   const second = running({ scheduleSeconds: [0, 0.5] })
   const delivery = await ended(second, jobId, 'delivered')
-  expect(delivery.attempts.map(({ status_code }) => status_code)).toEqual([500, 200])
+  expect(delivery.attempts.map(({ statusCode }) => statusCode)).toEqual([500, 200])
 })
 
 test('a try whose worker dies is made again by another, under the same webhook-id', async () => {
@@ -192,7 +192,7 @@ test('a try whose worker dies is made again by another, under the same webhook-i
   // Its worker takes the delivery, and is never heard of again.
   const worker = dying.startWorker(async ({ deliveryId }) => dying.deliveries.claim(deliveryId))
   const jobId = await announced(dying)
-  const started = () => dying.deliveries.read('acme', dying.deliveryId(jobId))
+  const started = () => dying.deliveryLog.read('acme', dying.deliveryId(jobId))
   await eventually('it was taken', async () => (await started())?.attempts.length)
   await worker.close()
   const webhooks = running({ leaseMs: 1_000, scheduleSeconds: [0, 0.03, 0.03] })
@@ -270,8 +270,8 @@ test('Retry-After in the answer reaches the schedule', async () => {
   const { port } = server.address() as AddressInfo
   const jobId = await announced(webhooks, `http://127.0.0.1:${port}/`)
   const delivery = await eventually('the try is noted', async () => {
-    const read = await webhooks.deliveries.read('acme', webhooks.deliveryId(jobId))
-    return read?.attempts[0]?.status_code === 503 ? read : null
+    const read = await webhooks.deliveryLog.read('acme', webhooks.deliveryId(jobId))
+    return read?.attempts[0]?.statusCode === 503 ? read : null
   })
   expect((delivery.nextAttemptMs ?? 0) - Date.now()).toBeGreaterThan(140_000)
   expect((delivery.nextAttemptMs ?? 0) - Date.now()).toBeLessThanOrEqual(150_000)

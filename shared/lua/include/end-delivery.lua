@@ -1,4 +1,4 @@
--- Ends a delivery. Needs: now, set
+-- Ends deliveries. Needs: now, set
 
 -- As in settle-job: the sweeper forgets the job when due, the key's own TTL stands behind that.
 local function keep_job(id, ms)
@@ -29,4 +29,14 @@ local function end_delivery(id, state)
   redis.call('PEXPIRE', delivery, set.retention + 600000)
   if holds_job then release_job(record[1], state, tonumber(record[2])) end
   if record[3] then redis.call('PUBLISH', set.channel, id) end
+end
+
+-- Nothing more is sent to an endpoint that was disabled or deleted.
+local function end_waiting(id)
+  if string.sub(id, 1, 4) == 'url_' or redis.call('HGET', set.endpoint .. id, 'disabled') == '' then return false end
+  for _, waiting in ipairs(redis.call('ZRANGE', set.due .. id, 0, 99)) do
+    redis.call('ZREM', set.due .. id, waiting)
+    if redis.call('HGET', set.delivery .. waiting, 'state') == 'pending' then end_delivery(waiting, 'disabled') end
+  end
+  return true
 end

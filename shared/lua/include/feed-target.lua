@@ -14,16 +14,6 @@ local function take_back(id)
   end
 end
 
--- Nothing more is sent to an endpoint that was disabled or deleted.
-local function end_waiting(id)
-  if string.sub(id, 1, 4) == 'url_' or redis.call('HGET', set.endpoint .. id, 'disabled') == '' then return false end
-  for _, waiting in ipairs(redis.call('ZRANGE', set.due .. id, 0, 99)) do
-    redis.call('ZREM', set.due .. id, waiting)
-    if redis.call('HGET', set.delivery .. waiting, 'state') == 'pending' then end_delivery(waiting, 'disabled') end
-  end
-  return true
-end
-
 local function send_off(id, waiting, out)
   redis.call('ZREM', set.due .. id, waiting)
   local record = redis.call('HMGET', set.delivery .. waiting, 'state', 'attempts', 'tenant')
