@@ -4,6 +4,7 @@ import type { BatchWebhook } from '../../shared/schemas/batch.ts'
 import { deriveWebhookSecret } from '../../shared/signature.ts'
 import { createBatchHookReader } from '../../shared/webhooks.ts'
 import { createBatchNews } from '../../worker/batch-news.ts'
+import { createReceivers } from '../../worker/receivers.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 import { ID_SECRET, testWebhooks, type TestWebhooks } from '../support/webhooks.ts'
@@ -26,6 +27,7 @@ async function writeBatch(
   id: string,
   webhook: BatchWebhook | null,
   fields: Record<string, string | number> = {},
+  options: { webhookEndpointIds?: string[]; customer?: string } = {},
 ): Promise<string> {
   const meta = {
     endpoint: '/v1/chat/completions',
@@ -40,6 +42,7 @@ async function writeBatch(
     outputExpiresAfterS: null,
     retryOf: null,
     warnings: [],
+    ...options,
   }
   const record = {
     status: 'in_progress',
@@ -69,8 +72,8 @@ function makeNews(progressEveryMs?: number) {
     keys,
     readBatch: createBatchHookReader(store),
     deliveries: webhooks.deliveries,
+    receiversOf: createReceivers({ endpoints: webhooks.endpoints, ids, idSecret: ID_SECRET }),
     ids,
-    idSecret: ID_SECRET,
     log: createLog('silent', 'test'),
     progressEveryMs,
   })
@@ -83,7 +86,7 @@ async function told() {
   return claims.flatMap((result) => {
     if (result.kind !== 'claimed') return []
     const { event, hook } = webhooks.deliveries.open(result.claim)
-    return [{ event: JSON.parse(event), hook, eventId: result.claim.eventId }]
+    return [{ event: JSON.parse(event ?? ''), hook, eventId: result.claim.eventId }]
   })
 }
 
@@ -140,8 +143,9 @@ test('the record of a batch is kept as long as without a delivery, whatever come
   const [delivery = ''] = await store.redis.zrange(store.keys.deliveriesDue, '0', '-1')
   const claimed = await webhooks.deliveries.claim(delivery)
   if (claimed.kind !== 'claimed') throw new Error(claimed.kind)
-  const attempt = { number: 1, started_at: 1, status_code: 200 }
-  await webhooks.deliveries.finish(claimed.claim, attempt, { state: 'delivered' })
+  const attempt = { number: 1, startedMs: 1, durationMs: 1, statusCode: 200, error: null }
+  const verdict = { is: 'accepted' as const, restMs: 0 }
+  await webhooks.deliveries.finish(claimed.claim, attempt, { state: 'delivered' }, verdict)
   expect(await store.redis.hget(store.keys.batch(id), 'expires')).toBe('77000')
   expect(await store.redis.pttl(store.keys.batch(id))).toBe(-1)
   expect(await store.redis.zcard(store.keys.due)).toBe(0)
@@ -182,7 +186,7 @@ test('progress is told at most once in its time over all workers, and again afte
   expect(new Set(counts)).toEqual(new Set([2, 3]))
 })
 
-test('a batch whose webhook wants no news costs one read, and one that has ended tells none', async () => {
+test('a batch of which nobody wants news is not looked at with each line, and one that has ended tells none', async () => {
   const quiet = await writeBatch('batch_1', { url })
   const ended = await writeBatch('batch_2', { url, events: ['batch.progress'] }, { status: 'completed' })
   const news = makeNews(1)
