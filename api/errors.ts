@@ -21,6 +21,7 @@ const PATH_MAX = 200
 /** Sends an error in OpenAI's shape, with the headers that the official SDKs obey. */
 function sendError(reply: FastifyReply, error: GatewayError): FastifyReply {
   if (error.retryAfterSeconds !== null) void reply.header('retry-after', String(error.retryAfterSeconds))
+  if (error.retryAfterMs !== null) void reply.header('retry-after-ms', String(error.retryAfterMs))
   if (error.shouldRetry !== null) void reply.header('x-should-retry', String(error.shouldRetry))
   const body = shapeError(reply, error.status, { error: cutEchoes(error.toBody().error) })
   return reply.code(error.status).type('application/json; charset=utf-8').send(body)

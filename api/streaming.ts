@@ -1,12 +1,13 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import type { EndpointName } from '../shared/endpoints.ts'
-import { InvalidRequestError } from '../shared/errors.ts'
+import { InvalidRequestError, SyncWaitExceededError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { JobError } from '../shared/schemas/job.ts'
 import { unlessAway, type FollowDeps, type Following, type Next } from './following.ts'
 import type { Hold, Holds } from './holds.ts'
 import { errorOf, missingJob, noteJob, sendCompletion } from './job-replies.ts'
+import type { Caller } from './presence.ts'
 import { errorEvent, HEARTBEAT, startEventStream } from './stream-events.ts'
 
 // The head waits for the first piece, so that a failure that comes first has its own status.
@@ -15,8 +16,6 @@ const HEAD_MS = 10_000
 export type StreamingDeps = FollowDeps & {
   ids: Ids
   holds: Holds
-  /** Cancels a job that nobody but its stream's reader asked for, when that one leaves. */
-  cancelsWhenLeft: boolean
   /** After so many milliseconds without anything a stream says that it is still there. */
   heartbeatMs: number
 }
@@ -25,8 +24,10 @@ export type StreamedJob = {
   tenant: string
   id: string
   endpoint: EndpointName
-  /** It was made for this very call, which it may end with. */
-  isOwn: boolean
+  /** Who made it by his call; missing: somebody reads along. */
+  caller?: Caller
+  /** His call, sent again, would find it. */
+  isFoundAgain?: boolean
   /** What of its pieces is sent; all of them, byte for byte, unless given. */
   pick?: (events: Buffer) => Buffer | string
 }
@@ -47,12 +48,17 @@ export async function sendStream(
   try {
     first = await following.next(Math.min(HEAD_MS, deps.heartbeatMs), hold.signal)
     if (first.kind === 'gone') throw missingJob(deps.ids, job.tenant, job.id)
+    // Nothing has been said yet: another process answers the call when it is sent again.
+    if (first.kind === 'quiet' && job.isFoundAgain && deps.holds.isStopping()) {
+      throw new SyncWaitExceededError(job.id, true)
+    }
   } catch (error) {
     close()
     throw error
   }
   if (first.kind === 'ended') {
     close()
+    job.caller?.noteAnswer()
     if (first.view.job.status !== 'completed') {
       // Redis may be away: a 503 would make the SDKs ask, and pay, for it again.
       const whole = await unlessAway(deps.jobs.read(job.tenant, job.id))
@@ -64,22 +70,20 @@ export async function sendStream(
   noteJob(reply, { id: job.id })
   startEventStream(reply)
   const events = Readable.from(eventsOf(first, job, { ...deps, following, hold }), { objectMode: false })
-  events.once('close', () => {
-    close()
-    if (!events.readableEnded && deps.cancelsWhenLeft && job.isOwn) void leave(deps, job)
-  })
+  events.once('close', close)
   return reply.send(events)
 }
 
 async function* eventsOf(
   first: Next,
-  { endpoint, pick }: StreamedJob,
+  { endpoint, pick, caller }: StreamedJob,
   { heartbeatMs, following, hold }: Pick<StreamingDeps, 'heartbeatMs'> & { following: Following; hold: Hold },
 ): AsyncGenerator<Buffer | string> {
   for (let next = first; ; next = await following.next(heartbeatMs, hold.signal)) {
     if (next.kind === 'pieces') yield pick ? pick(next.bytes) : next.bytes
     else if (next.kind === 'quiet' && !hold.signal.aborted) yield HEARTBEAT
     else {
+      if (next.kind === 'ended') caller?.noteAnswer()
       const error = endOf(next)
       if (error) yield errorEvent(endpoint, error)
       return
@@ -118,9 +122,4 @@ const INTERRUPTED: JobError = {
   type: 'server_error',
   param: null,
   code: 'stream_interrupted',
-}
-
-async function leave({ jobs }: StreamingDeps, { tenant, id }: { tenant: string; id: string }): Promise<void> {
-  // With Redis away the job goes on to its deadline, as by default.
-  await jobs.cancel(tenant, id).catch(() => undefined)
 }

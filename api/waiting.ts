@@ -1,10 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SyncWaitExceededError } from '../shared/errors.ts'
-import type { JobView, Jobs } from '../shared/jobs.ts'
+import type { JobInput, JobView, Jobs } from '../shared/jobs.ts'
 import { isRedisOutage } from '../shared/redis-check.ts'
 import { waitForEnd, type Watch } from '../shared/settled.ts'
 
 const OUTAGE_PAUSE_MS = 250
+
+/** Whether a call, sent again by its client, finds the job that it made. */
+export function isFoundAgain({ idempotency, sameCall }: JobInput): boolean {
+  return idempotency !== null || Boolean(sameCall)
+}
 
 /**
  * Waits for the end of a job that this very call has made. While Redis is away the wait goes on: the job does too, and
@@ -16,19 +21,22 @@ const OUTAGE_PAUSE_MS = 250
  */
 export async function awaitOwnJob(
   jobs: Jobs,
-  wait: { tenant: string; id: string; watch: Watch; waitMs: number; signal: AbortSignal; isFresh: boolean },
+  input: JobInput,
+  wait: { id: string; watch: Watch; waitMs: number; signal: AbortSignal; isFresh: boolean },
 ): Promise<JobView | null> {
   const untilMs = performance.now() + wait.waitMs
   const read = async (): Promise<JobView | null> => {
     for (;;) {
       try {
-        return await jobs.read(wait.tenant, wait.id)
+        return await jobs.read(input.tenant, wait.id)
       } catch (error) {
         if (!isRedisOutage(error)) throw error
-        if (wait.signal.aborted || performance.now() >= untilMs) throw new SyncWaitExceededError(wait.id)
+        if (wait.signal.aborted || performance.now() >= untilMs) {
+          throw new SyncWaitExceededError(wait.id, isFoundAgain(input))
+        }
       }
       await sleep(OUTAGE_PAUSE_MS)
     }
   }
-  return waitForEnd({ ...wait, read })
+  return waitForEnd({ ...wait, read, hasEnded: () => jobs.hasEnded(wait.id) })
 }

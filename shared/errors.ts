@@ -8,6 +8,8 @@ type ErrorDetails = {
   param?: string | null
   /** Seconds a client should wait before it asks again; sent as `Retry-After`. */
   retryAfterSeconds?: number
+  /** The same in milliseconds, which the official SDKs prefer; sent as `retry-after-ms`. */
+  retryAfterMs?: number
   /** `x-should-retry`, which the official SDKs obey over the status code. */
   shouldRetry?: boolean
   cause?: unknown
@@ -23,6 +25,7 @@ export class GatewayError extends Error {
   readonly code: string
   readonly param: string | null
   readonly retryAfterSeconds: number | null
+  readonly retryAfterMs: number | null
   readonly shouldRetry: boolean | null
 
   constructor(status: number, type: string, code: string, message: string, details: ErrorDetails = {}) {
@@ -33,6 +36,7 @@ export class GatewayError extends Error {
     this.code = code
     this.param = details.param ?? null
     this.retryAfterSeconds = details.retryAfterSeconds ?? null
+    this.retryAfterMs = details.retryAfterMs ?? null
     this.shouldRetry = details.shouldRetry ?? null
   }
 
@@ -198,11 +202,15 @@ export class StorageReadonlyError extends GatewayError {
   }
 }
 
-/** 504: a synchronous call was held as long as allowed; the job goes on under its id. */
+/**
+ * 504: a synchronous call was held as long as allowed; the job goes on under its id.
+ * @param isFoundAgain the same call, sent again, waits for this job and makes none.
+ */
 export class SyncWaitExceededError extends GatewayError {
-  constructor(jobId: string) {
+  constructor(jobId: string, isFoundAgain: boolean) {
     const message = `The completion is not done yet; it goes on as job ${jobId}. Read it at /v1/jobs/${jobId}.`
-    super(504, 'timeout_error', 'sync_wait_exceeded', message, { shouldRetry: false })
+    const retry = isFoundAgain ? { shouldRetry: true, retryAfterMs: 500 } : { shouldRetry: false }
+    super(504, 'timeout_error', 'sync_wait_exceeded', message, retry)
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { limitsJson, readRefusal, type Refusal } from './admission.ts'
+import { limitsJson, readRefusal, type Refusal, type Used } from './admission.ts'
 import type { Admitter } from './capacity.ts'
 import type { Ids } from './ids.ts'
 import { metaOf, recordFields, type JobInput } from './job-input.ts'
@@ -10,7 +10,7 @@ import type { Keys } from './keys.ts'
 import type { Logger } from './log.ts'
 import { parseJsonLossless } from './lossless-json.ts'
 import type { JobQueue } from './queues.ts'
-import type { Job } from './schemas/job.ts'
+import { TERMINAL_STATUSES, type Job } from './schemas/job.ts'
 import { createScript } from './scripts.ts'
 import type { Sealer } from './seal.ts'
 import type { createSettle } from './settle.ts'
@@ -22,8 +22,8 @@ export type { JobView } from './job-record.ts'
 const PRIORITY_CLASSES = { high: 0, normal: 1, low: 2 } as const
 
 export type CreateResult =
-  /** `used`: requests of the minute, this one included. */
-  | { kind: 'created'; id: string; createdMs: number; used: { tenant: number; customer: number } }
+  /** `used`: requests of the minute, this one included; zeros when the reply to a first try was lost. */
+  | { kind: 'created'; id: string; createdMs: number; used: Used }
   | { kind: 'replayed'; id: string }
   /** It is the same call as before, sent again because its connection broke. */
   | { kind: 'attached'; id: string }
@@ -75,16 +75,15 @@ export function createJobs(deps: {
         limitsJson(admission), keys.jobPrefix, ...fields,
       ], // oxfmt-ignore
     )
-    const [kind, value, third, ...rest] = reply as [Buffer, Buffer | number, (Buffer | number)?, ...number[]] // see the script
+    const [kind, ...facts] = reply as [Buffer, ...(Buffer | number)[]] // see the script
+    const [value, createdMs, tenantUsed = 0, customerUsed = 0] = facts
     const said = kind.toString()
     if (said === 'mismatch') return { kind: 'mismatch' }
     if (said === 'replayed' || said === 'attached' || said === 'retried') return { kind: said, id: String(value) }
-    if (said === 'refused') {
-      return { kind: 'refused', refusal: readRefusal(String(value), String(third), Number(rest[0])) }
-    }
+    if (said === 'refused') return { kind: 'refused', refusal: readRefusal(facts) }
     await enqueue(input, Number(value))
-    const [ofTenant = 0, ofCustomer = 0] = rest
-    return { kind: 'created', id, createdMs: Number(third), used: { tenant: ofTenant, customer: ofCustomer } }
+    const used = { tenant: Number(tenantUsed), customer: Number(customerUsed) }
+    return { kind: 'created', id, createdMs: Number(createdMs), used }
   }
 
   // The record is written: from here on a failure delays the job, the sweeper enqueues it.
@@ -123,6 +122,12 @@ export function createJobs(deps: {
     return view?.tenant === tenant ? view : null
   }
 
+  /** Whether there is nothing more to come of a job, be it that there is no such job; the least that can be read of it. */
+  async function hasEnded(id: string): Promise<boolean> {
+    const status = await redis.hget(keys.job(id), 'status')
+    return status === null || TERMINAL_STATUSES.has(status)
+  }
+
   /** What was asked, of a job that keeps it; null when there is no such job of the tenant, or it does not. */
   async function readRequest(tenant: string, id: string): Promise<Record<string, unknown> | null> {
     const [owner, kept] = await redis.hmgetBuffer(keys.job(id), 'tenant', 'kept')
@@ -142,7 +147,7 @@ export function createJobs(deps: {
   }
 
   const list = createJobPages(deps)
-  return { ...control, create, describeCreated, read: readRecord, readRequest, list, cancel, forget }
+  return { ...control, create, describeCreated, read: readRecord, hasEnded, readRequest, list, cancel, forget }
 }
 
 export type Jobs = ReturnType<typeof createJobs>

@@ -72,6 +72,8 @@ export function createKeys(prefix: string) {
     accountPrefix: `${shard}:account:`,
     /** Hash: how many jobs at once; of a tenant, of a customer (`tenant owner`), of each customer (`tenant *`). */
     concurrency: `${shard}:concurrency`,
+    /** Hash: micro USD a day, of a tenant and its customers in the same way: what lines of batches go by. */
+    budgets: `${shard}:budgets`,
     /** Hash owner -> how many of its jobs were let in, which decides whose turn is next: high, normal or low. */
     turns: `${shard}:turns`,
     /** List of jobs of sync calls with one keyed fingerprint, for a client that lost the connection and asks again. */
@@ -81,6 +83,7 @@ export function createKeys(prefix: string) {
     /** List of what ended jobs used, not yet summed up; hash of a tenant's sums of one UTC day. */
     usageNews: `${shard}:usage-news`,
     usageOf: (tenant: string, day: string) => `${shard}:usage:${tenant}:${day}`,
+    usagePrefix: `${shard}:usage:`,
     usageDays: `${shard}:usage-days`,
 
     /** A stored credential; a tenant's, by creation. */

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis'
 import { createBell, type Bell } from './bell.ts'
 import type { Keys } from './keys.ts'
+import { isRedisOutage } from './redis-check.ts'
 
 // A message can be lost with its connection; whoever waits looks again by himself.
 const REREAD_MS = 2_000
@@ -72,25 +73,40 @@ export function createSettledListener(subscriber: Redis, keys: Keys) {
 export type SettledListener = ReturnType<typeof createSettledListener>
 
 /**
- * Waits for the end of a job or batch: the watch stands before the first read, and while waiting the record is read again every two
- * seconds, so that a lost message hangs nobody.
+ * Waits for the end of a job or batch: the watch stands before the first read, and while waiting it is looked at again every two
+ * seconds, so that a lost message hangs nobody. While Redis is away the wait goes on.
  *
- * @param isFresh It was created after the watch: its first read would tell nothing.
+ * @param wait.isFresh It was created after the watch: its first read would tell nothing.
+ * @param wait.hasEnded Looks whether it has, at less cost than a read: where only time has passed, it is asked first.
  * @returns what was read last, ended or not; null when there is no such record.
+ * @throws when Redis is away before the first read.
  */
 export async function waitForEnd<View extends { isTerminal: boolean }>(wait: {
   watch: Watch
   read: () => Promise<View | null>
+  hasEnded?: () => Promise<boolean>
   waitMs: number
   isFresh?: boolean
   signal?: AbortSignal
 }): Promise<View | null> {
+  const { watch, read, hasEnded, isFresh = false, signal } = wait
   const until = performance.now() + wait.waitMs
-  if (wait.isFresh) await wait.watch.wait(Math.min(wait.waitMs, REREAD_MS), wait.signal)
+  const isOver = () => performance.now() >= until || signal?.aborted === true
+  // Many wait at once, and shall not look at once.
+  const rest = () =>
+    watch.wait(Math.min(until - performance.now(), REREAD_MS * (0.75 + Math.random() / 2)), signal)
+  let view: View | null = null
+  let isTold = isFresh ? await rest() : true
   for (;;) {
-    const view = await wait.read()
-    const leftMs = until - performance.now()
-    if (!view || view.isTerminal || leftMs <= 0 || wait.signal?.aborted) return view
-    await wait.watch.wait(Math.min(leftMs, REREAD_MS), wait.signal)
+    try {
+      if (isTold || isOver() || !hasEnded || (await hasEnded())) {
+        view = await read()
+        if (!view || view.isTerminal) return view
+      }
+    } catch (error) {
+      if (!isRedisOutage(error) || (!view && !isFresh)) throw error
+    }
+    if (view && isOver()) return view
+    isTold = await rest()
   }
 }

@@ -15,7 +15,10 @@ export function addCompletionRoutes(app: FastifyInstance, calls: Calls): void {
   const routes = app.withTypeProvider<ZodTypeProvider>()
   for (const { name, path } of ENDPOINTS) {
     if (name === 'responses') continue
-    const config: FastifyContextConfig = name === 'messages' ? { errorShape: 'anthropic' } : {}
+    const config: FastifyContextConfig = {
+      isFoundAgain: true,
+      ...(name === 'messages' ? { errorShape: 'anthropic' } : {}),
+    }
     const schema = callSchema(name)
     routes.post(path.replace('/v1', ''), { schema, config }, async (request, reply) => {
       await calls.answer(request, reply, { endpoint: name, body: request.body })
@@ -44,7 +47,8 @@ export function addAzureRoutes(app: FastifyInstance, calls: Calls): void {
     if (!BY_DEPLOYMENT.includes(name)) continue
     const schema = callSchema(name)
     const url = `/openai/deployments/:model${path.replace('/v1', '')}`
-    routes.post(url, { schema, preValidation: takeModel }, async (request, reply) => {
+    const config = { isFoundAgain: true }
+    routes.post(url, { schema, config, preValidation: takeModel }, async (request, reply) => {
       await calls.answer(request, reply, { endpoint: name, body: request.body })
       return reply
     })

@@ -17,9 +17,10 @@ import { cancelFilter, doWithAll, retryFilter } from '../bulk.ts'
 import type { Holds } from '../holds.ts'
 import { missingJob, sendJob } from '../job-replies.ts'
 import { prepareRetry } from '../job-retry.ts'
+import type { Presence } from '../presence.ts'
 import type { SubmissionDeps } from '../submission.ts'
 
-export type JobControlDeps = SubmissionDeps & { jobs: Jobs; holds: Holds }
+export type JobControlDeps = SubmissionDeps & { jobs: Jobs; holds: Holds; presence: Presence }
 
 const JobParams = z.object({ id: z.string() })
 const Deleted = z.object({ id: z.string(), object: z.literal('job'), deleted: z.literal(true) })

@@ -14,11 +14,17 @@ import type { Holds } from '../holds.ts'
 import { missingJob, noteJob, sendAccepted, sendJob, sendResult } from '../job-replies.ts'
 import { JobList, JobListQuery, readJobFilter, toJobList } from '../job-list.ts'
 import { parsePrefer } from '../prefer.ts'
+import type { Presence } from '../presence.ts'
 import { prepareJob, type SubmissionDeps } from '../submission.ts'
 
 const WAIT_MAX_S = 60
 
-export type JobRouteDeps = SubmissionDeps & { jobs: Jobs; settled: SettledListener; holds: Holds }
+export type JobRouteDeps = SubmissionDeps & {
+  jobs: Jobs
+  settled: SettledListener
+  holds: Holds
+  presence: Presence
+}
 
 const JobParams = z.object({ id: z.string() })
 const WaitQuery = z.object({
@@ -38,7 +44,7 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
     body: JobRequest,
     response: { 202: Job, ...errors },
   }
-  routes.post('/jobs', { schema: submitSchema }, async (request, reply) => {
+  routes.post('/jobs', { schema: submitSchema, config: { isFoundAgain: true } }, async (request, reply) => {
     const { endpoint: path, body, customer = null, ...options } = request.body
     refuseOptions(body)
     const endpoint = findEndpoint(path)
@@ -121,6 +127,7 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
     // Only our own ids are made into keys of Redis.
     const view = ids.isOwnJobId(tenant, id) ? await jobs.read(tenant, id) : null
     if (!view) throw missingJob(ids, tenant, id)
+    deps.presence.adopt(view)
     return view
   }
 
@@ -148,7 +155,9 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
         const seen = await look(request, id)
         return { ...seen, isTerminal: seen.view.isTerminal || (isForChange && !seen.isKnown) }
       }
-      const seen = await waitForEnd({ watch, read, waitMs, signal: hold.signal })
+      const hasEnded = () => jobs.hasEnded(id)
+      const cheaply = isForChange ? {} : { hasEnded }
+      const seen = await waitForEnd({ watch, read, ...cheaply, waitMs, signal: hold.signal })
       if (!seen) throw missingJob(ids, request.tenant, id)
       return seen
     } finally {
