@@ -20,19 +20,25 @@ export type Admission = {
   resultBytes: number
 }
 
-/** Why a job was not taken. Nothing was stored. */
+/** Requests of the minute that ends now, as the script counted them. */
+export type Used = { tenant: number; customer: number }
+
+/** Why a job, or a batch, was not taken. Nothing was stored. */
 export type Refusal = {
   whose: 'tenant' | 'customer'
   limit: 'requests' | 'waiting' | 'bytes' | 'budget'
   /** When it is worth another try. */
   retryAfterMs: number
+  used: Used
+  /** By the clock of Redis. */
+  atMs: number
 }
 
-/** Limits as `create-job` reads them: of the tenant, then of the customer. */
+/** Limits as the scripts read them: of the tenant, then of the customer; '' when there are none. */
 export function limitsJson(admission: Admission | null): string {
   if (admission === null) return ''
-  const { tenant, customer } = admission
-  return JSON.stringify(customer === null ? [numbersOf(tenant)] : [numbersOf(tenant), numbersOf(customer)])
+  const all = [admission.tenant, ...(admission.customer === null ? [] : [admission.customer])].map(numbersOf)
+  return all.flat().every((limit) => limit === -1) ? '' : JSON.stringify(all)
 }
 
 function numbersOf(limits: LimitNumbers): number[] {
@@ -40,11 +46,14 @@ function numbersOf(limits: LimitNumbers): number[] {
   return [requestsPerMinute, jobsWaiting, bytesStored, microUsdPerDay].map((limit) => limit ?? -1)
 }
 
-/** What `create-job` says of a job that it did not take. */
-export function readRefusal(whose: string, limit: string, retryAfterMs: number): Refusal {
+/** What a script says of something that it did not take: whose limit, which, ms to wait, requests counted of both, ms of now. */
+export function readRefusal(said: readonly unknown[]): Refusal {
+  const [whose, limit, retryAfterMs, tenant, customer, atMs] = said
   return {
-    whose: whose as Refusal['whose'], // the script has no other words
-    limit: limit as Refusal['limit'],
-    retryAfterMs,
+    whose: String(whose) as Refusal['whose'], // the scripts have no other words
+    limit: String(limit) as Refusal['limit'],
+    retryAfterMs: Number(retryAfterMs),
+    used: { tenant: Number(tenant), customer: Number(customer) },
+    atMs: Number(atMs),
   }
 }

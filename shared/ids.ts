@@ -71,6 +71,10 @@ export function createIds(idSecret: string) {
     outputFileId: (batchId: string, part: 'output' | 'error'): string =>
       `file-${fingerprint('output file', batchId, part).replaceAll('-', 'A').replaceAll('_', 'B')}`,
 
+    /** The id of the file that a tenant's usage of a UTC day is exported to. */
+    usageFileId: (tenant: string, day: number): string =>
+      `file-${fingerprint('usage file', tenant, String(day)).replaceAll('-', 'A').replaceAll('_', 'B')}`,
+
     /** Whether this installation made this id for this tenant. */
     isOwnJobId: (tenant: string, id: string): boolean => isOwn('job_', tenant, id),
     isOwnBatchId: (tenant: string, id: string): boolean => isOwn('batch_', tenant, id),

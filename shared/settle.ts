@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
 import type { Ids } from './ids.ts'
-import type { JobMeta } from './job-record.ts'
+import { parseLog, type JobMeta } from './job-record.ts'
 import type { Keys } from './keys.ts'
 import type { JobError } from './schemas/job.ts'
 import { formatUsage, usedBy } from './usage-news.ts'
@@ -99,7 +99,7 @@ export function createSettle(deps: {
       ], // oxfmt-ignore
       [
         '', id, tenant, owner, by, token, status, retentionMs, idemMs, keys.settledChannel, erased.length, ...erased,
-        log, keys.accountPrefix, used.microUsd, formatUsage(tenant, subject.meta, status, used), tells(subject.meta), ...write,
+        log, keys.accountPrefix, used.microUsd, formatUsage({ tenant, ...subject.meta, status }, used), tells(subject.meta), ...write,
       ], // oxfmt-ignore
     )
     const [kind, tenantsWaiting = 0, isTold = 0] = reply as [Buffer, number?, number?] // see the script
@@ -116,8 +116,8 @@ export function createSettle(deps: {
     id: string,
     status: 'cancelled' | 'expired',
   ): Promise<{ result: SettleResult; subject: SettleSubject | null }> {
-    const [tenant, owner, meta, idem, hook] = await redis.hmgetBuffer(
-      keys.job(id), 'tenant', 'owner', 'meta', 'idem', 'hook',
+    const [tenant, owner, meta, idem, hook, log] = await redis.hmgetBuffer(
+      keys.job(id), 'tenant', 'owner', 'meta', 'idem', 'hook', 'log',
     ) // oxfmt-ignore
     if (!tenant || !owner || !meta) return { result: { kind: 'gone' }, subject: null }
     const parsed = JSON.parse(meta.toString()) as JobMeta // written at submit
@@ -130,7 +130,8 @@ export function createSettle(deps: {
       hasWebhook: Boolean(hook),
       idem: idem?.toString() ?? null,
     }
-    return { result: await settle(subject, 'free', '', status, endError(status), '', []), subject }
+    const fields = costFields(log?.toString() ?? '')
+    return { result: await settle(subject, 'free', '', status, endError(status), '', fields), subject }
   }
 
   return { settle, free }
@@ -141,6 +142,12 @@ export type Settle = ReturnType<typeof createSettle>
 function retention({ resultTtlMs, hasWebhook }: SettleSubject, resultRetentionMs: number): number {
   if (hasWebhook) return Math.max(resultTtlMs, resultRetentionMs)
   return Math.max(resultTtlMs, RETENTION_MS_MIN)
+}
+
+// What was billed before the last worker put the job back, or died, is spent as well.
+function costFields(log: string): ScriptArgument[] {
+  const costs = parseLog(log).flatMap(({ cost }) => cost ?? [])
+  return costs.length === 0 ? [] : ['cost', costs.reduce((sum, cost) => sum + cost, 0)]
 }
 
 // Who calls and holds the line has the answer; everybody else's endpoints may be told.

@@ -26,7 +26,7 @@ export function estimateTokens(body: Record<string, unknown>): Tokens {
 const PROMPT_FIELDS = ['messages', 'input', 'prompt', 'system', 'instructions', 'tools']
 
 /** How many answers are asked for: each may be as long as the limit says. A number no provider takes counts as one. */
-function countChoices(asked: unknown): number {
+export function countChoices(asked: unknown): number {
   const isTaken = typeof asked === 'number' && Number.isInteger(asked) && asked >= 1 && asked <= CHOICES_MAX
   return isTaken ? asked : 1
 }

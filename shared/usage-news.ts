@@ -1,42 +1,57 @@
-import type { JobMeta } from './job-record.ts'
 import type { Usage } from './schemas/job.ts'
 import type { ScriptArgument } from './scripts.ts'
 
 const MICRO = 1_000_000
-const DAY_MS = 86_400_000
+/** Decimals of a millionth of a dollar that are kept: embeddings cost a fraction of one. */
+const DECIMALS = 6
+/** More than any call costs; what a client's own price makes of it must not be more than can be added up. */
+const FIGURE_MAX = 1e12
 
-/** What one job, or one line of a batch, used, as a counter of a day is told of it. */
-export type UsageNews = {
+/** What one job, or one line of a batch, used. Money in millionths of a dollar. */
+export type Used = { inputTokens: number; outputTokens: number; microUsd: number }
+
+/** Whose job, or line, it was, and how it ended. */
+export type UsageSubject = {
   tenant: string
   customer: string | null
-  /** Gateway key that it came with; null for the master key. */
-  key: string | null
+  /** Gateway key that it came with; null or missing: the master key. */
+  key?: string | null | undefined
   /** The model that was asked for. */
   model: string
   status: string
-  inputTokens: number
-  outputTokens: number
-  microUsd: number
 }
 
-type Used = Pick<UsageNews, 'inputTokens' | 'outputTokens' | 'microUsd'>
+/** What was used, of a provider's count and a cost in dollars; what is not known counts as nothing. */
+export function usedOf(usage: Partial<Usage> | null, cost: number | null): Used {
+  return {
+    inputTokens: figure(usage?.input_tokens),
+    outputTokens: figure(usage?.output_tokens),
+    microUsd: Number(figure((cost ?? 0) * MICRO).toFixed(DECIMALS)),
+  }
+}
 
-/** What a job used, of the fields that are written at its end (name, value, ...). */
+/** The same of a job, by the fields that are written at its end (name, value, ...). */
 export function usedBy(fields: readonly ScriptArgument[]): Used {
   const at = (name: string) => {
     const index = fields.findIndex((field, position) => position % 2 === 0 && field === name)
     return index < 0 ? null : String(fields[index + 1])
   }
   const usage = at('usage')
-  const { input_tokens: inputTokens = 0, output_tokens: outputTokens = 0 } =
-    usage === null ? {} : (JSON.parse(usage) as Partial<Usage>) // as its worker has just written it
-  return { inputTokens, outputTokens, microUsd: Math.ceil(Number(at('cost') ?? 0) * MICRO) }
+  const cost = at('cost')
+  // As its worker has just written it.
+  return usedOf(usage === null ? null : (JSON.parse(usage) as Usage), cost === null ? null : Number(cost))
 }
 
-/** A line of the list `keys.usageNews`, of this UTC day: the order is part of what the folding script reads. */
-export function formatUsage(tenant: string, meta: JobMeta, status: string, used: Used): string {
-  const { customer, key = null, model } = meta
+/**
+ * News of what was used, as `fold-usage.lua` reads them: the script that ends the job, or the line, puts them on the list
+ * `keys.usageNews`, behind the number of the UTC day.
+ */
+export function formatUsage(subject: UsageSubject, used: Used): string {
+  const { tenant, customer, key = null, model, status } = subject
   const { inputTokens, outputTokens, microUsd } = used
-  const day = Math.floor(Date.now() / DAY_MS)
-  return JSON.stringify([day, tenant, customer, key, model, status, inputTokens, outputTokens, microUsd])
+  return JSON.stringify([tenant, customer, key, model, status, inputTokens, outputTokens, microUsd])
+}
+
+function figure(value: number | undefined): number {
+  return value === undefined || !(value > 0) ? 0 : Math.min(value, FIGURE_MAX)
 }

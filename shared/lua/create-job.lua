@@ -11,7 +11,7 @@
 --       then field, value, ... of the record
 -- Output: {'created', generation to enqueue or 0 = it waits, created ms, requests of the minute: tenant's, customer's} |
 --         {'replayed', id} | {'attached', id} | {'retried', id of the job that runs it again already} | {'mismatch'} |
---         {'refused', 'tenant' | 'customer', limit, ms to wait}
+--         {'refused', 'tenant' | 'customer', limit, ms to wait, requests of the minute: tenant's, customer's, ms of now}
 local job, idem, index, window, busy = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local tenants, owners, waiting, due, parked = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local concurrency, batch_busy, orphans = KEYS[12], KEYS[13], KEYS[14]
@@ -54,11 +54,7 @@ end
 
 local accounts = accounts_of(ARGV[12], tenant, owner, accounts_count)
 local limits = ARGV[17] ~= '' and cjson.decode(ARGV[17]) or {}
-for at, one in ipairs(accounts) do
-  if limits[at] then
-    local own_busy = busy_of(at == 1 and tenant or tenant .. ' ' .. owner)
-    local limit, wait = refusal_of(one, limits[at], generation == 0, own_busy, bytes + reserved, held)
-    if limit then return { 'refused', at == 1 and 'tenant' or 'customer', limit, math.ceil(wait) } end
-  end
-end
+local fields = { tenant, tenant .. ' ' .. owner }
+local refusal = refused(accounts, limits, function(at) return generation == 0 and busy_of(fields[at]) end, bytes + reserved, held)
+if refusal then return refusal end
 -- @include write-job

@@ -11,4 +11,4 @@ for _, one in ipairs(accounts_of(prefix, tenant, owner, record[4])) do
 end
 count_all(prefix, grown, -reserved)
 redis.call('HDEL', job, 'reserved', 'held')
-if used ~= '' then redis.call('RPUSH', KEYS[12], used) end
+redis.call('RPUSH', KEYS[12], today .. ' ' .. used)

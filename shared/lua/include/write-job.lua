@@ -28,6 +28,4 @@ else
     redis.call('RPUSH', tenants, tenant)
   end
 end
-local used = {}
-for at, one in ipairs(accounts) do used[at] = math.ceil(used_of(one)) end
-return { 'created', generation, now, used[1], used[2] or 0 }
+return { 'created', generation, now, counted(accounts) }
