@@ -50,6 +50,96 @@ test('a revoked key is gone, and revoking twice says so', async () => {
   expect(await apiKeys.revoke(id)).toBe(false)
 })
 
+test('a change of a key never brings back one that is revoked meanwhile', async () => {
+  const made = await Promise.all(Array.from({ length: 20 }, () => apiKeys.create('race')))
+  await Promise.all(
+    made.flatMap(({ id }) => [
+      apiKeys.update(id, { name: 'changed' }),
+      apiKeys.revoke(id),
+      apiKeys.update(id, {}),
+    ]),
+  )
+  for (const { id, key } of made) {
+    expect(await apiKeys.find(hashApiKey(key))).toBeNull()
+    expect(await apiKeys.get(id)).toBeNull()
+  }
+  expect(await own.redis.zcard(keys.apiKeysOf('race'))).toBe(0)
+})
+
+test('a key is only for what it was made for, and what makes no sense is refused', async () => {
+  const expiresAt = Math.floor(Date.now() / 1000) + 60
+  const settings = {
+    scopes: ['read' as const],
+    models: ['gpt-*'],
+    endpoints: ['/v1/embeddings'],
+    expires_at: expiresAt,
+  }
+  const { id } = await apiKeys.create('acme', settings)
+  expect(await apiKeys.get(id)).toMatchObject(settings)
+  const refused = [
+    { expires_at: expiresAt - 120 },
+    { endpoints: ['/v1/nothing'] },
+    { scopes: ['admin' as const] },
+  ]
+  for (const change of refused) {
+    await expect(apiKeys.create('acme', { ...settings, ...change })).rejects.toThrow(InvalidRequestError)
+    await expect(apiKeys.update(id, change)).rejects.toThrow(InvalidRequestError)
+  }
+  expect(await apiKeys.get(id)).toMatchObject(settings)
+})
+
+test("a tenant's keys are listed newest first and by pages, and only its own", async () => {
+  const made = []
+  for (const name of ['one', 'two', 'three']) made.push((await apiKeys.create('pages', { name })).id)
+  const first = await apiKeys.list('pages', { limit: 2 })
+  expect(first).toMatchObject({ apiKeys: [{ name: 'three' }, { name: 'two' }], hasMore: true })
+  expect(await apiKeys.list('pages', { limit: 2, after: made[1] })).toMatchObject({
+    apiKeys: [{ name: 'one' }],
+    hasMore: false,
+  })
+  expect(await apiKeys.list('acme', { limit: 2, after: made[1] })).toBeNull()
+  await apiKeys.revokeAll('pages')
+  expect((await apiKeys.list('pages', { limit: 2 }))?.apiKeys).toEqual([])
+})
+
+test('a key that an older version made is for submits and reads, and can be revoked', async () => {
+  const old = { id: 'key_old', tenant: 'acme', name: null, hint: 'sk-old…', created_at: 1 }
+  await own.redis.hset(keys.apiKeys, 'hash-of-old', JSON.stringify(old))
+  expect(await apiKeys.find('hash-of-old')).toMatchObject({
+    ...old,
+    scopes: ['submit', 'read'],
+    models: null,
+  })
+  expect(await apiKeys.revoke('key_old')).toBe(true)
+  expect(await apiKeys.find('hash-of-old')).toBeNull()
+})
+
+test('a remembered key stops working when its time is over', async () => {
+  const expiresAt = Math.floor(Date.now() / 1000) + 2
+  const { key } = await apiKeys.create('acme', { expires_at: expiresAt })
+  const hash = hashApiKey(key)
+  expect(await cache.find(hash)).not.toBeNull()
+  await eventually('the key is refused', async () => (await cache.find(hash)) === null)
+  expect(Date.now()).toBeGreaterThanOrEqual(expiresAt * 1000)
+})
+
+test('a change of a tenant holds at once for keys that are remembered', async () => {
+  await tenants.create('limited')
+  const { key } = await apiKeys.create('limited')
+  const hash = hashApiKey(key)
+  expect((await cache.find(hash))?.tenant?.limits).toEqual({})
+  await tenants.update('limited', () => ({ limits: { jobs_waiting: 3 } }))
+  await eventually(
+    'the limit is there',
+    async () => (await cache.find(hash))?.tenant?.limits.jobs_waiting === 3,
+    { timeoutMs: 1000 },
+  )
+  await tenants.update('limited', () => ({ disabled: true }))
+  await eventually('the key is refused', async () => (await cache.find(hash)) === null, { timeoutMs: 1000 })
+  await tenants.update('limited', () => ({ disabled: false }))
+  await eventually('the key is taken', async () => (await cache.find(hash)) !== null, { timeoutMs: 1000 })
+})
+
 test('a key that was found costs no round trip the next time', async () => {
   const { key } = await apiKeys.create('acme')
   const hash = hashApiKey(key)
