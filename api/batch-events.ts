@@ -5,12 +5,11 @@ import type { Batches } from '../shared/batches.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
 import type { SettledListener } from '../shared/settled.ts'
 import { unlessAway } from './following.ts'
+import { EVENTS_HEARTBEAT, formatEvent, formatPage, type OwnEvent } from './stream-events.ts'
 
 // News of a batch can be lost; whoever follows looks again by himself.
 const LOOK_MS = 2_000
 const PROGRESS_EVERY_MS = 1_000
-
-const HEARTBEAT = ': the batch is under way\n\n'
 
 export type BatchEventsDeps = {
   batches: Pick<Batches, 'read'>
@@ -36,11 +35,11 @@ export async function* batchEvents(
   let told = view
   let toldAtMs = performance.now()
   try {
-    yield batchEvent('batch.snapshot', view)
+    yield formatEvent(batchEvent('batch.snapshot', view))
     for (;;) {
       if (told.isTerminal) {
-        yield batchEvent(`batch.${told.status}`, told)
-        yield `id: ${eventId(told)}\nevent: end\ndata: {}\n\n`
+        yield formatEvent(batchEvent(`batch.${told.status}`, told))
+        yield formatEvent({ id: eventId(told), type: 'end', data: '{}' })
         return
       }
       // An end is told at once, all else is gathered.
@@ -51,11 +50,12 @@ export async function* batchEvents(
       if (next === null) return
       if (next?.isTerminal) told = next
       else if (next && isNews(told, next)) {
-        yield batchEvent(next.status === told.status ? 'batch.progress' : `batch.${next.status}`, next)
+        const type = next.status === told.status ? 'batch.progress' : `batch.${next.status}`
+        yield formatEvent(batchEvent(type, next))
         told = next
         toldAtMs = performance.now()
       } else if (performance.now() - toldAtMs >= heartbeatMs) {
-        yield HEARTBEAT
+        yield EVENTS_HEARTBEAT
         toldAtMs = performance.now()
       }
     }
@@ -88,8 +88,14 @@ function eventId(view: BatchView): string {
   return view.isTerminal ? `${settledLines(view)}.end` : String(settledLines(view))
 }
 
-function batchEvent(type: string, view: BatchView): string {
+function batchEvent(type: string, view: BatchView): OwnEvent {
   // A batch that has ended still is to be told of its end behind its snapshot.
-  const id = type === 'batch.snapshot' ? settledLines(view) : eventId(view)
-  return `id: ${id}\nevent: ${type}\ndata: ${JSON.stringify({ type, batch: toBatch(view) })}\n\n`
+  const id = type === 'batch.snapshot' ? String(settledLines(view)) : eventId(view)
+  return { id, type, data: JSON.stringify({ type, batch: toBatch(view) }) }
+}
+
+/** What there is to tell of a batch now, as a page of a list. */
+export function batchPage(view: BatchView): string {
+  const end = view.isTerminal ? [batchEvent(`batch.${view.status}`, view)] : []
+  return formatPage([batchEvent('batch.snapshot', view), ...end], false)
 }

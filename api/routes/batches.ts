@@ -10,14 +10,14 @@ import { Batch, BatchList, BatchRequest, BatchRetryRequest } from '../../shared/
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { waitForEnd } from '../../shared/settled.ts'
 import { acceptBatch, type BatchAcceptanceDeps } from '../batch-acceptance.ts'
-import { batchEvents, hasReadAll, type BatchEventsDeps } from '../batch-events.ts'
+import { batchEvents, batchPage, hasReadAll, type BatchEventsDeps } from '../batch-events.ts'
 import { missingBatch, readOwnBatch } from '../batch-replies.ts'
 import { draftBatch } from '../batch-requests.ts'
 import { draftRetry, type BatchRetryDeps } from '../batch-retry.ts'
 import { etagOf, isKnownTag } from '../etag.ts'
 import type { Holds } from '../holds.ts'
 import { parsePrefer } from '../prefer.ts'
-import { startEventStream } from '../stream-events.ts'
+import { formatPage, sendPage, startEventStream, wantsPage } from '../stream-events.ts'
 
 const WAIT_MAX_S = 60
 /** Of a create call, whose lines may be in it: as all else, it is read whole. */
@@ -35,6 +35,7 @@ const ListQuery = z.object({
   after: z.string().optional().describe('Id of the last batch of the page before.'),
   limit: z.coerce.number().int().min(1).max(100).default(20),
 })
+const EVENTS = { schema: z.unknown() }
 const errors = { '4xx': ErrorResponse, '5xx': ErrorResponse }
 const tags = ['batches']
 
@@ -133,18 +134,22 @@ export function addBatchRoutes(app: FastifyInstance, deps: BatchRouteDeps): void
   const eventsSchema = {
     summary: "Follow a batch's events",
     description:
-      'Server-sent events: `batch.snapshot`, `batch.in_progress`, `batch.progress` (at most one a second), `batch.finalizing`, `batch.cancelling`, `batch.completed|failed|expired|cancelled`, `end`. Whoever comes back with the `Last-Event-ID` of the end is answered 204.',
+      'Server-sent events: `batch.snapshot`, `batch.in_progress`, `batch.progress` (at most one a second), `batch.finalizing`, `batch.cancelling`, `batch.completed|failed|expired|cancelled`, `end`. Whoever comes back with the `Last-Event-ID` of the end is answered 204. With `Accept: application/json`: how it stands, as a page of a list.',
     tags,
     params: BatchParams,
     response: {
-      200: { content: { 'text/event-stream': { schema: z.unknown() } } },
+      200: { content: { 'text/event-stream': EVENTS, 'application/json': EVENTS } },
       204: z.unknown(),
       ...errors,
     },
   }
   routes.get('/batches/:id/events', { schema: eventsSchema }, async (request, reply) => {
-    if (hasReadAll(request.headers['last-event-id'])) return reply.code(204).send()
+    const isPage = wantsPage(request)
+    if (hasReadAll(request.headers['last-event-id'])) {
+      return isPage ? sendPage(reply, formatPage([], false)) : reply.code(204).send()
+    }
     const view = await readBatch(request)
+    if (isPage) return sendPage(reply, batchPage(view))
     const hold = deps.holds.hold(reply)
     startEventStream(reply)
     const events = Readable.from(batchEvents(deps, view, hold.signal), { objectMode: false })

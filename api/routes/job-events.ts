@@ -21,6 +21,7 @@ import type { StreamingDeps } from '../streaming.ts'
 
 const PAGE_EVENTS_MAX = 20
 
+const EVENTS = { schema: z.unknown() }
 const PLACE = /^(\d{1,9})(\.end)?$/
 
 const EventsQuery = z.object({
@@ -46,7 +47,7 @@ export function addJobEventRoutes(app: FastifyInstance, deps: StreamingDeps & { 
     params: z.object({ id: z.string() }),
     querystring: EventsQuery,
     response: {
-      200: { content: { 'text/event-stream': { schema: z.unknown() } } },
+      200: { content: { 'text/event-stream': EVENTS, 'application/json': EVENTS } },
       204: z.unknown(),
       '4xx': ErrorResponse,
       '5xx': ErrorResponse,
