@@ -75,3 +75,5 @@ export function createRetention(deps: {
   /** Twice a second, as the sweeper's other chores. */
   return [sweep]
 }
+
+export type Retention = ReturnType<typeof createRetention>

@@ -8,6 +8,7 @@ import type { Settle, SettleResult, SettleSubject } from '../shared/settle.ts'
 import type { Window } from '../shared/window.ts'
 import type { BatchChores } from './batch-chores.ts'
 import type { Feed } from './feeder.ts'
+import type { Retention } from './retention.ts'
 
 // An end is given this long to be announced by whoever settled it.
 const ANNOUNCE_GRACE_MS = 500
@@ -35,6 +36,8 @@ export function createSweeper(deps: {
   deliveries: Pick<Deliveries, 'feedDue' | 'forgetDue'>
   /** What there is to do for batches, at each tick and twice a second. */
   batches: BatchChores
+  /** What goes before its time because of whose it is, twice a second. */
+  retention: Retention
   afterSettle: (subject: SettleSubject, result: SettleResult) => void
   log: Logger
   workerId: string
@@ -58,6 +61,7 @@ export function createSweeper(deps: {
       ? [
           lookAtDue,
           forgetDeliveries,
+          ...deps.retention,
           ...seldom,
           feedWaiting,
           ...often,

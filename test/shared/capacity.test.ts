@@ -38,7 +38,10 @@ describe.skipIf(!isPossible)('admission by memory', () => {
   })
 
   /** One process' view of it. */
-  async function capacity({ everyMs = 10, bytesMax = (20 * MB) as number | null } = {}): Promise<Capacity> {
+  async function capacity({
+    everyMs = 10,
+    bytesMax = 20 * MB,
+  }: { everyMs?: number; bytesMax?: number | null } = {}): Promise<Capacity> {
     const log = createLog('silent', 'test')
     const one = createCapacity({ redis, keys, log, highWater: 0.75, bytesMax, everyMs })
     open.push(one)
