@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createLog } from '../../shared/log.ts'
 import type { BatchWebhook } from '../../shared/schemas/batch.ts'
+import type { EventType } from '../../shared/schemas/webhook.ts'
 import { deriveWebhookSecret } from '../../shared/signature.ts'
 import { createBatchHookReader } from '../../shared/webhooks.ts'
 import { createBatchNews } from '../../worker/batch-news.ts'
@@ -199,3 +200,34 @@ test('a batch of which nobody wants news is not looked at with each line, and on
   await news.close()
   expect(await told()).toEqual([])
 })
+
+test('begin, progress and end of a batch go to the endpoints that name them, or to those that the batch names', async () => {
+  const eventTypes = ['batch.in_progress', 'batch.progress', 'batch.completed'] as const
+  const settings = { name: 'x', url, customer: null, metadata: {}, headers: {}, isEnabled: true }
+  const make = async (change: { customer?: string; eventTypes?: EventType[] } = {}) =>
+    (await webhooks.endpoints.create('acme', { ...settings, eventTypes: [...eventTypes], ...change })).id
+  const [all, ofAnn] = [await make(), await make({ customer: 'ann' })]
+  const [onlyEnds] = [await make({ eventTypes: ['batch.completed'] }), await make({ customer: 'bob' })]
+  const ofAnnOnly = { customer: 'ann', webhookEndpointIds: [ofAnn] }
+  const [open, named] = [await writeBatch('batch_1', null), await writeBatch('batch_2', null, {}, ofAnnOnly)]
+  const news = makeNews(1)
+  for (const id of [open, named]) {
+    news.began(id)
+    await news.close()
+    await eventually('its progress is told', async () => {
+      news.progressed(id)
+      await news.close()
+      return (await store.redis.exists(store.keys.batchTold(id))) === 1 || (await made(id)).length > 1
+    })
+    await endBatch(id, 'completed')
+    await webhooks.announce(id)
+  }
+  const each = (id: string) => eventTypes.map((type) => `${type} ${id}`)
+  expect(new Set(await made(open))).toEqual(new Set([...each(all), `batch.completed ${onlyEnds}`]))
+  expect(new Set(await made(named))).toEqual(new Set(each(ofAnn)))
+})
+
+async function made(subject: string): Promise<string[]> {
+  const page = await webhooks.deliveryLog.list('acme', { subject, limit: 100 })
+  return (page?.deliveries ?? []).map(({ type, endpointId }) => `${type} ${endpointId}`)
+}
