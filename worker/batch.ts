@@ -10,7 +10,6 @@ import {
   type LinePlan,
 } from '../shared/batch-lines.ts'
 import type { FedChunk } from '../shared/batch-queue.ts'
-import { lineId } from '../shared/batch-results.ts'
 import { cutEchoes } from '../shared/echoes.ts'
 import { FileGoneError, GatewayError, InvalidRequestError, SealError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
@@ -22,9 +21,9 @@ import type { BatchPlace, BatchPlaces } from './batch-places.ts'
 import type { BatchSteps } from './batch-steps.ts'
 import { createChunkCredentials, type ChunkCredentials } from './chunk-credentials.ts'
 import type { Completion } from './completion.ts'
+import { workOf } from './line-work.ts'
 import { persist, persistUnlessStopped, RedisAwayError } from './persist.ts'
 import type { EndedLine, HeldChunk, LineRecords } from './record-of-line.ts'
-import type { Work } from './run-record.ts'
 import type { RunningJobs } from './running.ts'
 import type { Slots } from './slots.ts'
 
@@ -264,27 +263,6 @@ export function createBatchRunner(deps: {
 export type BatchRunner = ReturnType<typeof createBatchRunner>
 
 const BROKEN = 'The gateway failed to run this line; its log says why.'
-
-/** A line as the loop runs it; a call that was in flight when an earlier worker died counts as a crash. */
-function workOf(
-  { batchId, states }: ChunkClaim,
-  line: number,
-  { plan, bundles, body, endpoint }: LinePlan,
-): Work {
-  const state = states.get(line)
-  const wasCalling = state?.attempts.some(({ outcome }) => outcome === 'in_flight') === true
-  return {
-    id: lineId(batchId, line),
-    plan,
-    bundles,
-    body,
-    meta: { endpoint: endpoint.path, onCrash: 'retry' },
-    attempts: state?.attempts ?? [],
-    attemptsMade: state?.attemptsMade ?? 0,
-    progress: state?.progress ?? null,
-    crashes: (state?.crashes ?? 0) + (wasCalling ? 1 : 0),
-  }
-}
 
 function erased(): InvalidRequestError {
   const message =

@@ -9,7 +9,16 @@ export const Customer = z
   .refine((text) => text.isWellFormed(), 'It must be well-formed Unicode')
 
 const Model = z.string().min(1).max(512)
-const GATEWAY_FIELDS = { job: JobOptions.optional(), customer: Customer.nullish() }
+const GATEWAY_FIELDS = {
+  job: JobOptions.optional(),
+  customer: Customer.nullish(),
+  credential: z
+    .string()
+    .min(1)
+    .max(256)
+    .nullish()
+    .describe('Id of a stored credential, instead of an `api_key` or a `user_config`.'),
+}
 const Stream = z.boolean().nullish()
 const Given = z.unknown().refine((value) => value !== undefined && value !== null, 'It must be given')
 
