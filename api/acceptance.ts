@@ -6,6 +6,7 @@ import { isRedisOutage, refusedWrite } from '../shared/redis-check.ts'
 import { refusalError } from './admission.ts'
 import type { Caller, Presence } from './presence.ts'
 import { missingJob, sendAccepted } from './job-replies.ts'
+import { tellRequestsLeft } from './rate-limit-headers.ts'
 
 /** Stores a prepared job and answers 202 at once, with the job as it stands. */
 export async function acceptAndSend(
@@ -30,7 +31,7 @@ export async function acceptCall(
   input: JobInput,
   { jobs, presence }: { jobs: Jobs; presence: Presence },
 ): Promise<Accepted & { caller: Caller }> {
-  const accepted = await acceptJob(jobs, input)
+  const accepted = await acceptJob(jobs, input, reply)
   const { kind, id } = accepted
   void reply.header('x-job-id', id)
   if (kind === 'replayed') void reply.header('idempotent-replayed', 'true')
@@ -45,13 +46,19 @@ type Accepted = Exclude<CreateResult, { kind: 'mismatch' | 'refused' | 'retried'
 
 /**
  * Stores a prepared job, or finds the one that its idempotency key stands for, or that the same call made before.
+ * @param reply Is told how many requests are left, also when this one is refused.
  * @throws {IdempotencyMismatchError} when the key came with another body before.
  * @throws {ConflictError} when the job that it is to run again was run again before.
  * @throws {GatewayError} 429 when its tenant or customer is at a limit.
  * @throws {UnavailableError} when Redis is away and nothing was stored, or a second try is safe.
  */
-export async function acceptJob(jobs: Jobs, input: JobInput): Promise<Accepted> {
+export async function acceptJob(
+  jobs: Jobs,
+  input: JobInput,
+  reply: FastifyReply | null = null,
+): Promise<Accepted> {
   const result = await storeOnce('job', input, () => jobs.create(input))
+  if (reply && input.admission) tellRequestsLeft(reply, input.admission, result)
   if (result.kind === 'mismatch') throw new IdempotencyMismatchError()
   if (result.kind === 'retried') {
     const message = `This job is run again already, as ${result.id}. Should that one fail too, retry that one.`

@@ -1,25 +1,33 @@
 import type { FastifyReply } from 'fastify'
-import type { Admission, Used } from '../shared/admission.ts'
+import type { Admission, Refusal, Used } from '../shared/admission.ts'
 
 const WINDOW_S = 60
 
+/** What a store said of what it was given; kinds that count no request have neither. */
+type Stored = { kind: string; used?: Used; createdMs?: number; refusal?: Refusal }
+
 /**
  * Tells how many requests are left of the minute, in both families of headers: those of the IETF draft, and OpenAI's. Of
- * tenant and customer it is the one with less left; without a limit on requests nothing is told.
- * @param atMs When they were counted, by the clock of Redis.
+ * tenant and customer it is the one with less left; without a limit on requests, or when none was counted, nothing is told.
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
  */
 export function tellRequestsLeft(
   reply: FastifyReply,
   { tenant, customer }: Pick<Admission, 'tenant' | 'customer'>,
-  { used, atMs }: { used: Used; atMs: number },
+  { used: counted, createdMs, refusal }: Stored,
 ): void {
+  const used = refusal?.used ?? counted
+  const atMs = refusal?.atMs ?? createdMs
+  const isCounted = refusal !== undefined || (counted?.tenant ?? 0) > 0
+  if (used === undefined || atMs === undefined || !isCounted) return
   const all = [
     { name: 'tenant', limit: tenant.requestsPerMinute, used: used.tenant },
     { name: 'customer', limit: customer?.requestsPerMinute ?? null, used: used.customer },
   ]
   const [tightest] = all
-    .flatMap((one) => (one.limit === null ? [] : { ...one, limit: one.limit, left: Math.max(0, one.limit - one.used) }))
+    .flatMap((one) =>
+      one.limit === null ? [] : { ...one, limit: one.limit, left: Math.max(0, one.limit - one.used) },
+    )
     .toSorted((a, b) => a.left - b.left)
   if (!tightest) return
   const { name, limit, left } = tightest

@@ -14,6 +14,7 @@ import type { JobOptions } from '../shared/schemas/job.ts'
 import { checkWebhookSecret } from '../shared/signature.ts'
 import type { StoredCredentials } from '../shared/stored-credentials.ts'
 import type { WebhookEndpoints } from '../shared/webhook-endpoints.ts'
+import { admissionOf } from './admission.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import { withJobHeaders } from './job-headers.ts'
 import { keptAtMostMs } from './retention.ts'
@@ -134,6 +135,10 @@ export async function prepareJob(submission: Submission, deps: SubmissionDeps): 
       key === undefined
         ? null
         : fingerprintRequest(deps.ids, { tenant, customer, path, key, body: request.body }),
+    admission: admissionOf({ record: request.principal.record, customer }, resolved.plan, {
+      endpoint,
+      body: resolved.body,
+    }),
   }
 }
 
