@@ -4,6 +4,7 @@ import { LIST_FIELDS, parseRecord, type JobMeta, type JobView } from './job-reco
 import type { Keys } from './keys.ts'
 import { parseJsonLossless } from './lossless-json.ts'
 import type { Job } from './schemas/job.ts'
+import { EventType } from './schemas/webhook.ts'
 import { createScript } from './scripts.ts'
 import type { Sealer } from './seal.ts'
 import type { Settle } from './settle.ts'
@@ -13,6 +14,9 @@ import type { Window } from './window.ts'
 const CLASSES = { high: 0, normal: 1, low: 2 } as const
 const CLASS_SPAN = 1e14
 const SHARES = [8, 4, 1] as const
+
+/** What the end of a job can be told as. */
+const TOLD = EventType.options.filter((type) => /^(job|response)\./.test(type))
 
 /** An ended job as a retry needs it. */
 export type RetrySource = {
@@ -55,6 +59,12 @@ export function createJobControl(deps: {
     }
   }
 
+  // A result that its own webhook asked for stands in the delivery: one that still goes out goes without it.
+  async function eraseTold(id: string): Promise<void> {
+    const told = TOLD.map((type) => keys.delivery(deps.ids.deliveryId(deps.ids.eventId(id, type), 'job')))
+    await Promise.all(told.map((delivery) => redis.hdel(delivery, 'body')))
+  }
+
   return {
     /**
      * Cancels a job: at once when no worker holds it, else its worker aborts the call and settles it. An ended job stays
@@ -76,6 +86,7 @@ export function createJobControl(deps: {
       if (!(await isOwn(tenant, id))) return false
       await call(tenant, id, true)
       await deps.window.forget(id, tenant, { isDue: true })
+      await eraseTold(id)
       return true
     },
 
@@ -117,6 +128,8 @@ export function createJobControl(deps: {
     },
   }
 }
+
+export type JobControl = ReturnType<typeof createJobControl>
 
 /** @param rank In the order of priority and age. @param counts Jobs in line, by priority. */
 function placeInLine(rank: number, own: 0 | 1 | 2, counts: readonly [number, number, number]): number {

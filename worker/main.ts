@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { hostname } from 'node:os'
+import { createAttended } from '../shared/attended.ts'
 import { createClaims } from '../shared/claims.ts'
 import { isLineId } from '../shared/batch-results.ts'
 import type { Config } from '../shared/config.ts'
@@ -13,6 +14,7 @@ import { createEvents } from '../shared/events.ts'
 import { openFileStore } from '../shared/file-store.ts'
 import { createFiles } from '../shared/files.ts'
 import { createIds } from '../shared/ids.ts'
+import { createJobControl } from '../shared/job-control.ts'
 import { createJobStreams } from '../shared/job-streams.ts'
 import { createKeys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
@@ -39,6 +41,7 @@ import { createFeeder } from './feeder.ts'
 import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
 import { createReceivers } from './receivers.ts'
+import { createLeftJobs } from './left-jobs.ts'
 import { createRetention } from './retention.ts'
 import { RunningJobs } from './running.ts'
 import { createSlots } from './slots.ts'
@@ -199,6 +202,12 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
       tenants: createTenants({ redis, keys, ids }),
       events: createEvents({ redis, keys, sealer }),
       deliveries: createDeliveryLog({ redis, keys, queue: deliveryQueue, ...config.webhooks }),
+    }),
+    cancelLeft: createLeftJobs({
+      redis,
+      keys,
+      attended: createAttended({ redis, keys }),
+      control: createJobControl({ redis, keys, sealer, ids, window, settle }),
     }),
     afterSettle,
     log,

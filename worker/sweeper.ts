@@ -38,6 +38,8 @@ export function createSweeper(deps: {
   batches: BatchChores
   /** What goes before its time because of whose it is, twice a second. */
   retention: Retention
+  /** Cancels jobs whose callers left, twice a second. */
+  cancelLeft: () => Promise<void>
   afterSettle: (subject: SettleSubject, result: SettleResult) => void
   log: Logger
   workerId: string
@@ -67,6 +69,7 @@ export function createSweeper(deps: {
           ...often,
           feedDeliveries,
           mendEntries,
+          deps.cancelLeft,
           announceLeftOver,
           rewriteLog,
         ]
