@@ -127,7 +127,7 @@ async function serve(
     apiKeys,
     tenants,
     keyCache,
-    credentials: createStoredCredentials({ redis, keys, ids, sealer }),
+    credentials: createStoredCredentials({ redis, keys, ids, sealer, capacity }),
     operator,
     cache: createPlanCache(),
     masterKey,

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import type { Admitter } from './capacity.ts'
 import { CREDENTIAL_FIELDS, openSecret, parseCredential, sealedFields } from './credential-record.ts'
 import type { CredentialRecord, CredentialSecret } from './credential-record.ts'
 import { ConflictError } from './errors.ts'
@@ -33,8 +34,15 @@ export type CredentialPage = { credentials: CredentialRecord[]; hasMore: boolean
  * The store of credentials that tenants keep here. Their secret part is sealed; nothing of it is ever cached, so that one
  * that is deleted or changed is so for the very next request of any process. A tenant's are reached by tenant and id.
  */
-export function createStoredCredentials(deps: { redis: Redis; keys: Keys; ids: Ids; sealer: Sealer }) {
-  const { redis, keys, ids, sealer } = deps
+export function createStoredCredentials(deps: {
+  redis: Redis
+  keys: Keys
+  ids: Ids
+  sealer: Sealer
+  /** Whether Redis has room for more; left out where none are made. */
+  capacity?: Admitter
+}) {
+  const { redis, keys, ids, sealer, capacity } = deps
   const writeCredential = createScript(redis, 'write-credential')
   const deleteCredential = createScript(redis, 'delete-credential')
 
@@ -53,9 +61,14 @@ export function createStoredCredentials(deps: { redis: Redis; keys: Keys; ids: I
     return String(reply) as 'written' | 'full' | 'stale' // see the script
   }
 
-  /** @throws {ConflictError} when the tenant has as many as it may have. */
+  /**
+   * @throws {ConflictError} when the tenant has as many as it may have.
+   * @throws {StorageFullError} when Redis has no room for it.
+   */
   async function create(tenant: string, given: NewCredential): Promise<CredentialRecord> {
     const { secret, ...rest } = given
+    capacity?.check()
+    capacity?.note(JSON.stringify(secret).length)
     const nowMs = await redisNowMs(redis)
     const id = ids.newCredentialId(tenant, nowMs)
     const { provider, host, hint } = secret
