@@ -1,16 +1,18 @@
 -- Cuts chunks of lines while there is room for them: round robin over tenants, within a tenant over its owners, within an
--- owner over batches of the same priority. Lines that waited for a time and are due come before new ones. No tenant gets above half of the
--- slots while others wait, nor ever the last 15% of them; a batch not above its own concurrency.
+-- owner by shares of its priorities, then over batches of the same one. Lines that waited for a time and are due come before
+-- new ones. No tenant gets above half of the slots while others wait, nor ever the last 15% of them; a batch not above its own
+-- concurrency.
 -- Batches and rings are named by what the rings hold, hence the prefixes.
--- KEYS: window, busy, tenants, slots
+-- KEYS: window, busy, tenants, slots, turns
 -- ARGV: now_ms ('' = Redis TIME), chunks at most, ms after which an entry that nobody claimed is looked for, lines of a chunk
 --       at most, lines of a chunk in flight at most, prefixes of: batches, chunks, parked lines, owner rings, waiting sets
 -- Output: {batch, chunk, batch, chunk, ...} to be enqueued with generation 1
-local window, busy, tenants = KEYS[1], KEYS[2], KEYS[3]
+local window, busy, tenants, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[5]
 local chunks_max, lines_max, width_cap = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local slots = tonumber(redis.call('GET', KEYS[4])) or 0
 -- @include now
 -- @include cut-chunk
+-- @include turn-of
 local width_max = math.max(1, math.min(width_cap, math.floor(slots / 8)))
 local passed, ring, out = 0, redis.call('LLEN', tenants), {}
 
@@ -26,7 +28,7 @@ while #out < chunks_max * 2 and passed < ring do
     local owners = ARGV[9] .. tenant
     local owner = redis.call('LMOVE', owners, owners, 'LEFT', 'RIGHT')
     local waiting = ARGV[10] .. tenant .. ':' .. (owner or '')
-    id = redis.call('ZRANGE', waiting, 0, 0)[1]
+    id = turn_of(waiting, 'batch ' .. (owner or ''))
     local has_more = false
     if id then chunk, has_more = cut(id, tenant, math.min(room, width_max)) end
     if has_more then
@@ -34,7 +36,10 @@ while #out < chunks_max * 2 and passed < ring do
       redis.call('ZADD', waiting, redis.call('HGET', ARGV[6] .. id, 'class') * 1e14 + now + #out / 16, id)
     else
       if id then redis.call('ZREM', waiting, id) end
-      if owner and redis.call('ZCARD', waiting) == 0 then redis.call('LREM', owners, 0, owner) end
+      if owner and redis.call('ZCARD', waiting) == 0 then
+        redis.call('LREM', owners, 0, owner)
+        redis.call('HDEL', turns, 'batch ' .. owner)
+      end
       if redis.call('LLEN', owners) == 0 then
         redis.call('LREM', tenants, 0, tenant)
         ring = ring - 1
