@@ -1,4 +1,5 @@
 import { InvalidRequestError } from '../shared/errors.ts'
+import { formatPath } from '../shared/schema-issues.ts'
 
 /** What frames a message or picks its way is ours, and so is what says who sends it: else one receiver's check could be led by another. */
 const FORBIDDEN = new Set([
@@ -15,7 +16,7 @@ export function readWebhookHeaders(given: Record<string, string>): Record<string
   const headers = new Map<string, string>()
   for (const [spelt, value] of Object.entries(given)) {
     const name = spelt.toLowerCase()
-    const param = `headers[${JSON.stringify(spelt)}]`
+    const param = formatPath(['headers', spelt])
     if (FORBIDDEN.has(name) || FORBIDDEN_FAMILIES.test(name)) {
       const message = `\`${name}\` is not a header that an endpoint can have sent along. Use \`authorization\`, or a name of your own such as \`x-api-key\`.`
       throw new InvalidRequestError(message, param, 'invalid_parameter')

@@ -28,7 +28,7 @@ export function describeIssue(
 }
 
 /** A JSON path as people write it: `messages[0].content`, `metadata["my key"]`. */
-function formatPath(path: readonly PropertyKey[]): string {
+export function formatPath(path: readonly PropertyKey[]): string {
   let text = ''
   for (const part of path) {
     const name = String(part)
