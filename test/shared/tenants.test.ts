@@ -17,6 +17,8 @@ const concurrencyOf = async (tenant: string) => {
   return Object.fromEntries(mine)
 }
 
+const fieldOf = (customer: string | null) => `feeds ${ids.ownerId('feeds', customer)}`
+
 test('a tenant is made once, and is as it was said', async () => {
   const settings = { name: 'Acme', limits: { usd_per_day: 5 }, retention: { results_seconds: 60 } }
   const made = await tenants.create('once', settings)
@@ -38,7 +40,6 @@ test('of two that make one tenant at once, one makes it', async () => {
 })
 
 test('how many jobs at once stands where feeding looks for it, and goes with the limit', async () => {
-  const fields = (name: string) => `feeds ${ids.ownerId('feeds', name)}`
   await tenants.create('feeds', {
     limits: { jobs_concurrent: 9 },
     customer_limits: { jobs_concurrent: 3 },
@@ -47,12 +48,27 @@ test('how many jobs at once stands where feeding looks for it, and goes with the
   expect(await concurrencyOf('feeds')).toEqual({
     feeds: '9',
     'feeds *': '3',
-    [fields('alice')]: '5',
+    [fieldOf('alice')]: '5',
     // Explicitly without one, though each has three.
-    [fields('bob')]: String(Number.MAX_SAFE_INTEGER),
+    [fieldOf('bob')]: String(Number.MAX_SAFE_INTEGER),
+    // What is no customer's is not held to their limit.
+    [fieldOf(null)]: String(Number.MAX_SAFE_INTEGER),
   })
   await tenants.update('feeds', () => ({ limits: {}, customers: { alice: { jobs_concurrent: 0 } } }))
-  expect(await concurrencyOf('feeds')).toEqual({ 'feeds *': '3', [fields('alice')]: '0' })
+  expect(await concurrencyOf('feeds')).toEqual({
+    'feeds *': '3',
+    [fieldOf('alice')]: '0',
+    [fieldOf(null)]: String(Number.MAX_SAFE_INTEGER),
+  })
+})
+
+test('the budgets that lines of batches go by are written with the tenant, in millionths', async () => {
+  const limits = { usd_per_day: 1.5 }
+  await tenants.create('feeds-budget', { limits, customer_limits: { usd_per_day: 0.1 } })
+  const budgets = () => own.redis.hgetall(keys.budgets)
+  expect(await budgets()).toEqual({ 'feeds-budget': '1500000', 'feeds-budget *': '100000' })
+  await tenants.update('feeds-budget', () => ({ limits: {}, customer_limits: {} }))
+  expect(await budgets()).toEqual({})
 })
 
 test('changes made at once are all there', async () => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Allowed } from '../../shared/allowed.ts'
 import { createBatchInput } from '../../shared/batch-input.ts'
 import { createLinePlans } from '../../shared/line-plans.ts'
 import { validateBatch } from '../../worker/batch-validation.ts'
@@ -18,6 +19,7 @@ afterEach(() => stage.close())
 
 type Around = {
   endpoint?: string
+  allowed?: Allowed
   defaults?: Record<string, unknown>
   limits?: Partial<typeof LIMITS>
   signal?: AbortSignal
@@ -30,7 +32,7 @@ function validate({ file, keysOf }: Uploaded, around: Around = {}) {
   return validateBatch(
     {
       file,
-      context: { tenant: 'acme', customer: null, endpoint },
+      context: { tenant: 'acme', customer: null, endpoint, allowed: around.allowed },
       defaults,
       keys: keysOf,
       limits: { ...LIMITS, ...limits },
@@ -201,6 +203,34 @@ describe('an input is refused, with the row of each line that is at fault', () =
     expect(verdict.kind === 'invalid' && verdict.errors).toHaveLength(100)
     expect(JSON.stringify(verdict)).not.toContain('S3CR3T')
   })
+})
+
+test('what the gateway key of the batch may not ask for is refused, line by line', async () => {
+  const embedding = JSON.stringify({
+    custom_id: 'e',
+    url: '/v1/embeddings',
+    body: { model: 'house', input: 'x' },
+  })
+  const rows = [
+    lineOf('a'),
+    lineOf('b', { model: 'openai/gpt-4o', api_key: 'sk-own' }),
+    lineOf('c', {}, { fallbacks: ['other'] }),
+    embedding,
+    // Left to the batch's defaults, which the key may not ask for either.
+    lineOf('d', { model: undefined }),
+  ]
+  const around = {
+    endpoint: '*',
+    defaults: { model: 'other' },
+    allowed: { models: ['house'], endpoints: ['/v1/chat/completions'] },
+  }
+  expect(await errorsOf(rows, around)).toEqual([
+    [2, 'model_not_allowed', 'body.model'],
+    [3, 'model_not_allowed', 'fallbacks[0]'],
+    [4, 'endpoint_not_allowed', null],
+    [5, 'model_not_allowed', 'model'],
+  ])
+  expect(await verdictOf(rows.slice(0, 1), around)).toMatchObject({ kind: 'valid' })
 })
 
 describe('meanwhile', () => {
