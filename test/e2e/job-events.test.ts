@@ -14,6 +14,7 @@ type Told = {
   event: string
   data: { job?: { status: string }; number?: number; chunks?: Chunk[] }
 }
+type Page = (Told['data'] & { id: string; type: string })[]
 type Chunk = { choices: { delta: { content?: string } }[] }
 
 /** Reads a job's events until one of them is as asked, or all are read. */
@@ -93,6 +94,14 @@ test('an ended job tells all of it again, or what comes after a number; past its
   const rest = await (await follow(id, `?starting_after=${deltas[0]?.data.number}`)).until()
   expect(contentOf(rest)).toBe(contentOf(all.slice(2)))
   expect((await follow(id, '', { 'last-event-id': all.at(-1)?.id ?? '' })).status).toBe(204)
+  const page = await gateway.call('GET', `/v1/jobs/${id}/events`, { headers: { accept: 'application/json' } })
+  const {
+    data,
+    last_id: last,
+    has_more: more,
+  } = page.json as { data: Page; last_id: string; has_more: boolean }
+  expect(contentOf(data.map((one) => ({ id: one.id, event: one.type, data: one })))).toBe('abc')
+  expect([data.at(-1)?.type, last, more]).toEqual(['job.completed', all.at(-1)?.id, false])
 })
 
 test('an event of several lines, or no JSON, stays within its delta', async () => {
