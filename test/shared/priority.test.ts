@@ -1,5 +1,3 @@
-import { createRequire } from 'node:module'
-const require = createRequire(import.meta.url)
 import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { lineEnd, testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
