@@ -22,6 +22,18 @@ type Operation = {
 }
 
 const RUNS = 12
+const HOOK = { name: 'mine', url: 'https://example.com/hooks', event_types: ['job.completed'] }
+const LINE = { custom_id: 'one', body: ask() }
+/** Bodies that are taken as they are: something is changed in them, else most calls get no further than the door. */
+const GOOD: Record<string, object> = {
+  '/v1/chat/completions': ask(),
+  '/v1/jobs': { endpoint: '/v1/chat/completions', body: ask() },
+  '/v1/plan': ask(),
+  '/v1/batches': { requests: [LINE], endpoint: '/v1/chat/completions', completion_window: '24h' },
+  '/v1/webhook_endpoints': HOOK,
+  '/v1/credentials': { provider: 'openai', api_key: 'sk-of-a-customer' },
+  '/v1/admin/tenants': { id: 'fuzzed' },
+}
 const DEPTH_MAX = 4
 /** Times that a call may wait for: one that does would only hold up the others. */
 const SHORT_WAITS = ['0', '0.01', '-1', 'soon', '', '1e999', 'NaN']
@@ -35,8 +47,10 @@ beforeAll(async () => {
   api = await startApi({ syncHoldMs: 40 })
   const job = await api.call('POST', '/v1/jobs', { body: { endpoint: '/v1/chat/completions', body: ask() } })
   await api.call('POST', `/v1/jobs/${job.json.id}/cancel`)
+  const gone = await api.call('POST', '/v1/jobs', { body: { endpoint: '/v1/chat/completions', body: ask() } })
+  await api.call('DELETE', `/v1/jobs/${gone.json.id}`)
   const kinds = ['job_', 'batch_', 'file-', 'resp_', 'evt_', 'whe_', 'dlv_', 'cred_', 'key_', '']
-  ids = [job.json.id, ...kinds.map((kind) => `${kind}0123456789abcdef0123456789abcdef01234567`)]
+  ids = [job.json.id, gone.json.id, ...kinds.map((kind) => `${kind}0123456789abcdef0123456789abcdef01234567`)]
 })
 afterAll(() => api?.close())
 
@@ -93,6 +107,22 @@ function textOf(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
+function bodyOf(path: string, schema: Schema | undefined): fc.Arbitrary<unknown> {
+  const good = GOOD[path]
+  if (!good) return valueOf(schema)
+  const names = Object.keys({ ...good, ...schema?.properties })
+  const changed = fc.option(
+    fc
+      .constantFrom(...names)
+      .chain((name) => valueOf(schema?.properties?.[name]).map((value) => ({ [name]: value }))),
+    { nil: {} },
+  )
+  return fc.oneof(
+    valueOf(schema),
+    changed.map((change) => ({ ...good, ...change })),
+  )
+}
+
 /** One call of an operation: its path, and a body if it takes any. */
 function callOf(path: string, { parameters = [], requestBody }: Operation) {
   const named = (place: string) => parameters.filter((one) => one.in === place)
@@ -114,10 +144,13 @@ function callOf(path: string, { parameters = [], requestBody }: Operation) {
     { requiredKeys: [] },
   )
   const schema = requestBody?.content?.['application/json']?.schema
-  const body = requestBody ? fc.option(valueOf(schema), { freq: 12, nil: undefined }) : fc.constant(undefined)
+  const body = requestBody
+    ? fc.option(bodyOf(path, schema), { freq: 12, nil: undefined })
+    : fc.constant(undefined)
   return fc.tuple(inPath, inQuery, body).map(([places, query, given]) => {
     const url = path.replaceAll(/\{([^}]+)\}/g, (_, name: string) => encodeURIComponent(places[name] ?? 'x'))
-    const search = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, textOf(value)]))
+    const search = new URLSearchParams()
+    for (const [name, value] of Object.entries(query)) search.append(name, textOf(value))
     return {
       url: `${url}?${search.toString()}`,
       body: given === undefined ? undefined : JSON.stringify(given),
