@@ -29,9 +29,9 @@ for number = 1, events do
   local id = ARGV[at]
   write_event(KEYS[4 + number], event_index, id, event_ttl, next_values(1))
 end
-local out, made = { 'created' }, 0
+local made, targets, forced = 0, {}, {}
 for _ = 1, deliveries do
-  local id, target, forced, endpoint_index = ARGV[at], ARGV[at + 1], ARGV[at + 2] == '1', ARGV[at + 3]
+  local id, target, is_forced, endpoint_index = ARGV[at], ARGV[at + 1], ARGV[at + 2] == '1', ARGV[at + 3]
   local values = next_values(4)
   if redis.call('HSETNX', set.delivery .. id, 'state', 'pending') == 1 then
     redis.call('HSET', set.delivery .. id, 'target', target, 'attempts', 0, 'created', now, 'due', now + wait, unpack(values))
@@ -39,13 +39,15 @@ for _ = 1, deliveries do
     redis.call('ZADD', index, now, id)
     if endpoint_index ~= '' then redis.call('ZADD', endpoint_index, now, id) end
     if job ~= '' then redis.call('HSET', set.delivery .. id, 'holds', 1) end
-    -- Who is forced stands before all others.
-    redis.call('ZADD', set.due .. target, forced and 0 or now + wait, id)
-    made = made + 1
-    feed_target(target, forced, out)
+    -- What is forced stands before all others.
+    redis.call('ZADD', set.due .. target, is_forced and 0 or now + wait, id)
+    if forced[target] == nil then targets[#targets + 1] = target end
+    forced[target], made = is_forced, made + 1
   end
 end
 if job ~= '' and made > 0 and redis.call('EXISTS', set.job .. job) == 1 then
   redis.call('HINCRBY', set.job .. job, 'telling', made)
 end
+local out = { 'created' }
+for _, target in ipairs(targets) do feed_target(target, forced[target], out) end
 return out

@@ -69,7 +69,9 @@ test('an end that is announced twice in a row, and by many at once, makes one de
   const jobId = await webhooks.endJob({ webhook })
   await Promise.all([webhooks.announce(jobId), webhooks.announce(jobId), webhooks.announce(jobId)])
   await webhooks.announce(jobId)
-  expect(await store.redis.zrange(store.keys.deliveriesDue, '0', '-1')).toEqual([webhooks.deliveryId(jobId)])
+  expect(await store.redis.zrange(store.keys.deliveryIndex('acme'), '0', '-1')).toEqual([
+    webhooks.deliveryId(jobId),
+  ])
   expect(await store.redis.zcard(store.keys.announce)).toBe(0)
   expect(await read(webhooks.deliveryId(jobId))).toMatchObject({
     state: 'pending',
@@ -140,13 +142,30 @@ test('an acceptance counts even when it came after its lease, and is noted once'
   expect(await webhooks.deliveries.claim(id)).toEqual({ kind: 'ended' })
 })
 
-test('an ended delivery leaves the due set, loses what it carried once accepted, and is gone a day later', async () => {
-  const { id } = await announced()
+test('an ended delivery waits nowhere, loses the result that it carried once accepted, and is gone a month later', async () => {
+  const { id } = await announced({ webhook: { ...webhook, include_result: true } })
+  expect(await store.redis.hexists(store.keys.delivery(id), 'body')).toBe(1)
   const claim = await claimed(id)
   await finish(claim, 200, { state: 'delivered' })
+  expect(await store.redis.zcard(store.keys.targetsDue)).toBe(0)
+  expect(await store.redis.hexists(store.keys.delivery(id), 'body')).toBe(0)
+  const forgetAt = Number(await store.redis.zscore(store.keys.deliveriesDue, id))
+  expect(forgetAt - Date.now()).toBeGreaterThan(30 * DAY_MS - 10_000)
+  expect(await store.redis.pttl(store.keys.delivery(id))).toBeGreaterThan(forgetAt - Date.now())
+  await store.redis.zadd(store.keys.deliveriesDue, 1, id)
+  await webhooks.deliveries.forgetDue()
+  expect(await store.redis.exists(store.keys.delivery(id), store.keys.deliveryIndex('acme'))).toBe(0)
   expect(await store.redis.zcard(store.keys.deliveriesDue)).toBe(0)
-  expect(await store.redis.hmget(store.keys.delivery(id), 'event', 'hook')).toEqual([null, null])
-  expect(await store.redis.pttl(store.keys.delivery(id))).toBeGreaterThan(DAY_MS - 10_000)
+})
+
+test('a job is kept until the last of its deliveries has ended, and goes then if one of them was accepted', async () => {
+  const endpoint = await webhooks.endpoint('https://other.example/')
+  const { jobId, id } = await announced({ resultTtlMs: 0 })
+  const other = store.ids.deliveryId(store.ids.eventId(jobId, 'job.completed'), endpoint.id)
+  await finish(await claimed(id), 200, { state: 'delivered' })
+  expect(await keptMs(jobId)).toBeGreaterThan(DAY_MS - 10_000)
+  await finish(await claimed(other), 500, { state: 'exhausted' })
+  expect(await keptMs(jobId)).toBeLessThanOrEqual(60_000)
 })
 
 test('a result lives its whole time from its first accepted webhook on', async () => {
@@ -190,12 +209,11 @@ test('the purged record of a job is not brought back by the acceptance of its we
   expect(await store.redis.exists(store.keys.job(jobId))).toBe(0)
 })
 
-test('what is due is handed out once in a while, by two sweepers at once too, and what is not due is not', async () => {
+test('what was lost on its way is handed out once in a while, by two sweepers at once too, and what is not due is not', async () => {
   const { id } = await announced()
-  await eventually(
-    'it is due',
-    async () => Number(await store.redis.zscore(store.keys.deliveriesDue, id)) <= Date.now(),
-  )
+  const [target = ''] = await store.redis.zrange(store.keys.targetsDue, '0', '-1')
+  const isDue = async () => Number(await store.redis.zscore(store.keys.targetsDue, target)) <= Date.now()
+  await eventually('it is overdue', isDue)
   const counts = await Promise.all([webhooks.deliveries.feedDue(), webhooks.deliveries.feedDue()])
   expect(counts.toSorted()).toEqual([0, 1])
   await eventually(
@@ -207,14 +225,14 @@ test('what is due is handed out once in a while, by two sweepers at once too, an
   expect(await webhooks.deliveries.feedDue()).toBe(0)
 })
 
-test('a delivery whose record is gone does not stay in the due set', async () => {
+test('a delivery whose record is gone stays at no target', async () => {
   const { id } = await announced()
   await store.redis.del(store.keys.delivery(id))
   expect(await webhooks.deliveries.claim(id)).toEqual({ kind: 'gone' })
-  expect(await store.redis.zcard(store.keys.deliveriesDue)).toBe(0)
-  await store.redis.zadd(store.keys.deliveriesDue, 1, id)
-  await webhooks.deliveries.feedDue()
-  expect(await store.redis.zcard(store.keys.deliveriesDue)).toBe(0)
+  await eventually('nothing is left of it', async () => {
+    await webhooks.deliveries.feedDue()
+    return (await store.redis.zcard(store.keys.targetsDue)) === 0
+  })
 })
 
 test("a delivery can be read by its own tenant only, and shows no part of the receiver's address or answer", async () => {

@@ -6,6 +6,7 @@ import { createDeliveryQueue, WEBHOOKS_QUEUE, type DeliveryEntry } from '../../s
 import { createEgressPolicy } from '../../shared/egress.ts'
 import type { JobInput } from '../../shared/jobs.ts'
 import { createLog } from '../../shared/log.ts'
+import type { EndpointSettings } from '../../shared/webhook-endpoint-record.ts'
 import { createWebhookEndpoints } from '../../shared/webhook-endpoints.ts'
 import { createEndedReader } from '../../shared/webhooks.ts'
 import { createAnnounce } from '../../worker/announce.ts'
@@ -76,6 +77,26 @@ export function testWebhooks(store: TestStore, options: Options = {}) {
     log,
   })
 
+  /** An endpoint that is told of everything that ends well or not. */
+  function endpoint(url: string, change: Partial<EndpointSettings> = {}, tenant = 'acme') {
+    return endpoints.create(tenant, {
+      name: 'all',
+      url,
+      eventTypes: ['job.completed', 'job.failed', 'batch.completed', 'webhook_endpoint.disabled'],
+      customer: null,
+      metadata: {},
+      headers: {},
+      isEnabled: true,
+      ...change,
+    })
+  }
+
+  /** What the queue holds of a delivery to a target. */
+  const entryOf = async (deliveryId: string, tenant = 'acme'): Promise<DeliveryEntry> => {
+    const targetId = (await redis.hget(keys.delivery(deliveryId), 'target')) ?? ''
+    return { deliveryId, tenant, targetId }
+  }
+
   /** Submits a job and ends it; it is not announced yet. */
   async function endJob(
     change: Partial<JobInput>,
@@ -135,6 +156,8 @@ export function testWebhooks(store: TestStore, options: Options = {}) {
     announce,
     processor,
     outbound,
+    endpoint,
+    entryOf,
     endJob,
     startWorker,
     deliveryId: (jobId: string, type = 'job.completed') => ids.deliveryId(ids.eventId(jobId, type), 'job'),

@@ -119,7 +119,7 @@ test('a 410 ends the delivery at once', async () => {
   const webhooks = running()
   const delivery = await ended(webhooks, await announced(webhooks), 'gone')
   expect(delivery.attempts).toHaveLength(1)
-  expect(await store.redis.zcard(store.keys.deliveriesDue)).toBe(0)
+  expect(await store.redis.zcard(store.keys.targetsDue)).toBe(0)
 })
 
 test('after the last try of the schedule a delivery is exhausted, with each try in its list', async () => {
@@ -205,23 +205,20 @@ test('a try whose worker dies is made again by another, under the same webhook-i
 test('a delivery that never outlives its worker is given up after a few tries more than planned', async () => {
   const webhooks = testWebhooks(store, { leaseMs: 1, scheduleSeconds: [0, 0.01] })
   closing.push(webhooks)
-  const deliveryId = webhooks.deliveryId(await announced(webhooks))
-  const take = async () => (await webhooks.deliveries.claim(deliveryId)).kind === 'claimed'
+  const entry = await webhooks.entryOf(webhooks.deliveryId(await announced(webhooks)))
+  const take = async () => (await webhooks.deliveries.claim(entry.deliveryId)).kind === 'claimed'
   for (let lost = 0; lost < 5; lost++) await eventually('it is taken', take)
-  await eventually(
-    'it is given up',
-    async () => (await webhooks.processor({ deliveryId })).state === 'exhausted',
-  )
+  await eventually('it is given up', async () => (await webhooks.processor(entry)).state === 'exhausted')
   expect(receiver.received).toEqual([])
 })
 
 test('many workers with one delivery send one request', async () => {
   const webhooks = testWebhooks(store)
   closing.push(webhooks)
-  const deliveryId = webhooks.deliveryId(await announced(webhooks))
-  const results = await Promise.all(Array.from({ length: 8 }, () => webhooks.processor({ deliveryId })))
+  const entry = await webhooks.entryOf(webhooks.deliveryId(await announced(webhooks)))
+  const results = await Promise.all(Array.from({ length: 8 }, () => webhooks.processor(entry)))
   expect(results.map(({ state }) => state).toSorted()).toEqual(['delivered', ...Array(7).fill('skipped')])
-  expect((await webhooks.processor({ deliveryId })).state).toBe('skipped')
+  expect((await webhooks.processor(entry)).state).toBe('skipped')
   expect(receiver.received).toHaveLength(1)
 })
 

@@ -1,9 +1,7 @@
--- Sends a target what it may be sent now: at most ten deliveries are on their way there at once, over all workers, and one
--- while it fails. Each delivery that is pending is in one of two sets of its target: it waits (by when it is due), or is on
--- its way (by when its lease runs out). Needs: now, set
+-- Sends a target what it may be sent now. Each delivery that is pending is in one of two sets of its target: it waits (by when
+-- it is due), or is on its way (by when its lease runs out). Needs: now, set
 -- @include end-delivery
 -- @include target-state
-local flight_max = 10
 
 -- What was lost on its way, or with its worker, waits again in its old place.
 local function take_back(id)
@@ -26,7 +24,7 @@ end
 -- When the feeder must look again: at the first lease's end, or when the first that waits may go.
 local function schedule(id, state)
   local at = tonumber(redis.call('ZRANGE', set.flight .. id, 0, 0, 'WITHSCORES')[2]) or math.huge
-  if redis.call('ZCARD', set.flight .. id) < (state.is_failing and 1 or flight_max) then
+  if redis.call('ZCARD', set.flight .. id) < state.at_once then
     local first = tonumber(redis.call('ZRANGE', set.due .. id, 0, 0, 'WITHSCORES')[2]) or math.huge
     at = math.min(at, math.max(first, state.opens, state.ramp_next, now))
   end
@@ -38,7 +36,7 @@ end
 local function feed_target(id, is_forced, out)
   take_back(id)
   local state, every, sent = target_state(id), 0, 0
-  local room = flight_max - redis.call('ZCARD', set.flight .. id)
+  local room = (is_forced and flight_max or state.at_once) - redis.call('ZCARD', set.flight .. id)
   if is_forced then
     room = math.min(room, 1)
   elseif end_waiting(id) then
@@ -46,7 +44,6 @@ local function feed_target(id, is_forced, out)
   elseif state.opens > now then
     room = 0
   else
-    if state.is_failing then room = room - flight_max + 1 end
     room, every = ramp_room(id, state, room)
   end
   local waiting = room > 0 and redis.call('ZRANGE', set.due .. id, '-inf', now, 'BYSCORE', 'LIMIT', 0, room) or {}

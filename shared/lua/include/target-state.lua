@@ -1,6 +1,7 @@
--- How a target behaves. Five failures in a row close it for a while, twice as long each time that the probe after it fails, at
--- most 5 minutes; after one that was accepted the rate starts at ten a second and doubles every `ramp` ms. Needs: now, set
-local failures_max, closed_ms_max, ramp_start, ramp_doublings = 5, 300000, 10, 7
+-- How a target behaves. Ten deliveries at most are on their way there at once, over all workers, two less for each failure in
+-- a row. Five of these close it for a while, twice as long each time that the probe after it fails, at most 5 minutes; after
+-- one that was accepted the rate starts at ten a second and doubles every `ramp` ms. Needs: now, set
+local flight_max, failures_max, closed_ms_max, ramp_start, ramp_doublings = 10, 5, 300000, 10, 7
 -- What the rate allowed between two looks of the sweeper is made up for, and no more.
 local slack_ms = 250
 
@@ -9,7 +10,7 @@ local function target_state(id)
   for index = 1, 5 do found[index] = tonumber(found[index] or nil) or 0 end
   local failures, closed, rests, ramp_from, ramp_next = unpack(found)
   return {
-    is_failing = failures >= failures_max,
+    at_once = failures < failures_max and flight_max - 2 * failures or 1,
     opens = math.max(closed, rests),
     ramp_from = ramp_from,
     ramp_next = ramp_next,
