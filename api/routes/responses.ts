@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { GatewayError, InvalidRequestError, NotFoundError } from '../../shared/errors.ts'
+import { InvalidRequestError, NotFoundError } from '../../shared/errors.ts'
 import type { JobView } from '../../shared/jobs.ts'
 import { jobIdOfResponse } from '../../shared/response-ids.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
@@ -10,7 +10,7 @@ import type { CallDeps, Calls } from '../calls.ts'
 import { callSchema } from '../call-schemas.ts'
 import { followJob } from '../following.ts'
 import { noteJob } from '../job-replies.ts'
-import { awaitEnd, prepareResponse } from '../responses.ts'
+import { prepareResponse } from '../responses.ts'
 import { listedItems } from '../response-input.ts'
 import { describeResponse, responseOf } from '../response-object.ts'
 import { afterSequence } from '../stream-events.ts'
@@ -83,7 +83,7 @@ export function addResponseRoutes(app: FastifyInstance, calls: Calls, deps: Call
 
   const deleteSchema = {
     summary: 'Delete a response',
-    description: 'One that is not done is cancelled first.',
+    description: 'One that is not done is cancelled.',
     tags,
     params: ResponseParams,
     response: { 200: Response, ...errors },
@@ -91,12 +91,7 @@ export function addResponseRoutes(app: FastifyInstance, calls: Calls, deps: Call
   routes.delete('/responses/:id', { schema: deleteSchema }, async (request, reply) => {
     const { id } = request.params
     const { job } = await readResponse(request, id)
-    await jobs.cancel(request.tenant, job.id)
-    await awaitEnd(deps, request.tenant, job.id)
-    if (!(await jobs.forget(request.tenant, job.id))) {
-      const message = 'The response has not ended yet, though it was cancelled. Try again.'
-      throw new GatewayError(409, 'conflict_error', 'response_not_ended', message, { shouldRetry: true })
-    }
+    await jobs.remove(request.tenant, job.id)
     return reply.send({ id, object: 'response', deleted: true })
   })
 

@@ -18,8 +18,8 @@ async function submit(options: object = {}): Promise<string> {
   return answer.json.id
 }
 
-const read = (path: string, etag?: unknown) =>
-  api.call('GET', `/v1/${path}`, etag === undefined ? {} : { headers: { 'if-none-match': String(etag) } })
+const read = (path: string, etag?: string) =>
+  api.call('GET', `/v1/${path}`, etag === undefined ? {} : { headers: { 'if-none-match': etag } })
 
 test('what has not changed is a 304 without a body; every change changes the tag', async () => {
   const id = await submit()
