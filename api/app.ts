@@ -7,6 +7,7 @@ import type { Logger } from '../shared/log.ts'
 import { operatorModelNames } from '../shared/operator-config.ts'
 import type { BatchServices } from './batches.ts'
 import { createCalls, type CallDeps } from './calls.ts'
+import { addDelivered } from './delivered.ts'
 import { isAnthropic } from './error-shapes.ts'
 import { handleClientError, handleError, unknownRoute } from './errors.ts'
 import type { Holds } from './holds.ts'
@@ -106,6 +107,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     setInterval(() => app.server.closeIdleConnections(), IDLE_CHECK_MS).unref()
     setTimeout(() => app.server.closeAllConnections(), READ_REST_MS).unref()
   })
+  addDelivered(app, deps.jobs)
   addJsonBody(app)
   addSchemas(app)
 

@@ -3,6 +3,7 @@ import { GoneError, NotFoundError, type GatewayError } from '../shared/errors.ts
 import type { Ids } from '../shared/ids.ts'
 import type { JobView } from '../shared/jobs.ts'
 import { formatUsd } from '../shared/prices.ts'
+import { noteDelivery } from './delivered.ts'
 import { shapeError } from './error-shapes.ts'
 import type { Job, JobError } from '../shared/schemas/job.ts'
 
@@ -120,8 +121,10 @@ export function noteJob(reply: FastifyReply, job: Pick<Job, 'id'> & Partial<Job>
 }
 
 /** LiteLLM's headers about the call that ended the job; what is not known is left out. */
-function noteEnd(reply: FastifyReply, { job, facts, isTerminal }: JobView): void {
+function noteEnd(reply: FastifyReply, view: JobView): void {
+  const { job, facts, isTerminal } = view
   noteJob(reply, job)
+  noteDelivery(reply, view)
   if (isTerminal && job.cost !== null) void reply.header('x-litellm-response-cost', formatUsd(job.cost))
   if (!facts) return
   void reply

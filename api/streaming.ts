@@ -3,7 +3,9 @@ import type { FastifyReply } from 'fastify'
 import type { EndpointName } from '../shared/endpoints.ts'
 import { InvalidRequestError, SyncWaitExceededError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
+import type { JobView } from '../shared/jobs.ts'
 import type { JobError } from '../shared/schemas/job.ts'
+import { noteDelivery } from './delivered.ts'
 import { unlessAway, type FollowDeps, type Following, type Next } from './following.ts'
 import type { Hold, Holds } from './holds.ts'
 import { errorOf, missingJob, noteJob, sendCompletion } from './job-replies.ts'
@@ -69,7 +71,9 @@ export async function sendStream(
   }
   noteJob(reply, { id: job.id })
   startEventStream(reply)
-  const events = Readable.from(eventsOf(first, job, { ...deps, following, hold }), { objectMode: false })
+  const noteWhole = (view: JobView) => noteDelivery(reply, view)
+  const told = eventsOf(first, job, { ...deps, following, hold, noteWhole })
+  const events = Readable.from(told, { objectMode: false })
   events.once('close', close)
   return reply.send(events)
 }
@@ -77,7 +81,12 @@ export async function sendStream(
 async function* eventsOf(
   first: Next,
   { endpoint, pick, caller }: StreamedJob,
-  { heartbeatMs, following, hold }: Pick<StreamingDeps, 'heartbeatMs'> & { following: Following; hold: Hold },
+  {
+    heartbeatMs,
+    following,
+    hold,
+    noteWhole,
+  }: { heartbeatMs: number; following: Following; hold: Hold; noteWhole: (view: JobView) => void },
 ): AsyncGenerator<Buffer | string> {
   for (let next = first; ; next = await following.next(heartbeatMs, hold.signal)) {
     if (next.kind === 'pieces') yield pick ? pick(next.bytes) : next.bytes
@@ -85,6 +94,7 @@ async function* eventsOf(
     else {
       if (next.kind === 'ended') caller?.noteAnswer()
       const error = endOf(next)
+      if (next.kind === 'ended' && next.stream === 'whole') noteWhole(next.view)
       if (error) yield errorEvent(endpoint, error)
       return
     }

@@ -56,6 +56,8 @@ export type JobView = {
   tenant: string
   mode: 'sync' | 'async'
   isTerminal: boolean
+  /** How long it is kept after its end, in milliseconds; 0: until its result was delivered. */
+  resultTtlMs: number
   /** The provider's last answer, byte for byte. */
   result: { status: number; body: Buffer; requestId: string | null } | null
   /** Null when no call was made. */
@@ -170,6 +172,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     tenant,
     mode: meta.mode,
     isTerminal,
+    resultTtlMs: meta.resultTtlMs,
     result,
     facts,
     pieces: pieces === null ? null : Number(pieces),

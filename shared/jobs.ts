@@ -79,7 +79,8 @@ export function createJobs(deps: {
     const [value, createdMs, tenantUsed = 0, customerUsed = 0] = facts
     const said = kind.toString()
     if (said === 'mismatch') return { kind: 'mismatch' }
-    if (said === 'replayed' || said === 'attached' || said === 'retried') return { kind: said, id: String(value) }
+    if (said === 'replayed' || said === 'attached' || said === 'retried')
+      return { kind: said, id: String(value) }
     if (said === 'refused') return { kind: 'refused', refusal: readRefusal(facts) }
     await enqueue(input, Number(value))
     const used = { tenant: Number(tenantUsed), customer: Number(customerUsed) }
@@ -136,18 +137,24 @@ export function createJobs(deps: {
     return parseJsonLossless(text) as Record<string, unknown> // an object, as it was written
   }
 
-  /** Forgets an ended job with all it holds, before its time. @returns false while it has not ended. */
-  async function forget(tenant: string, id: string): Promise<boolean> {
-    return window.forget(id, tenant, { isDue: true })
-  }
-
   /** Cancels a job, or leaves an ended one as it is. @returns how it stands then; null when there is none. */
   async function cancel(tenant: string, id: string): Promise<JobView | null> {
     return (await control.cancel(tenant, id)) ? readRecord(tenant, id) : null
   }
 
   const list = createJobPages(deps)
-  return { ...control, create, describeCreated, read: readRecord, hasEnded, readRequest, list, cancel, forget }
+  const { release } = window
+  return {
+    ...control,
+    create,
+    describeCreated,
+    read: readRecord,
+    hasEnded,
+    readRequest,
+    list,
+    cancel,
+    release,
+  }
 }
 
 export type Jobs = ReturnType<typeof createJobs>

@@ -5,6 +5,9 @@ import { redisNowMs } from './redis.ts'
 import { TERMINAL_STATUSES } from './schemas/job.ts'
 import { createScript } from './scripts.ts'
 
+/** How long a job is kept whose result was delivered and is to be kept no longer: whoever lost it on the way may ask again. */
+const DELIVERED_KEPT_MS = 5_000
+
 /** A queue entry that no worker claimed within this time is looked for, in milliseconds. */
 export const UNCLAIMED_MS = 3_000
 
@@ -22,6 +25,7 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
   const beatWorker = createScript(redis, 'beat-worker')
   const holdSweeper = createScript(redis, 'hold-sweeper')
   const forgetJob = createScript(redis, 'forget-job')
+  const releaseJob = createScript(redis, 'release-job')
   const prefixes = [keys.ownersPrefix, keys.waitingPrefix, keys.jobPrefix]
 
   return {
@@ -89,6 +93,11 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
         const [tenant = null, status] = records[index] ?? []
         return { id, tenant, isTerminal: !status || TERMINAL_STATUSES.has(status) }
       })
+    },
+
+    /** The result of a job that is kept until then was delivered: the sweeper forgets it in a few seconds. */
+    async release(id: string): Promise<void> {
+      await releaseJob([keys.job(id), keys.due, keys.announce], [now(), id, DELIVERED_KEPT_MS])
     },
 
     /**
