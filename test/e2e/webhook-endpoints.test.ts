@@ -54,7 +54,7 @@ const submit = (options: object = {}, { key } = tenant) => gateway.submit(ask(co
 const call = (method: string, path: string, body?: unknown, { key } = tenant) =>
   gateway.call(method, `/v1/${path}`, { key, body })
 const isFrom = (delivery: Received, secret: string) =>
-  tenant.client.webhooks.unwrap(delivery.text, delivery.headers as Record<string, string>, secret)
+  tenant.client.webhooks.unwrap(delivery.text, delivery.headers, secret)
 const verifies = (delivery: Received, secret: string) =>
   isFrom(delivery, secret).then(
     () => true,
@@ -232,13 +232,14 @@ test('each endpoint hears what it asked for: its types, its customer, its tenant
   expect((json as { data: Event[] }).data.map(({ data }) => data.id)).toEqual([theirs.id])
 })
 
-describe('an endpoint that does not take its deliveries', () => {
-  const make = async (body: object = {}) => {
-    const given = { name: 'x', url: at('/hook'), event_types: ['job.completed'], ...body }
-    return ((await call('POST', 'webhook_endpoints', given)).json as WebhookEndpoint).id
-  }
-  const states = async (id: string) => (await deliveriesOf(id)).map(({ status }) => status)
+/** Makes an endpoint of this test's. */
+const make = async (body: object = {}) => {
+  const given = { name: 'x', url: at('/hook'), event_types: ['job.completed'], ...body }
+  return ((await call('POST', 'webhook_endpoints', given)).json as WebhookEndpoint).id
+}
+const states = async (id: string) => (await deliveriesOf(id)).map(({ status }) => status)
 
+describe('an endpoint that does not take its deliveries', () => {
   test('is sent again what it missed, under the same ids: one delivery, or all of a time', async () => {
     receiver.answer(() => 500)
     const id = await make()
