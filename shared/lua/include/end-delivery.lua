@@ -3,7 +3,7 @@
 -- As in settle-job: the sweeper forgets the job when due, the key's own TTL stands behind that.
 local function keep_job(id, ms)
   redis.call('ZADD', set.jobs_due, now + ms, id)
-  redis.call('PEXPIRE', set.job .. id, ms + 600000)
+  redis.call('PEXPIRE', set.job .. id, ms + 86400000)
   redis.call('HSET', set.job .. id, 'expires', now + ms)
 end
 
@@ -26,7 +26,7 @@ local function end_delivery(id, state)
   redis.call('HDEL', delivery, 'due', 'token', 'lease')
   if state == 'delivered' then redis.call('HDEL', delivery, 'body') end
   redis.call('ZADD', set.deliveries_due, now + set.retention, id)
-  redis.call('PEXPIRE', delivery, set.retention + 600000)
+  redis.call('PEXPIRE', delivery, set.retention + 86400000)
   if holds_job then release_job(record[1], state, tonumber(record[2])) end
   if record[3] then redis.call('PUBLISH', set.channel, id) end
 end
