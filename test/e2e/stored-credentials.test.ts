@@ -22,6 +22,17 @@ const embeddings = {
   body: { object: 'list', data: [], model: 'embed', usage: { prompt_tokens: 1, total_tokens: 1 } },
 }
 
+const ask = (fields: object) => ({
+  model: 'gpt-test',
+  messages: [{ role: 'user', content: 'hi' }],
+  num_retries: 0,
+  ...fields,
+})
+
+function as(customer: string | null): Record<string, string> {
+  return customer === null ? {} : { 'x-litellm-customer-id': customer }
+}
+
 describe.skipIf(!isPossible)('stored credentials', () => {
   let redis: RedisProcess
   let provider: TestProvider
@@ -60,14 +71,9 @@ describe.skipIf(!isPossible)('stored credentials', () => {
   }
 
   const freshKey = () => `sk-${SECRET}-${(number += 1)}-8fK2`
+  const batches = () => batchesOf(gateway, keys['acme'])
+  const callsOf = () => new Map(provider.ledger.map((entry) => [lineOf(entry), entry.key]))
   const used = () => provider.ledger.map(({ key }) => key)
-  const ask = (fields: object, content = 'hi') => ({
-    model: 'gpt-test',
-    messages: [{ role: 'user', content }],
-    num_retries: 0,
-    ...fields,
-  })
-  const as = (customer: string | null) => (customer === null ? {} : { 'x-litellm-customer-id': customer })
 
   /** Stores a key for the provider of the test. */
   async function store(owner: { tenant?: string; customer?: string | null; as?: 'config' } = {}) {
@@ -84,6 +90,7 @@ describe.skipIf(!isPossible)('stored credentials', () => {
   }
 
   const rotate = (id: string, body: object) => call('POST', `/v1/credentials/${id}`, { body })
+  const retryJob = (id: string, body: object) => call('POST', `/v1/jobs/${id}/retry`, { body })
   const remove = (id: string) => call('DELETE', `/v1/credentials/${id}`)
 
   test('each is used by requests of its own tenant and customer, at every door, and by no others', async () => {
@@ -179,23 +186,19 @@ describe.skipIf(!isPossible)('stored credentials', () => {
     const [one, two] = [await store(), await store()]
     provider.answer(() => failure(400, 'bad_request'))
     const ended = (id: string) => gateway.ended(id, { key: keys['acme'] })
-    const retry = (id: string, body: object) => call('POST', `/v1/jobs/${id}/retry`, { body })
-    const retried = async (id: string, body: object) => ended(((await retry(id, body)).json as Job).id)
+    const retried = async (id: string, body: object) => ended(((await retryJob(id, body)).json as Job).id)
     const first = await gateway.submit(ask({ credential: one.id }), {}, keys['acme'])
     const second = await retried((await ended(first.id)).id, {})
     const third = await retried(second.id, { credential: two.id })
     expect(used()).toEqual([one.key, one.key, two.key])
     await remove(two.id)
-    expect((await retry(third.id, {})).status).toBe(404)
+    expect((await retryJob(third.id, {})).status).toBe(404)
     const own = { api_key: freshKey(), api_base: `${provider.url}/v1` }
     await retried(third.id, own)
     expect(used().at(-1)).toBe(own.api_key)
   })
 
   describe('in batches', () => {
-    const batches = () => batchesOf(gateway, keys['acme'])
-    const callsOf = () => new Map(provider.ledger.map((entry) => [lineOf(entry), entry.key]))
-
     test('each line is called with its own: stored, sent, or its batch’s', async () => {
       const [whole, alice, config] = [
         await store(),
