@@ -115,6 +115,14 @@ test('from its removal on nobody finds a job that a worker still holds, and its 
   expect(await store.claims.renew([claim])).toEqual(new Map([[id, 'cancelling']]))
 })
 
+test('a removal takes the result out of what is still to be told of the job', async () => {
+  const id = await submit({ delayMs: 60_000 })
+  const delivery = store.keys.delivery(store.ids.deliveryId(store.ids.eventId(id, 'job.completed'), 'job'))
+  await store.redis.hset(delivery, 'state', 'pending', 'body', 'sealed, with the result')
+  await store.jobs.remove('acme', id)
+  expect(await store.redis.hgetall(delivery)).toEqual({ state: 'pending' })
+})
+
 test('a job is run again once, also when many ask at once; again once the new one is gone', async () => {
   const old = await submit()
   const claim = await claimed(store.queued.pop())
