@@ -94,7 +94,10 @@ export async function waitForEnd<View extends { isTerminal: boolean }>(wait: {
   const isOver = () => performance.now() >= until || signal?.aborted === true
   // Many wait at once, and shall not look at once.
   const rest = () =>
-    watch.wait(Math.min(until - performance.now(), REREAD_MS * (0.75 + Math.random() / 2)), signal)
+    watch.wait(
+      Math.min(Math.max(0, until - performance.now()), REREAD_MS * (0.75 + Math.random() / 2)),
+      signal,
+    )
   let view: View | null = null
   let isTold = isFresh ? await rest() : true
   for (;;) {
