@@ -45,7 +45,10 @@ function ofBatch(limits: LimitNumbers): LimitNumbers {
 
 function limitsOf({ record, customer }: AdmissionOf): Pick<Admission, 'tenant' | 'customer'> {
   const tenant = numbersOf(record?.limits ?? {})
-  return { tenant, customer: customer === null || !record ? null : numbersOf(customerLimits(record, customer)) }
+  return {
+    tenant,
+    customer: customer === null || !record ? null : numbersOf(customerLimits(record, customer)),
+  }
 }
 
 /** What holds for a customer: what its tenant says of it by name, over what it says of each. */

@@ -4,9 +4,11 @@ import type { Batches, CreateBatchResult } from '../shared/batches.ts'
 import { IdempotencyMismatchError, InvalidRequestError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import { storeOnce } from './acceptance.ts'
+import { refusalError } from './admission.ts'
 import { missingBatch } from './batch-replies.ts'
 import type { BatchDraft } from './batch-requests.ts'
 import { createInputFile, type InputFileDeps } from './input-files.ts'
+import { tellRequestsLeft } from './rate-limit-headers.ts'
 
 export type BatchAcceptanceDeps = InputFileDeps & { batches: Pick<Batches, 'create' | 'read'>; ids: Ids }
 
@@ -19,6 +21,7 @@ export async function acceptBatch(
 ): Promise<FastifyReply> {
   const { tenant } = draft
   const result = 'fileId' in input ? await overFile(input.fileId) : await overLines(input.lines)
+  if (draft.admission) tellRequestsLeft(reply, draft.admission, result)
   if (!('id' in result)) throw refusalOf(result)
   if (result.kind === 'replayed') void reply.header('idempotent-replayed', 'true')
   const view = await deps.batches.read(tenant, result.id)
@@ -49,9 +52,10 @@ export async function acceptBatch(
   }
 }
 
-function refusalOf({ kind }: Exclude<CreateBatchResult, { id: string }>): Error {
-  if (kind === 'mismatch') return new IdempotencyMismatchError()
-  const [code, message] = FILE_REFUSALS[kind]
+function refusalOf(result: Exclude<CreateBatchResult, { id: string }>): Error {
+  if (result.kind === 'mismatch') return new IdempotencyMismatchError()
+  if (result.kind === 'refused') return refusalError(result.refusal)
+  const [code, message] = FILE_REFUSALS[result.kind]
   return new InvalidRequestError(message, 'input_file_id', code)
 }
 

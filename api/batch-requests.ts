@@ -5,6 +5,7 @@ import { findEndpoint } from '../shared/completion-body.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
 import { isCredential } from '../shared/line-fields.ts'
 import { BatchRequest, BatchRetryRequest } from '../shared/schemas/batch.ts'
+import { batchAdmissionOf } from './admission.ts'
 import { checkDefaults } from './batch-defaults.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import { batchKeptAtMost } from './retention.ts'
@@ -103,7 +104,7 @@ export async function draftFrom(
   const { request, body, path, ownFields } = given
   const { tenant } = request
   const asked = Object.entries(body).filter(([name]) => !ownFields.includes(name))
-  const { models, endpoints } = request.principal
+  const { models, endpoints, keyId, record } = request.principal
   // Of mixed lines, and of models, each line's own tell.
   if (base.endpoint !== '*') requireEndpoint({ endpoints }, base.endpoint)
   refuseMisplaced(asked.map(([name]) => name))
@@ -141,6 +142,8 @@ export async function draftFrom(
     webhookEndpointIds: orBase(body.webhook_endpoint_ids, base.webhookEndpointIds, undefined),
     warnings,
     ...(models === null && endpoints === null ? {} : { allowed: { models, endpoints } }),
+    ...(keyId === null ? {} : { key: keyId }),
+    admission: batchAdmissionOf({ record, customer }),
     defaults,
     webhook: checkWebhook(body.webhook, 'webhook', deps.webhookEgress),
     idempotency:

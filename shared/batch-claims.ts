@@ -1,21 +1,15 @@
 import type { Redis } from 'ioredis'
-import {
-  countable,
-  LINE_KEY_BYTES,
-  type BatchEnding,
-  type BatchMeta,
-  type LineState,
-} from './batch-record.ts'
+import { LINE_KEY_BYTES, type BatchEnding, type BatchMeta, type LineState } from './batch-record.ts'
 import type { FedChunk } from './batch-queue.ts'
 import { batchStepKeys } from './batch-keys.ts'
-import { ORDER_ENTRY_BYTES, packEntry, unpackEntries, type OrderEntry } from './batch-results.ts'
+import { ORDER_ENTRY_BYTES, unpackEntries, type OrderEntry } from './batch-results.ts'
 import type { SealError } from './errors.ts'
 import { createGather } from './gather.ts'
 import { openDefaults } from './kept-defaults.ts'
 import type { Keys } from './keys.ts'
+import { endArguments, type LineEnd } from './line-end.ts'
 import { randomPart } from './random.ts'
-import type { Usage } from './schemas/job.ts'
-import { createScript, type ScriptArgument } from './scripts.ts'
+import { createScript } from './scripts.ts'
 import type { Sealer } from './seal.ts'
 import { UNCLAIMED_MS } from './window.ts'
 
@@ -57,16 +51,8 @@ export type ChunkClaim = {
 
 export type ChunkClaimResult = { kind: 'claimed'; claim: ChunkClaim } | { kind: 'gone' | 'stale' | 'held' }
 
-/** One line's end. Its result must be durable. */
-export type LineEnd = {
-  by: 'complete' | 'claim'
-  entry: OrderEntry
-  usage: Usage | null
-  cost: number | null
-}
-
-/** `ended`: it had an end before. `fenced`: another claim has the chunk. */
-export type StartWord = 'started' | 'ended' | 'fenced' | 'cancelling'
+/** `ended`: it had an end before. `fenced`: another claim has the chunk. `over_budget`: it may cost more than the day has left. */
+export type StartWord = 'started' | 'ended' | 'fenced' | 'cancelling' | 'over_budget'
 export type SettleWord = 'settled' | 'ended' | 'fenced'
 export type ParkWord = 'parked' | 'ended' | 'fenced' | 'cancelling'
 
@@ -83,7 +69,13 @@ const GATHERED_MAX = 100
 
 const CLAIM_FIELDS = ['tenant', 'owner', 'meta', 'cred', 'ending', 'total', 'deadline'] as const
 
-const START_WORDS: Record<string, StartWord> = { s: 'started', e: 'ended', f: 'fenced', c: 'cancelling' }
+const START_WORDS: Record<string, StartWord> = {
+  s: 'started',
+  e: 'ended',
+  f: 'fenced',
+  c: 'cancelling',
+  b: 'over_budget',
+}
 const SETTLE_WORDS: Record<string, SettleWord> = { s: 'settled', e: 'ended', f: 'fenced' }
 const PARK_WORDS: Record<string, ParkWord> = { p: 'parked', e: 'ended', f: 'fenced', c: 'cancelling' }
 
@@ -180,12 +172,17 @@ export function createBatchClaims(deps: {
   }
 
   const startGathered = createGather(
-    async (claim: ChunkClaim, items: readonly { line: number; state: LineState }[]) => {
+    async (claim: ChunkClaim, items: readonly { line: number; state: LineState; holdMicroUsd: number }[]) => {
       const { token } = claim
-      const reply = await startLines(batchStepKeys(keys, claim).slice(0, 4), [
-        token,
-        ...items.flatMap(({ line, state }) => [line, JSON.stringify(state)]),
-      ])
+      const reply = await startLines(
+        [...batchStepKeys(keys, claim).slice(0, 4), keys.budgets],
+        [
+          '',
+          token,
+          keys.accountPrefix,
+          ...items.flatMap(({ line, state, holdMicroUsd }) => [line, JSON.stringify(state), holdMicroUsd]),
+        ],
+      )
       return Array.from(String(reply), (letter) => START_WORDS[letter] ?? 'fenced')
     },
     GATHERED_MAX,
@@ -193,18 +190,10 @@ export function createBatchClaims(deps: {
 
   const settleGathered = createGather(async (claim: ChunkClaim, ends: readonly LineEnd[]) => {
     const { batchId, chunk, token } = claim
-    const lines = ends.flatMap(({ by, entry, usage, cost }): ScriptArgument[] => [
-      entry.line,
-      by,
-      packEntry(entry),
-      entry.outcome,
-      countable(usage?.input_tokens),
-      countable(usage?.cached_input_tokens),
-      countable(usage?.output_tokens),
-      countable(cost),
-    ])
-    const reply = await settleLines(batchStepKeys(keys, claim), [
-      '', batchId, chunk, token, UNCLAIMED_MS, keys.batchChannel(batchId), keys.batchStopChannel, LINE_KEY_BYTES, ...lines,
+    const lines = ends.flatMap((end) => endArguments(claim, end))
+    const reply = await settleLines([...batchStepKeys(keys, claim), keys.usageNews], [
+      '', batchId, chunk, token, UNCLAIMED_MS, keys.batchChannel(batchId), keys.batchStopChannel, LINE_KEY_BYTES,
+      keys.accountPrefix, ...lines,
     ]) // oxfmt-ignore
     return readWords(batchId, reply).map((letter) => SETTLE_WORDS[letter] ?? 'fenced')
   }, GATHERED_MAX)
@@ -220,7 +209,7 @@ export function createBatchClaims(deps: {
         Math.max(0, Math.ceil(waitMs)),
         JSON.stringify(state),
       ])
-      const args = ['', batchId, chunk, token, UNCLAIMED_MS, ...lines]
+      const args = ['', batchId, chunk, token, UNCLAIMED_MS, keys.accountPrefix, ...lines]
       const reply = await parkLines(batchStepKeys(keys, claim), args)
       return readWords(batchId, reply).map((letter) => PARK_WORDS[letter] ?? 'fenced')
     },
@@ -236,8 +225,12 @@ export function createBatchClaims(deps: {
   return {
     claim: take,
     renew,
-    /** Notes that a call for a line is about to be made. Only `started` allows it. */
-    start: (claimed: ChunkClaim, line: number, state: LineState) => startGathered(claimed, { line, state }),
+    /**
+     * Notes that a call for a line is about to be made. Only `started` allows it.
+     * @param holdMicroUsd What the line may cost; 0: not known.
+     */
+    start: (claimed: ChunkClaim, line: number, state: LineState, holdMicroUsd = 0) =>
+      startGathered(claimed, { line, state, holdMicroUsd }),
     /** Ends a line whose result is durable. */
     settle: (claimed: ChunkClaim, end: LineEnd) => settleGathered(claimed, end),
     /** Puts a line back for `waitMs` without ending it. */
@@ -246,7 +239,7 @@ export function createBatchClaims(deps: {
     /** Gives back lines that were not run: they may be cut again at once, or are left for the end of a stopped batch. */
     async leave(claimed: ChunkClaim, lines: Iterable<number>): Promise<void> {
       const { batchId, chunk, token } = claimed
-      const args = ['', batchId, chunk, token, UNCLAIMED_MS, ...lines]
+      const args = ['', batchId, chunk, token, UNCLAIMED_MS, keys.accountPrefix, ...lines]
       readWords(batchId, await leaveChunk(batchStepKeys(keys, claimed), args))
     },
     /** Reads the random keys of lines, packed; null when no line of the batch has credentials of its own. */

@@ -85,6 +85,7 @@ export function createBatchEnds(deps: {
       [
         '', batchId, chunk, token, errors, recordMs, filesMs, keys.batchChannel(batchId),
         keys.settledChannel, output, error, bytes.output, bytes.error, nameOf(output, 'output'), nameOf(error, 'error'),
+        keys.accountPrefix,
       ], // oxfmt-ignore
     )
     return String(reply) as 'ended' | 'fenced' | 'unsettled' // see the script

@@ -48,6 +48,8 @@ export type BatchMeta = {
   warnings: string[]
   /** What the gateway key may ask for that submitted it; absent: anything. */
   allowed?: Allowed
+  /** That key's id; absent: the master key. */
+  key?: string
 }
 
 /** Sums over settled lines. `cost` in USD, null while none is known. */

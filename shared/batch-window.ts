@@ -35,7 +35,9 @@ export function createBatchWindow(redis: Redis, keys: Keys, now: () => number | 
     /** Cuts chunks while there is room, at most `chunksMax`; the caller enqueues them. */
     async feed(chunksMax = 100): Promise<FedChunk[]> {
       const reply = await feedChunks(
-        [keys.batchWindow, keys.batchBusy, keys.batchTenants, keys.slots, keys.turns],
+        [
+          keys.batchWindow, keys.batchBusy, keys.batchTenants, keys.slots, keys.turns, keys.concurrency, keys.busy,
+        ], // oxfmt-ignore
         [now(), chunksMax, UNCLAIMED_MS, CHUNK_LINES_MAX, CHUNK_WIDTH_MAX, ...keys.batchPrefixes],
       )
       const flat = (reply as Buffer[]).map(String) // pairs, see the script

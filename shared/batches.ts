@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { limitsJson, readRefusal, type Admission, type Refusal, type Used } from './admission.ts'
 import type { BatchEnds } from './batch-ends.ts'
 import { BATCH_FIELDS, parseBatch, type BatchMeta, type BatchView, type LineState } from './batch-record.ts'
 import type { BatchQueue } from './batch-queue.ts'
@@ -27,11 +28,16 @@ export type NewBatch = BatchMeta & {
   webhook: object | null
   /** Keyed fingerprints of the idempotency key in its scope, and of the body it came with. */
   idempotency: { fingerprint: string; bodyHash: string } | null
+  /** What its tenant and customer are limited to; null: nothing. */
+  admission?: Admission | null
 }
 
 export type CreateBatchResult =
-  | { kind: 'created' | 'replayed'; id: string }
+  /** `used`: requests of the minute, this one included; zeros when the reply to a first try was lost. */
+  | { kind: 'created'; id: string; createdMs: number; used: Used }
+  | { kind: 'replayed'; id: string }
   | { kind: 'mismatch' }
+  | { kind: 'refused'; refusal: Refusal }
   /** No such file of the tenant, or not an input for batches. */
   | { kind: 'no_file' | 'wrong_purpose' }
   /** The credentials in its lines were used up by another batch. */
@@ -66,12 +72,12 @@ export function createBatches(deps: {
    * @throws {StorageFullError} when Redis has no room for it.
    */
   async function create(input: NewBatch): Promise<CreateBatchResult> {
-    const { id, tenant, windowMs, defaults, webhook, idempotency, ...meta } = input
+    const { id, tenant, windowMs, defaults, webhook, idempotency, admission = null, ...meta } = input
     const idem = keys.idempotency(idempotency?.fingerprint ?? 'none')
     await capacity?.checkUnlessThere([idem])
     const sealed = sealer.record({ tenant, kind: 'batch', id })
-    const fields: (string | number | Buffer)[] = ['owner', deps.ids.ownerId(tenant, meta.customer)]
-    fields.push('class', PRIORITY_CLASSES[meta.priority], 'meta', JSON.stringify(meta))
+    const fields: (string | number | Buffer)[] = ['class', PRIORITY_CLASSES[meta.priority]]
+    fields.push('meta', JSON.stringify(meta))
     if (meta.concurrency !== null) fields.push('concurrency', meta.concurrency)
     if (meta.maxErrors !== null) fields.push('errors_max', meta.maxErrors)
     if (Object.keys(defaults).length > 0) {
@@ -93,18 +99,25 @@ export function createBatches(deps: {
         deps.idempotencyRetentionMs,
         windowMs,
         UNCLAIMED_MS,
+        keys.accountPrefix,
+        deps.ids.ownerId(tenant, meta.customer),
+        meta.customer === null ? 1 : 2,
+        limitsJson(admission),
         ...fields,
       ],
     )
-    const [said, value] = reply as [Buffer, Buffer | number] // see the script
+    const [said, ...facts] = reply as [Buffer, ...(Buffer | number)[]] // see the script
+    const [value, tenantUsed, customerUsed] = facts
     const kind = said.toString()
     if (kind === 'replayed') return { kind, id: String(value) }
+    if (kind === 'refused') return { kind, refusal: readRefusal(facts) }
     if (kind !== 'created') return { kind } as CreateBatchResult // the script's own words
     // The record is written: from here on a failure delays the batch, the sweeper enqueues it.
     await enqueueCheck(tenant, id, Number(value)).catch((error: unknown) => {
       log.warn({ err: error, batch_id: id }, 'A batch was accepted but not enqueued; the sweeper will')
     })
-    return { kind: 'created', id }
+    const used = { tenant: Number(tenantUsed), customer: Number(customerUsed) }
+    return { kind: 'created', id, createdMs: Number(value), used }
   }
 
   // Round robin, as far as it can be told beforehand: whoever makes many at once has his second one checked after everybody's

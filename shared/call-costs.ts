@@ -1,4 +1,5 @@
 import type { EndpointName } from './endpoints.ts'
+import type { Tokens } from './deployment-state.ts'
 import type { Plan, Prices } from './schemas/plan.ts'
 import { countChoices, estimateTokens } from './tokens.ts'
 
@@ -28,17 +29,26 @@ export type AskedCall = { endpoint: EndpointName; body: Record<string, unknown> 
 /**
  * What a call may cost at most, as far as can be told before it is made: one call of the dearest deployment of its plan, in
  * millionths of a dollar. 0 when no price is known. Retries of calls that were billed come on top.
+ * @param tokensOf What is known of the request's tokens; they are only counted where there is a price.
  */
-export function holdOf({ deployments }: Plan, { endpoint, body }: AskedCall): number {
+export function holdOf(
+  { deployments }: Plan,
+  { endpoint, body }: AskedCall,
+  tokensOf: () => Tokens = () => estimateTokens(body),
+): number {
   const prices = deployments.flatMap(({ prices: known }) => known ?? [])
   if (prices.length === 0) return 0
-  const { input, output } = estimateTokens(body)
+  const { input, output } = tokensOf()
   const answered = hasNoText(endpoint) ? 0 : output || OUTPUT_TOKENS_ASSUMED * countChoices(body['n'])
   const usd = prices.reduce((most, each) => Math.max(most, costAtMost(each, input, answered)), 0)
   return Math.min(Math.ceil(usd * MICRO), MICRO_USD_MAX)
 }
 
-function costAtMost({ input = 0, output = 0, per_second: perSecond = 0 }: Prices, asked: number, answered: number) {
+function costAtMost(
+  { input = 0, output = 0, per_second: perSecond = 0 }: Prices,
+  asked: number,
+  answered: number,
+) {
   return asked * input + answered * output + perSecond * SECONDS_ASSUMED
 }
 

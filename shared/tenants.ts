@@ -8,6 +8,13 @@ import { Tenant, type TenantChange, type TenantSettings } from './schemas/tenant
 // Two who write one tenant at once are rare; a loop that never ends is a bug.
 const TRIES_MAX = 20
 const NO_LIMIT = Number.MAX_SAFE_INTEGER
+const MICRO = 1_000_000
+/** Which of the keys of `set-tenant.lua`. */
+const CONCURRENCY = 3
+const BUDGETS = 4
+
+/** Key, field, limit; '': no such limit. */
+type ScriptLimit = readonly [key: number, field: string, limit: number | '']
 
 export type TenantPage = { tenants: Tenant[]; hasMore: boolean }
 
@@ -80,11 +87,9 @@ export function createTenants({ redis, keys, ids }: { redis: Redis; keys: Keys; 
 
   /** False: what was read is not what is there. */
   async function write(before: { text: string; tenant: Tenant } | null, after: Tenant): Promise<boolean> {
-    const concurrency = new Map<string, number | ''>()
-    for (const field of before ? concurrencyOf(before.tenant).keys() : []) concurrency.set(field, '')
-    for (const [field, limit] of concurrencyOf(after)) concurrency.set(field, limit)
+    const gone = before ? readByScripts(before.tenant).map(([key, field]) => [key, field, ''] as const) : []
     const said = await setTenant(
-      [keys.tenantRecords, keys.tenantIndex, keys.concurrency],
+      [keys.tenantRecords, keys.tenantIndex, keys.concurrency, keys.budgets],
       [
         after.id,
         before?.text ?? '',
@@ -92,34 +97,46 @@ export function createTenants({ redis, keys, ids }: { redis: Redis; keys: Keys; 
         Date.now(),
         keys.apiKeysChannel,
         after.id,
-        ...[...concurrency].flat(),
+        ...[...gone, ...readByScripts(after)].flat(),
       ],
     )
     return String(said) === 'written'
   }
 
-  /** By the fields that feeding reads: the tenant's own, of each customer, of those that are named. */
-  function concurrencyOf({
-    id,
-    limits,
-    customer_limits: ofEach,
-    customers,
-  }: Tenant): Map<string, number | ''> {
-    const named = Object.entries(customers).map(([name, { jobs_concurrent: limit }]) => {
-      // Without a field of its own it is as each customer; null: it has no limit, though each has one.
-      return [`${id} ${ids.ownerId(id, name)}`, limit === null ? NO_LIMIT : (limit ?? '')] as const
-    })
-    return new Map<string, number | ''>([
-      [id, limits.jobs_concurrent ?? ''],
-      [`${id} *`, ofEach.jobs_concurrent ?? ''],
-      ...named,
-    ])
+  /** Limits that scripts read by themselves: the tenant's own, of each customer, of those that are named. */
+  function readByScripts({ id, limits, customer_limits: ofEach, customers }: Tenant): ScriptLimit[] {
+    // What is no customer's has none of their limits.
+    const hasEach = typeof ofEach.jobs_concurrent === 'number'
+    const ofNobody: ScriptLimit[] = hasEach ? [[CONCURRENCY, `${id} ${ids.ownerId(id, null)}`, NO_LIMIT]] : []
+    return [
+      [CONCURRENCY, id, limits.jobs_concurrent ?? ''],
+      [BUDGETS, id, microOf(limits.usd_per_day) ?? ''],
+      [CONCURRENCY, `${id} *`, ofEach.jobs_concurrent ?? ''],
+      [BUDGETS, `${id} *`, microOf(ofEach.usd_per_day) ?? ''],
+      ...ofNobody,
+      ...Object.entries(customers).flatMap(([name, own]): ScriptLimit[] => {
+        const field = `${id} ${ids.ownerId(id, name)}`
+        return [
+          [CONCURRENCY, field, ofNamed(own.jobs_concurrent)],
+          [BUDGETS, field, ofNamed(microOf(own.usd_per_day))],
+        ]
+      }),
+    ]
   }
 
   return { create, ensure, get, update, list }
 }
 
 export type Tenants = ReturnType<typeof createTenants>
+
+// Without a field of its own it is as each customer; null: it has no limit, though each has one.
+function ofNamed(limit: number | null | undefined): number | '' {
+  return limit === null ? NO_LIMIT : (limit ?? '')
+}
+
+function microOf(usd: number | null | undefined): number | null | undefined {
+  return typeof usd === 'number' ? Math.round(usd * MICRO) : usd
+}
 
 function blank(id: string, settings: TenantSettings): Tenant {
   return {

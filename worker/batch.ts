@@ -147,7 +147,8 @@ export function createBatchRunner(deps: {
       const found = []
       for await (const { entry, meta } of deps.results.recover({ tenant, id: batchId }, number, from)) {
         if (open.delete(entry.line)) {
-          found.push(claims.settle(claim, { by: 'claim', entry, usage: meta.usage, cost: meta.cost }))
+          const { model, usage, cost } = meta
+          found.push(claims.settle(claim, { by: 'claim', entry, model, usage, cost }))
         }
       }
       await Promise.all(found)

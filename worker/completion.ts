@@ -14,7 +14,15 @@ import { createLeaving, fallsBackFromFilter, moveOn } from './leaving.ts'
 import { persistUnlessStopped, RedisAwayError } from './persist.ts'
 import type { CallOutcome, ProviderReply } from './providers/provider.ts'
 import { createJobRecords } from './record-of-job.ts'
-import { jobError, noteAttempt, openRun, streamLostError, workerLostError, type Run } from './run.ts'
+import {
+  jobError,
+  noteAttempt,
+  openRun,
+  overBudgetError,
+  streamLostError,
+  workerLostError,
+  type Run,
+} from './run.ts'
 import type { RunOutcome, RunRecord, Work } from './run-record.ts'
 import type { Hold, RunningJobs } from './running.ts'
 import { createStarting } from './starting.ts'
@@ -110,6 +118,7 @@ export function createCompletion(deps: CompletionDeps) {
     const started = await starting.start(run, hold, choice.candidates)
     if (started.kind === 'wait')
       return run.backoffMs === null ? waitFor(run, hold, started) : backOff(run, hold)
+    if (started.kind === 'over_budget') return endRun(run, 'failed', overBudgetError())
     if (started.kind !== 'started') return letGo(run, started.kind)
     noteStart(run, started.grant)
     return call(run, hold, started.grant, started.attempt)

@@ -2,7 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { BatchClaims, ChunkClaim } from '../shared/batch-claims.ts'
 import type { LineState } from '../shared/batch-record.ts'
 import { lineId, type LineOutcome, type OrderEntry } from '../shared/batch-results.ts'
+import { holdOf } from '../shared/call-costs.ts'
 import type { Progress } from '../shared/claims.ts'
+import { endpointAt } from '../shared/endpoints.ts'
 import type { Logger } from '../shared/log.ts'
 import { answeredLine, failedLine, unansweredLine, UNANSWERED, type LineName } from '../shared/result-line.ts'
 import type { ResultLog } from '../shared/result-log.ts'
@@ -62,7 +64,7 @@ export function createLineRecords({
 
       async start(run, attempts, progress) {
         const state = stateOf(run, attempts, run.attemptsMade + 1, progress, 'active')
-        const said = await claims.start(claim, line.line, state)
+        const said = await claims.start(claim, line.line, state, holdFor(run))
         if (said === 'ended') {
           // Only its place in the chunk is left.
           await claims.park(claim, line.line, 0, state)
@@ -70,7 +72,8 @@ export function createLineRecords({
           return 'fenced'
         }
         if (said === 'started') isNoted = true
-        else chunk.stop.abort()
+        // Nothing more of this chunk is to be started; a budget stops one line alone, and others may cost less.
+        else if (said !== 'over_budget') chunk.stop.abort()
         return said
       },
 
@@ -119,7 +122,7 @@ export function createLineRecords({
     const entry = await keep(chunk, () => chunk.results.append({ line, outcome, meta, text }))
     if (!entry) return { kind: 'dropped', why: 'lost' }
     const by = outcome === 'completed' ? 'complete' : 'claim'
-    const word = await persist(() => claims.settle(chunk.claim, { by, entry, usage, cost }), () => false) // oxfmt-ignore
+    const word = await persist(() => claims.settle(chunk.claim, { by, entry, model, usage, cost }), () => false) // oxfmt-ignore
     if (word === 'fenced') return { kind: 'dropped', why: word }
     chunk.open.delete(line)
     if (word === 'settled') afterSettle(chunk.claim.batchId)
@@ -161,6 +164,12 @@ function stateOf(
   queueState: QueueState,
 ): LineState {
   return { attempts: [...attempts], attemptsMade, progress, crashes, queueState }
+}
+
+function holdFor(run: Run): number {
+  const { plan, body, meta } = run.claim
+  const endpoint = endpointAt(meta.endpoint)
+  return endpoint ? holdOf(plan, { endpoint: endpoint.name, body }, () => tokensOf(run, plan.group)) : 0
 }
 
 /** The place that a run has kept at a limit. */

@@ -26,6 +26,9 @@ export type RunOutcome =
   | { kind: 'snoozed'; waitMs: number }
   | { kind: 'dropped'; why: string }
 
+/** `over_budget`: what it may cost is more than the day has left. Jobs are asked that when they are submitted. */
+export type StartWord = 'started' | 'fenced' | 'cancelling' | 'over_budget'
+
 /**
  * What a run writes down, so that it goes on after any crash and ends once. `fenced`: another claim has the work now, or it
  * has ended; `cancelling`: it is to be cancelled.
@@ -40,11 +43,7 @@ export type RunRecord = {
    * @param attempts All calls so far, this one at the end.
    * @param progress Null: it is what the first call of a plan makes it.
    */
-  start: (
-    run: Run,
-    attempts: readonly Attempt[],
-    progress: Progress | null,
-  ) => Promise<'started' | 'fenced' | 'cancelling'>
+  start: (run: Run, attempts: readonly Attempt[], progress: Progress | null) => Promise<StartWord>
   /** Puts the work back for so long, without using an attempt. */
   snooze: (run: Run, waitMs: number, state: QueueState) => Promise<'snoozed' | 'fenced' | 'cancelling'>
   /** Ends the work, once. A result must not be lost to an absent Redis: it tries until the end of the process. */

@@ -129,6 +129,13 @@ export function streamLostError(): JobError {
   return { message, type: 'server_error', param: null, code: 'stream_interrupted' }
 }
 
+/** The end of a line whose batch has spent, or holds, what its tenant or customer may spend in a day. */
+export function overBudgetError(): JobError {
+  const message =
+    'This line was not run: what it may cost is more than is left of the budget of this day (UTC). Retry the batch tomorrow, or with a higher budget.'
+  return { message, type: 'insufficient_quota', param: null, code: 'insufficient_quota' }
+}
+
 /** The end of a job whose workers died too often, or once when it asked for that. */
 export function workerLostError(crashes: number): JobError {
   const message = `The worker running this job was lost (${crashes} time${crashes === 1 ? '' : 's'}). Calls that may have been billed are marked in attempts.`

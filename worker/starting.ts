@@ -7,6 +7,7 @@ import { groupFits, tokensOf } from './fit.ts'
 import { persistUnlessStopped } from './persist.ts'
 import { nextGroup } from '../shared/router.ts'
 import type { Run } from './run.ts'
+import type { StartWord } from './run-record.ts'
 import type { Hold } from './running.ts'
 import { rankingOf, strategyOf } from '../shared/strategies.ts'
 
@@ -14,7 +15,7 @@ import { rankingOf, strategyOf } from '../shared/strategies.ts'
 export type Start =
   | { kind: 'started'; grant: Grant; attempt: Attempt }
   | Extract<Reservation, { kind: 'wait' }>
-  | { kind: 'fenced' | 'cancelling' }
+  | { kind: Exclude<StartWord, 'started'> }
 
 /** What comes before a call: a place at a deployment, and the attempt in the record, so that it is known whatever dies. */
 export function createStarting({ state, log }: { state: DeploymentState; log: Logger }) {
@@ -85,7 +86,7 @@ export function createStarting({ state, log }: { state: DeploymentState; log: Lo
   return { start, release }
 }
 
-function note(run: Run, attempt: Attempt): Promise<'started' | 'fenced' | 'cancelling'> {
+function note(run: Run, attempt: Attempt): Promise<StartWord> {
   const { record, attempts, attemptsMade, progress, claim } = run
   const isFirst = attemptsMade === 0 && progress.hops === 0 && !claim.progress
   // Written as if the call counted, which it does when this worker dies during it.

@@ -4,11 +4,13 @@
 -- KEYS: those of a batch's step (include/batch-step), due, announce, input file, files of the tenant, files due, use of files, output
 --       file, error file, keys of the input file's lines, webhook endpoints of the tenant
 -- ARGV: now_ms ('' = Redis TIME), id, chunk, token, errors as JSON ('' = none: all lines must have an end), retention ms, ms output files are kept, channel,
---       channel of ends, ids of output and error file, their bytes (0 = none), their names, sealed
+--       channel of ends, ids of output and error file, their bytes (0 = none), their names, sealed, prefix of accounts
 -- Output: 'ended' | 'fenced' | 'unsettled' (lines are left that have no end)
 local unclaimed_ms = 0
 -- @include now
 -- @include batch-step
+-- @include account
+-- @include hold-lines
 local due, announce, input, index, files_due, use = KEYS[15], KEYS[16], KEYS[17], KEYS[18], KEYS[19], KEYS[20]
 if redis.call('HGET', chunk, 'token') ~= ARGV[4] then return 'fenced' end
 local facts = redis.call('HMGET', batch, 'ending', 'settled', 'total', 'hook')
@@ -30,8 +32,10 @@ for part = 0, 1 do
   end
 end
 withdraw()
+-- Of lines that nobody ended, since their input can't be read.
+count_money(ARGV[16], -(tonumber(redis.call('HGET', batch, 'held')) or 0), 0)
 redis.call('HSET', batch, 'status', status, 'ended', now, 'expires', now + tonumber(ARGV[6]))
-redis.call('HDEL', batch, 'cred', 'live', 'logs', 'chunks', 'cursor', 'inflight')
+redis.call('HDEL', batch, 'cred', 'live', 'logs', 'chunks', 'cursor', 'inflight', 'held')
 redis.call('UNLINK', chunk, lines, done, order, line_keys, parked)
 redis.call('ZREM', parked_due, id)
 redis.call('ZREM', window, id .. ' ' .. number)
@@ -39,7 +43,7 @@ if redis.call('EXISTS', input) == 1 then redis.call('HINCRBY', input, 'uses', -1
 if redis.call('HEXISTS', input, 'for_one') == 1 then redis.call('UNLINK', KEYS[23]) end
 if facts[4] or redis.call('EXISTS', KEYS[24]) == 1 then redis.call('ZADD', announce, now, id) end
 redis.call('ZADD', due, now + tonumber(ARGV[6]), id)
-redis.call('PEXPIRE', batch, tonumber(ARGV[6]) + 600000)
+redis.call('PEXPIRE', batch, tonumber(ARGV[6]) + 86400000)
 redis.call('PUBLISH', ARGV[8], id)
 redis.call('PUBLISH', ARGV[9], id)
 return 'ended'

@@ -1,15 +1,18 @@
--- Puts claimed lines back for later without ending them: each frees its place in its chunk and stands parked until due.
+-- Puts claimed lines back for later without ending them: each frees its place in its chunk, and what was held for it, and stands
+-- parked until due.
 -- KEYS: those of a batch's step (include/batch-step)
--- ARGV: now_ms ('' = Redis TIME), id, chunk, token, ms after which an entry that nobody claimed is looked for, then of each line:
---       line, ms to wait, state
+-- ARGV: now_ms ('' = Redis TIME), id, chunk, token, ms after which an entry that nobody claimed is looked for, prefix of
+--       accounts, then of each line: line, ms to wait, state
 -- Output: {a letter for each line: p(arked) | e(nded before) | f(enced) | c(ancelling), finish to be enqueued 1|0, tenants waiting}
 local unclaimed_ms = tonumber(ARGV[5])
 -- @include now
 -- @include batch-step
+-- @include account
+-- @include hold-lines
 local is_mine = redis.call('HGET', chunk, 'token') == ARGV[4]
 local facts = redis.call('HMGET', batch, 'ending', 'deadline')
-local words, left = {}, 0
-for at = 6, #ARGV, 3 do
+local words, left, freed = {}, 0, {}
+for at = 7, #ARGV, 3 do
   local line, word = ARGV[at], 'f'
   if is_mine and facts[1] then
     word = 'c'
@@ -22,10 +25,12 @@ for at = 6, #ARGV, 3 do
       redis.call('ZADD', parked, due, line)
       redis.call('ZADD', parked_due, 'LT', due, id)
       redis.call('HSET', lines, line, ARGV[at + 2])
+      freed[#freed + 1] = line
     end
   end
   words[#words + 1] = word
 end
+count_money(ARGV[6], -take_held(freed), 0)
 if left > 0 then leave(left) end
 offer()
 return { table.concat(words), check_end(), redis.call('LLEN', tenants) }

@@ -1,23 +1,27 @@
 -- Ends lines of a batch, each once: notes where its durable result lies, counts it, erases the key of its credentials, frees
--- its place in its chunk. The first complete result of any claim counts; any other end needs the current token. Told twice, it
--- changes nothing.
--- KEYS: those of a batch's step (include/batch-step)
+-- its place in its chunk, counts what it cost in place of what was held for it, tells what it used. The first complete result of
+-- any claim counts; any other end needs the current token. Told twice, it changes nothing.
+-- KEYS: those of a batch's step (include/batch-step), usage news
 -- ARGV: now_ms ('' = Redis TIME), id, chunk, token, ms after which an entry that nobody claimed is looked for, channel, channel of
---       stops, bytes of a line's key, then of each line: line, by ('complete' | 'claim'), order entry,
---       'completed' | 'failed' | 'expired' | 'cancelled', input tokens, cached ones of them, output tokens, cost ('' = unknown)
+--       stops, bytes of a line's key, prefix of accounts, then of each line: line, by ('complete' | 'claim'), order entry,
+--       'completed' | 'failed' | 'expired' | 'cancelled', input tokens, cached ones of them, output tokens, cost ('' = unknown),
+--       the same in micro USD, what it used as JSON
 -- Output: {a letter for each line: s(ettled) | e(nded before) | f(enced), finish to be enqueued 1|0, tenants waiting}
 local unclaimed_ms, key_bytes = tonumber(ARGV[5]), tonumber(ARGV[8])
 -- @include now
 -- @include batch-step
+-- @include account
+-- @include hold-lines
 local is_mine = redis.call('HGET', chunk, 'token') == ARGV[4]
 local has_ended = is_over(redis.call('HGET', batch, 'status'))
-local words, ended, entries, left, sums = {}, {}, {}, {}, {}
+local words, ended, entries, left, sums, news, spent = {}, {}, {}, {}, {}, {}, 0
 local keys_end, no_key = redis.call('STRLEN', line_keys), string.rep('\0', key_bytes)
 local figures = { [4] = 'input_tokens', [5] = 'cached_tokens', [6] = 'output_tokens', [7] = 'cost' }
 
 local function settle(at)
   local line = tonumber(ARGV[at])
-  ended[#ended + 1], entries[#entries + 1] = line, ARGV[at + 2]
+  ended[#ended + 1], entries[#entries + 1], news[#news + 1] = line, ARGV[at + 2], today .. ' ' .. ARGV[at + 9]
+  spent = spent + tonumber(ARGV[at + 8])
   for offset, name in pairs(figures) do
     if ARGV[at + offset] ~= '' then sums[name] = (sums[name] or 0) + tonumber(ARGV[at + offset]) end
   end
@@ -25,7 +29,7 @@ local function settle(at)
   if (line + 1) * key_bytes <= keys_end then redis.call('SETRANGE', line_keys, line * key_bytes, no_key) end
 end
 
-for at = 9, #ARGV, 8 do
+for at = 10, #ARGV, 10 do
   local word = 'f'
   if has_ended then
     word = 'e'
@@ -36,22 +40,7 @@ for at = 9, #ARGV, 8 do
   if is_mine and number ~= 'f' then left[#left + 1], left[#left + 2] = 'x' .. ARGV[at], 1 end
   words[#words + 1] = word
 end
--- What is done to all of them alike is done at once.
-if #ended > 0 then
-  redis.call('APPEND', order, table.concat(entries))
-  redis.call('HDEL', lines, unpack(ended))
-  if not is_mine then redis.call('ZREM', parked, unpack(ended)) end
-end
-for name, sum in pairs(sums) do
-  redis.call(name == 'cost' and 'HINCRBYFLOAT' or 'HINCRBY', batch, name, name == 'cost' and string.format('%.10f', sum) or sum)
-end
--- Its worker's clock has seen the deadline first.
-if sums.expired and redis.call('HSETNX', batch, 'ending', 'expired') == 1 then withdraw() end
-local bounds = redis.call('HMGET', batch, 'errors_max', 'failed')
-if bounds[1] and (tonumber(bounds[2]) or 0) > tonumber(bounds[1]) and redis.call('HSETNX', batch, 'ending', 'max_errors') == 1 then
-  withdraw()
-  redis.call('PUBLISH', ARGV[7], id)
-end
+-- @include end-lines
 if #left > 0 then leave(redis.call('HSET', chunk, unpack(left))) end
 offer()
 redis.call('PUBLISH', ARGV[6], id)

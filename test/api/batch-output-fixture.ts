@@ -89,8 +89,8 @@ export async function startBatchOutput() {
       const chunk = chunks.find((one) => one.lines.includes(line))
       if (!chunk) throw new Error(`No chunk has line ${line}.`)
       const entry = await log.append(lineResult(line, { outcome, bytes }))
-      const { usage, cost } = lineResult(line).meta
-      await store.claims.settle(chunk, { by: 'claim', entry, usage, cost })
+      const { model, usage, cost } = lineResult(line).meta
+      await store.claims.settle(chunk, { by: 'claim', entry, model, usage, cost })
     }
 
     /** Once all lines are settled. */

@@ -55,8 +55,8 @@ export function batchStage(api: TestApi) {
       const chunk = chunks.find((one) => one.lines.includes(line))
       if (!chunk) throw new Error(`No chunk has line ${line}.`)
       const result = lineResult(line, { outcome })
-      const { usage, cost } = result.meta
-      await claims.settle(chunk, { by: 'claim', entry: await log.append(result), usage, cost })
+      const { model, usage, cost } = result.meta
+      await claims.settle(chunk, { by: 'claim', entry: await log.append(result), model, usage, cost })
     }
 
     /** Once all its lines are settled. */

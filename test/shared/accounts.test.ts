@@ -83,7 +83,9 @@ test('the end of a job tells once what it used', async () => {
   await run(0.25)
   const news = await store.redis.lrange(store.keys.usageNews, 0, -1)
   const today = Math.floor(Date.now() / 86_400_000)
-  expect(news).toEqual([`${today} ${JSON.stringify(['acme', 'cust', 'key_1', 'main', 'completed', 3, 4, 250_000])}`])
+  expect(news).toEqual([
+    `${today} ${JSON.stringify(['acme', 'cust', 'key_1', 'main', 'completed', 3, 4, 250_000])}`,
+  ])
 })
 
 test('a request over the limit of the minute is refused, stores nothing, and says when to come again', async () => {
@@ -95,7 +97,9 @@ test('a request over the limit of the minute is refused, stores nothing, and say
   expect(refused).toMatchObject({ kind: 'refused', refusal: { whose: 'tenant', limit: 'requests' } })
   if (refused.kind !== 'refused') throw new Error('not refused')
   expect(refused.refusal.retryAfterMs).toBeGreaterThan(0)
-  expect(refused.refusal.retryAfterMs).toBeLessThanOrEqual(60_000)
+  // Half of those of a minute have left the next one after 30 s of it.
+  expect(refused.refusal.retryAfterMs).toBeLessThanOrEqual(90_000)
+  expect(refused.refusal.used).toEqual({ tenant: 2, customer: 0 })
   expect((await store.redis.keys(`${store.prefix}:*`)).toSorted()).toEqual(before)
 })
 
@@ -106,11 +110,12 @@ test('what was accepted under an idempotency key is answered also at the limit',
   expect(await submit(limited)).toEqual({ kind: 'replayed', id: 'id' in first ? first.id : '' })
 })
 
+const ofCustomer = (customer: string) => ({ customer, admission: admission({}, { requestsPerMinute: 1 }) })
+
 test('a customer at his limit is refused, another one of the tenant is not', async () => {
-  const limited = (customer: string) => ({ customer, admission: admission({}, { requestsPerMinute: 1 }) })
-  expect(await submit(limited('one'))).toMatchObject({ kind: 'created' })
-  expect(await submit(limited('one'))).toMatchObject({ kind: 'refused', refusal: { whose: 'customer' } })
-  expect(await submit(limited('two'))).toMatchObject({ kind: 'created' })
+  expect(await submit(ofCustomer('one'))).toMatchObject({ kind: 'created' })
+  expect(await submit(ofCustomer('one'))).toMatchObject({ kind: 'refused', refusal: { whose: 'customer' } })
+  expect(await submit(ofCustomer('two'))).toMatchObject({ kind: 'created' })
 })
 
 test('jobs that would wait are refused above the limit; those that run do not count', async () => {
@@ -164,16 +169,20 @@ test('no more jobs of a tenant, or of a customer, are let in than may run at onc
   expect(await window.feed()).toHaveLength(1)
 })
 
+const sameCall = (isRetry: boolean) => ({
+  mode: 'sync' as const,
+  sameCall: { fingerprint: 'same', isRetry },
+})
+
 test('a call that is sent again finds its job; another one of its kind is found before it is found twice', async () => {
-  const call = (isRetry: boolean) => ({ mode: 'sync' as const, sameCall: { fingerprint: 'same', isRetry } })
-  const made = [await submit(call(false)), await submit(call(false))].map((one) =>
+  const made = [await submit(sameCall(false)), await submit(sameCall(false))].map((one) =>
     'id' in one ? one.id : '',
   )
-  const found = [await submit(call(true)), await submit(call(true))]
+  const found = [await submit(sameCall(true)), await submit(sameCall(true))]
   expect(found).toEqual(made.map((id) => ({ kind: 'attached', id })))
   await store.jobs.cancel('acme', made[0] ?? '')
-  expect(await submit(call(true))).toEqual({ kind: 'attached', id: made[1] })
-  expect(await submit(call(true))).toEqual({ kind: 'attached', id: made[1] })
+  expect(await submit(sameCall(true))).toEqual({ kind: 'attached', id: made[1] })
+  expect(await submit(sameCall(true))).toEqual({ kind: 'attached', id: made[1] })
 })
 
 test('a call that was never taken before makes its job, also when it says that it was sent before', async () => {

@@ -146,7 +146,7 @@ export function entryOf(line: number, outcome: LineOutcome = 'completed', log = 
 export function lineEnd(line: number, outcome: LineOutcome = 'completed', log = 1) {
   const usage = { input_tokens: 3, output_tokens: 2, total_tokens: 5, cached_input_tokens: 1 }
   const by = outcome === 'completed' ? ('complete' as const) : ('claim' as const)
-  return { by, entry: entryOf(line, outcome, log), usage, cost: 0.000_001 }
+  return { by, entry: entryOf(line, outcome, log), model: 'm', usage, cost: 0.000_001 }
 }
 
 export const NO_STATE: LineState = {

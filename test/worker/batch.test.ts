@@ -288,7 +288,7 @@ test('a process that comes back to a batch again and again takes one number for 
     logs.add(claim.log)
     const entry = await place.results(claim).append(lineResult(line))
     entries.push(entry)
-    await store.claims.settle(claim, { by: 'complete', entry, usage: null, cost: null })
+    await store.claims.settle(claim, { by: 'complete', entry, model: null, usage: null, cost: null })
     await store.claims.leave(
       claim,
       claim.lines.filter((one) => one !== line),

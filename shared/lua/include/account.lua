@@ -16,9 +16,13 @@ local function open_account(key)
   return one
 end
 
--- One that nothing is live or stored of is forgotten when its minute and its day are over.
+local function is_unused(one)
+  return one.live <= 0 and one.bytes <= 0 and one.held <= 0
+end
+
+-- One that nothing is live, stored or held of is forgotten when its minute and its day are over.
 local function save_account(one)
-  local is_idle = one.live <= 0 and one.bytes <= 0
+  local is_idle = is_unused(one)
   one.minute, one.day = minute, today
   local fields = {}
   for _, name in ipairs(COUNTED) do fields[#fields + 1], fields[#fields + 2] = name, math.max(0, one[name]) end
@@ -34,7 +38,7 @@ end
 local function accounts_of(prefix, tenant, owner, count)
   local all = { open_account(prefix .. tenant) }
   if tostring(count) == '2' then all[2] = open_account(prefix .. tenant .. ':' .. owner) end
-  for _, one in ipairs(all) do one.was_idle = one.live <= 0 and one.bytes <= 0 end
+  for _, one in ipairs(all) do one.was_idle = is_unused(one) end
   return all
 end
 

@@ -35,7 +35,9 @@ local function leave(count)
   if freed > 0 then
     redis.call('HINCRBY', batch, 'inflight', -freed)
     redis.call('HINCRBY', busy, '*', -freed)
-    if redis.call('HINCRBY', busy, tenant, -freed) <= 0 then redis.call('HDEL', busy, tenant) end
+    for _, field in ipairs({ tenant, tenant .. ' ' .. owner }) do
+      if redis.call('HINCRBY', busy, field, -freed) <= 0 then redis.call('HDEL', busy, field) end
+    end
   end
   if open > count then return redis.call('HSET', chunk, 'open', open - count) end
   redis.call('UNLINK', chunk)

@@ -13,7 +13,7 @@ local function lines_of(parked, facts, count)
 end
 
 -- @return number of the chunk or nil, whether the batch stays in line: it has more lines, and room of its own for them
-local function cut(id, tenant, room)
+local function cut(id, tenant, owner, room)
   local batch, parked = ARGV[6] .. id, ARGV[8] .. id
   local facts = redis.call('HMGET', batch, 'cursor', 'total', 'inflight', 'concurrency', 'status', 'ending', 'settled')
   if facts[5] ~= 'in_progress' or facts[6] then return nil, false end
@@ -29,8 +29,7 @@ local function cut(id, tenant, room)
   redis.call('ZADD', window, now + tonumber(ARGV[3]), id .. ' ' .. number)
   redis.call('HINCRBY', batch, 'live', 1)
   local inflight = redis.call('HINCRBY', batch, 'inflight', width)
-  redis.call('HINCRBY', busy, tenant, width)
-  redis.call('HINCRBY', busy, '*', width)
+  for _, field in ipairs({ tenant, tenant .. ' ' .. owner, '*' }) do redis.call('HINCRBY', busy, field, width) end
   local more = has_lines(parked, cursor or tonumber(facts[1]), tonumber(facts[2]), tonumber(facts[7]))
   return tostring(number), more and own_room(inflight, facts[4]) > 0
 end

@@ -22,5 +22,5 @@ local function owner_has_room(tenant, owner)
   local own = tenant .. ' ' .. owner
   local limits = redis.call('HMGET', concurrency, own, tenant .. ' *')
   local limit = tonumber(limits[1] or limits[2])
-  return not limit or busy_of(own) < limit
+  return not limit or busy_of(own) + (tonumber(redis.call('HGET', batch_busy, own)) or 0) < limit
 end

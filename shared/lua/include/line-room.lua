@@ -1,0 +1,32 @@
+-- How many more lines of a tenant, and of an owner of its batches, may be in flight. Where the number of jobs at once is limited,
+-- jobs and lines count together. Needs: busy (lines in flight), job_busy, concurrency, slots
+local has_limits = redis.call('EXISTS', concurrency) == 1
+
+local function count_of(hash, field)
+  return tonumber(redis.call('HGET', hash, field)) or 0
+end
+
+local function room_by_limit(field, of_each)
+  if not has_limits then return math.huge end
+  local found = redis.call('HMGET', concurrency, field, of_each)
+  local limit = tonumber(found[1] or found[2])
+  return limit and limit - count_of(job_busy, field) - count_of(busy, field) or math.huge
+end
+
+-- No tenant gets above half of the slots while others wait, nor ever the last 15% of them.
+-- @return its room, and how much there would be with none of its lines in flight
+local function tenant_room(tenant, is_alone)
+  local mine = count_of(busy, tenant)
+  local share = math.max(1, math.floor(slots * (is_alone and 0.85 or 0.5)))
+  local most = math.min(share, mine + room_by_limit(tenant, tenant))
+  return math.min(math.max(1, math.floor(slots * 0.95)) - count_of(busy, '*'), most - mine), most
+end
+
+-- The next owner of a tenant that is not at its limit, a few of them at once, and its room.
+local function next_owner(tenant, owners)
+  for _ = 1, math.min(redis.call('LLEN', owners), 20) do
+    local owner = redis.call('LMOVE', owners, owners, 'LEFT', 'RIGHT')
+    local room = room_by_limit(tenant .. ' ' .. owner, tenant .. ' *')
+    if room >= 1 then return owner, room end
+  end
+end
