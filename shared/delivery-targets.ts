@@ -4,7 +4,7 @@ import type { Ids } from './ids.ts'
 import type { Keys } from './keys.ts'
 
 const LOOK_AGAIN_MS = 10_000
-// An accepted job's record is kept at least this long, also with `result_ttl: 0`: who waits for it is about to read it.
+// An accepted job's record is kept at least this long, also with `result_ttl: 0`: who waits for it is about to read it. (Unless nothing is.)
 const ACCEPTED_KEPT_MS_MIN = 60_000
 // Longer than anything that is counted of a target.
 const TARGET_TTL_MS = 30 * 86_400_000
@@ -51,7 +51,7 @@ export function deliverySettings(keys: Keys, times: DeliveryTimes): string {
     target_ttl: TARGET_TTL_MS,
     retention: times.retentionMs,
     job_retention: times.jobRetentionMs,
-    kept: ACCEPTED_KEPT_MS_MIN,
+    kept: Math.min(ACCEPTED_KEPT_MS_MIN, times.jobRetentionMs),
   })
 }
 

@@ -7,7 +7,7 @@ import { formatUsage, usedBy } from './usage-news.ts'
 import { createScript, type ScriptArgument } from './scripts.ts'
 import type { Sealer } from './seal.ts'
 
-// A record whose result must be delivered first, or that a waiting caller is about to read, is kept at least this long.
+// A record that a waiting caller is about to read is kept at least this long, unless nothing is.
 const RETENTION_MS_MIN = 60_000
 const IDEMPOTENCY_MARGIN_MS = 86_400_000
 
@@ -141,7 +141,7 @@ export type Settle = ReturnType<typeof createSettle>
 
 function retention({ resultTtlMs, hasWebhook }: SettleSubject, resultRetentionMs: number): number {
   if (hasWebhook) return Math.max(resultTtlMs, resultRetentionMs)
-  return Math.max(resultTtlMs, RETENTION_MS_MIN)
+  return Math.max(resultTtlMs, Math.min(RETENTION_MS_MIN, resultRetentionMs))
 }
 
 // What was billed before the last worker put the job back, or died, is spent as well.
