@@ -1,12 +1,6 @@
 import type { Redis } from 'ioredis'
 import type { DeliveryQueue } from './delivery-queue.ts'
-import {
-  attemptFields,
-  DELIVERY_FIELDS,
-  parseNote,
-  type DeliveryState,
-  type DeliveryView,
-} from './delivery-record.ts'
+import { attemptFields, DELIVERY_FIELDS, parseNote, type DeliveryView } from './delivery-record.ts'
 import {
   deliverySettings,
   isEndpointTarget,
@@ -15,6 +9,7 @@ import {
   type DeliveryTimes,
 } from './delivery-targets.ts'
 import type { Keys } from './keys.ts'
+import type { DeliveryState } from './schemas/webhook.ts'
 import { createScript } from './scripts.ts'
 
 const PAGE = 200
@@ -131,7 +126,7 @@ export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: Deliv
 
   /**
    * Sends again, oldest first, what was created in this time for an endpoint and not delivered; at the rate after an outage.
-   * What is not kept any more, and samples, are left out. @returns how many.
+   * What is not kept any more, and samples, are left out. @param untilMs May be Infinity. @returns how many.
    */
   async function recover(
     tenant: string,
@@ -140,7 +135,12 @@ export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: Deliv
     untilMs: number,
   ): Promise<number> {
     const index = keys.endpointDeliveries(endpointId)
-    const ids = await redis.zrange(index, `${sinceMs}`, `${untilMs}`, 'BYSCORE')
+    const ids = await redis.zrange(
+      index,
+      `${sinceMs}`,
+      untilMs === Infinity ? '+inf' : `${untilMs}`,
+      'BYSCORE',
+    )
     let count = 0
     for (let at = 0; at < ids.length; at += AGAIN_AT_ONCE) {
       count += (await sendAgain(tenant, 'lost', ids.slice(at, at + AGAIN_AT_ONCE))).count

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { DeliveryState } from './schemas/webhook.ts'
 
 const ATTEMPTS_SHOWN_MAX = 50
 
@@ -17,13 +18,6 @@ export type DeliveryAttempt = {
 /** Where an event of a job's or batch's own webhook goes and what signs it. Sealed at rest. */
 export const DeliveryHook = z.object({ url: z.string(), secret: z.string() })
 export type DeliveryHook = z.infer<typeof DeliveryHook>
-
-/**
- * `gone`: the receiver answered 410. `disabled`: its endpoint was disabled or deleted before it was delivered. All but
- * `pending` are final until it is sent again.
- */
-export const DeliveryState = z.enum(['pending', 'delivered', 'exhausted', 'gone', 'disabled'])
-export type DeliveryState = z.infer<typeof DeliveryState>
 
 /** A webhook endpoint, whose address and secrets are read anew for each try; or a job's own webhook, kept with the delivery. */
 export type DeliveryTarget = { kind: 'endpoint'; id: string } | { kind: 'url'; hook: DeliveryHook }

@@ -119,7 +119,7 @@ export function addWebhookEndpointRoutes(app: FastifyInstance, deps: WebhookEndp
 
   const testSchema = {
     summary: 'Send a sample event to a webhook endpoint',
-    description: 'One try, signed as any delivery; the answer says what its receiver answered.',
+    description: 'One try, signed as a delivery is; the answer says what its receiver answered.',
     tags,
     params: Params,
     body: WebhookTestRequest,

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { DeliveryState } from '../delivery-record.ts'
 import { Customer } from './completion.ts'
 import { Metadata } from './job.ts'
 
@@ -150,6 +149,13 @@ export const EventListQuery = PageQuery.extend({
   type: EventType.optional(),
   subject: z.string().optional().describe('Id of the job, response or batch it is about.'),
 })
+
+/**
+ * `gone`: the receiver answered 410. `disabled`: its endpoint was disabled or deleted before it was delivered. All but
+ * `pending` are final until it is sent again.
+ */
+export const DeliveryState = z.enum(['pending', 'delivered', 'exhausted', 'gone', 'disabled'])
+export type DeliveryState = z.infer<typeof DeliveryState>
 
 /** A delivery of an event to one receiver. Of what the receiver answered only the status is kept. */
 export const WebhookDelivery = z.object({
