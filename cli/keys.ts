@@ -5,7 +5,7 @@ import { ApiKeySettings, type ApiKey } from '../shared/schemas/api-key.ts'
 import { readDuration } from './durations.ts'
 import { withRedis } from './redis.ts'
 import type { Environment } from './settings.ts'
-import { withTenants } from './tenants.ts'
+import { openTenants } from './tenants.ts'
 
 type Terminal = { environment: Environment; print: (text: string) => void }
 
@@ -22,11 +22,12 @@ export type KeyOptions = {
 /** Makes a tenant's gateway key, and the tenant if it is new, and prints the key on a line of its own, for scripts. */
 export async function createKey({ tenant, ...options }: KeyOptions, terminal: Terminal): Promise<void> {
   const settings = settingsOf(options)
-  await withApiKeys(terminal.environment, async (apiKeys) => {
-    const { key } = await apiKeys.create(tenant, settings)
-    terminal.print(`${key}\n`)
+  const { environment, print } = terminal
+  await withRedis(environment, async (redis, keys) => {
+    const { key } = await createApiKeys({ redis, keys }).create(tenant, settings)
+    await (await openTenants(environment, redis, keys)).ensure(tenant)
+    print(`${key}\n`)
   })
-  await withTenants(terminal.environment, (tenants) => tenants.ensure(tenant))
 }
 
 /** Prints a line for each key: id, tenant, hint, when it was made, name, and what narrows it; tabs between. */

@@ -1,5 +1,7 @@
+import type { Redis } from 'ioredis'
 import { ConfigError } from '../shared/errors.ts'
 import { createIds, type Ids } from '../shared/ids.ts'
+import type { Keys } from '../shared/keys.ts'
 import { describeIssue } from '../shared/schema-issues.ts'
 import { TenantChange, TenantId, type Limits, type Tenant } from '../shared/schemas/tenant.ts'
 import { createTenants, type Tenants } from '../shared/tenants.ts'
@@ -67,23 +69,24 @@ export async function disableTenant(id: string, disabled: boolean, terminal: Ter
   })
 }
 
-/** Does some work on the tenants of the gateway that is meant. */
-export function withTenants(
-  environment: Environment,
-  work: (tenants: Tenants) => Promise<void>,
-): Promise<void> {
-  return withRedis(environment, async (redis, keys) => {
-    const { keysDir } = readFolders(environment)
-    const secret =
-      environment.GATEWAY_ID_SECRET || (environment.REDIS_URL ? null : await readMadeSecret(keysDir))
-    await work(createTenants({ redis, keys, ids: secret === null ? NO_IDS : createIds(secret) }))
-  })
+/** The tenants on this Redis, under the secret of the gateway that is meant. */
+export async function openTenants(environment: Environment, redis: Redis, keys: Keys): Promise<Tenants> {
+  const { keysDir } = readFolders(environment)
+  const made = environment.REDIS_URL ? null : await readMadeSecret(keysDir)
+  const secret = environment.GATEWAY_ID_SECRET || made
+  return createTenants({ redis, keys, ids: secret === null ? NO_IDS : createIds(secret) })
+}
+
+function withTenants(environment: Environment, work: (tenants: Tenants) => Promise<void>): Promise<void> {
+  return withRedis(environment, async (redis, keys) => work(await openTenants(environment, redis, keys)))
 }
 
 /** Only what is kept of a customer by name needs the secret. */
 const NO_IDS: Pick<Ids, 'ownerId'> = {
   ownerId: () => {
-    throw new ConfigError('Set GATEWAY_ID_SECRET as it is set for the gateway: customers are kept under it.')
+    throw new ConfigError(
+      'Set GATEWAY_ID_SECRET to what the gateway has: limits of customers are kept under it.',
+    )
   },
 }
 

@@ -75,7 +75,7 @@ describe('a gateway started with one command', () => {
     expect((await call(running.url, key, '/v1/models')).status).toBe(200)
 
     const listed = await machine.run(['keys', 'list'])
-    expect(listed.output).toMatch(/^key_\w+\tacme\t.*\tci$/m)
+    expect(listed.output).toMatch(/^key_\w+\tacme\t.*\tci\tsubmit,read$/m)
     expect(listed.output).not.toContain(key)
     const id = listed.output.split('\t')[0] ?? ''
     expect(await machine.run(['keys', 'revoke', id])).toEqual({ code: 0, output: `${id} is revoked.\n` })
