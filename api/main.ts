@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { createAccounts } from '../shared/accounts.ts'
 import { createApiKeys } from '../shared/api-keys.ts'
 import { createCapacity } from '../shared/capacity.ts'
 import type { Config } from '../shared/config.ts'
@@ -22,6 +23,7 @@ import { createSettle } from '../shared/settle.ts'
 import { createStoredCredentials } from '../shared/stored-credentials.ts'
 import { createStreamListener } from '../shared/stream-listener.ts'
 import { createTenants } from '../shared/tenants.ts'
+import { createUsage } from '../shared/usage.ts'
 import { createWindow } from '../shared/window.ts'
 import { buildApp } from './app.ts'
 import { openBatches } from './batches.ts'
@@ -104,7 +106,7 @@ async function serve(
     retentionMs: config.batches.retentionMs,
     idempotencyRetentionMs: times.idempotencyRetentionMs,
   })
-  const webhooks = openWebhooks({ redis, keys, ids, sealer, ...config.webhooks })
+  const webhooks = openWebhooks({ redis, keys, ids, sealer, capacity, ...config.webhooks })
   const apiKeys = createApiKeys({ redis, keys })
   const tenants = createTenants({ redis, keys, ids })
   const keyCache = createKeyCache({ apiKeys, tenants, subscriber, keys })
@@ -126,6 +128,8 @@ async function serve(
     ids,
     apiKeys,
     tenants,
+    accounts: createAccounts({ redis, keys, ids }),
+    usage: createUsage({ redis, keys }),
     keyCache,
     credentials: createStoredCredentials({ redis, keys, ids, sealer, capacity }),
     operator,

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import type { Admitter } from '../shared/capacity.ts'
 import { createDeliveries } from '../shared/deliveries.ts'
 import { createDeliveryLog } from '../shared/delivery-log.ts'
 import { createDeliveryQueue } from '../shared/delivery-queue.ts'
@@ -14,7 +15,14 @@ const SAMPLE_WAITS_MS = 15_000
 
 /** All that the API has for webhooks, joined up. The caller closes the connection. */
 export function openWebhooks(
-  deps: { redis: Redis; keys: Keys; ids: Ids; sealer: Sealer; timeoutMs: number } & DeliveryTimes,
+  deps: {
+    redis: Redis
+    keys: Keys
+    ids: Ids
+    sealer: Sealer
+    capacity: Admitter
+    timeoutMs: number
+  } & DeliveryTimes,
 ) {
   const queue = createDeliveryQueue(deps.redis, deps.keys)
   // It claims none.

@@ -9,6 +9,7 @@ import {
   type EndpointRecord,
   type EndpointSettings,
 } from './webhook-endpoint-record.ts'
+import type { Admitter } from './capacity.ts'
 import { ConflictError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import type { Keys } from './keys.ts'
@@ -49,8 +50,15 @@ export type EndpointPage = { endpoints: EndpointRecord[]; hasMore: boolean }
  * The record store of webhook endpoints: URL, secrets and headers are sealed. A tenant's are reached by tenant and id. Whoever
  * changes one writes over the state that he has read, or reads again.
  */
-export function createWebhookEndpoints(deps: { redis: Redis; keys: Keys; sealer: Sealer; ids: Ids }) {
-  const { redis, keys, sealer, ids } = deps
+export function createWebhookEndpoints(deps: {
+  redis: Redis
+  keys: Keys
+  sealer: Sealer
+  ids: Ids
+  /** Asked before a new one is stored; workers make none. */
+  capacity?: Admitter
+}) {
+  const { redis, keys, sealer, ids, capacity } = deps
   const writeEndpoint = createScript(redis, 'write-webhook-endpoint')
   const deleteEndpoint = createScript(redis, 'delete-webhook-endpoint')
   const disableEndpoint = createScript(redis, 'disable-webhook-endpoint')
@@ -64,12 +72,16 @@ export function createWebhookEndpoints(deps: { redis: Redis; keys: Keys; sealer:
     return String(reply) as 'written' | 'full' | 'stale' // see the script
   }
 
-  /** @throws {ConflictError} when the tenant has as many as it may have. */
+  /**
+   * @throws {ConflictError} when the tenant has as many as it may have.
+   * @throws {StorageFullError} when Redis has no room for it.
+   */
   async function create(
     tenant: string,
     settings: EndpointSettings & { isEnabled: boolean },
   ): Promise<EndpointRecord> {
     const { isEnabled, ...rest } = settings
+    capacity?.check()
     const nowMs = await redisNowMs(redis)
     const record: EndpointRecord = {
       ...rest,

@@ -8,6 +8,7 @@ import { createHolds } from '../../api/holds.ts'
 import { createKeyCache } from '../../api/key-cache.ts'
 import { createPresence } from '../../api/presence.ts'
 import { openWebhooks } from '../../api/webhooks.ts'
+import { createAccounts } from '../../shared/accounts.ts'
 import { createApiKeys } from '../../shared/api-keys.ts'
 import { createCapacity } from '../../shared/capacity.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
@@ -20,6 +21,7 @@ import { createSettledListener } from '../../shared/settled.ts'
 import { createStoredCredentials } from '../../shared/stored-credentials.ts'
 import { createStreamListener } from '../../shared/stream-listener.ts'
 import { createTenants } from '../../shared/tenants.ts'
+import { createUsage } from '../../shared/usage.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore } from '../support/store.ts'
 
@@ -93,6 +95,7 @@ export async function startApi(
     keys: store.keys,
     ids: store.ids,
     sealer: store.sealer,
+    capacity,
     timeoutMs: 1_000,
     scheduleSeconds: [0, 1],
     breakerMs: 1_000,
@@ -124,6 +127,8 @@ export async function startApi(
     ids: store.ids,
     apiKeys,
     tenants,
+    accounts: createAccounts(store),
+    usage: createUsage(store),
     keyCache,
     credentials: createStoredCredentials(store),
     holds,
