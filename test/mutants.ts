@@ -45,6 +45,24 @@ const MUTANTS: Mutant[] = [
     tests: ['test/shared/jobs.test.ts'],
   },
   {
+    name: 'customer check off: whoever knows an id is called with the key of another customer',
+    changes: [
+      { file: 'shared/named-credentials.ts', from: '!stored || stored.customer !== customer', to: '!stored' },
+    ],
+    tests: ['test/api/credentials.test.ts', 'test/e2e/stored-credentials.test.ts'],
+  },
+  {
+    name: 'chunk bound off: plans of a stored credential outlive its rotation',
+    changes: [
+      {
+        file: 'shared/batch-lines.ts',
+        from: 'namesCredential(under) ? credentials?.plans : dependencies.plans',
+        to: 'dependencies.plans',
+      },
+    ],
+    tests: ['test/worker/chunk-credentials.test.ts'],
+  },
+  {
     name: 'owner check off: whoever knows an id reads the job',
     changes: [
       {
