@@ -1,11 +1,14 @@
 import { OpenAI } from 'openai'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
-import { eventually, gate } from '../support/eventually.ts'
+import { eventually } from '../support/eventually.ts'
 import { startGateway, type Gateway } from '../support/gateway.ts'
 import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
 import { startReceiver, type Received, type TestReceiver } from '../support/receiver.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+
+/** Jobs whose webhook all wait for one receiver. */
+const STORM = 100
 
 const SECRET = `whsec_${Buffer.from('a secret of 24 bytes ...').toString('base64')}`
 
@@ -18,7 +21,12 @@ beforeAll(async () => {
   provider = await startProvider()
   receiver = await startReceiver()
   gateway = await startGateway({
-    env: { GATEWAY_WEBHOOK_SCHEDULE_S: '0,0.3,0.3,1', GATEWAY_WEBHOOK_TIMEOUT_MS: '2000' },
+    env: {
+      GATEWAY_WEBHOOK_SCHEDULE_S: '0,0.3,0.3,1',
+      GATEWAY_WEBHOOK_TIMEOUT_MS: '2000',
+      GATEWAY_WEBHOOK_BREAKER_MS: '200',
+      GATEWAY_WEBHOOK_RAMP_MS: '200',
+    },
   })
 })
 
@@ -122,26 +130,50 @@ test('a failed delivery is tried again by the schedule under the same id, with a
   expect(receiver.received.map(({ event }) => event.data.id)).toEqual([id, id, id, next.id])
 })
 
-test('a delivery that was not taken survives the end of every worker', async () => {
-  const held = gate()
-  receiver.answer(async ({ number }) => {
-    if (number > 1) return 200
-    await held.opened
-    return 500
+test('after an outage of a receiver and the death of all workers each event arrives, and ten at most at once', async () => {
+  let phase: 'hangs' | 'is down' | 'is back' = 'hangs'
+  let [atOnce, mostAtOnce] = [0, 0]
+  const accepted: string[] = []
+  const never = Promise.withResolvers<void>()
+  receiver.answer(async ({ event, path }) => {
+    if (path === '/other') return 200
+    atOnce += 1
+    mostAtOnce = Math.max(mostAtOnce, atOnce)
+    if (phase === 'hangs') await never.promise
+    // Whoever is told of the end of a job can read how it ended.
+    const { status } = await gateway.job(String(event.data['id']))
+    atOnce -= 1
+    if (phase === 'is down' || status !== 'completed') return 503
+    accepted.push(String(event.data['id']))
+    return 200
   })
-  const { id } = await gateway.submit(ask(config()), { webhook: { url: receiver.url, secret: SECRET } })
-  await arrives(1)
-  for (const worker of gateway.workers) {
-    worker.kill('SIGKILL')
-    await worker.ended(5000)
-  }
-  held.open()
+  const own = config()
+  const submit = (url = receiver.url) => gateway.submit(ask(own), { webhook: { url } })
+  const jobs = await Promise.all(Array.from({ length: STORM }, () => submit()))
+  await eventually('deliveries are in flight', () => atOnce > 0)
+  await Promise.all(jobs.map(({ id }) => gateway.ended(id)))
+  for (const worker of gateway.workers) worker.kill('SIGKILL')
+  await Promise.all(gateway.workers.map((worker) => worker.ended(5_000)))
+  atOnce = 0
+  phase = 'is down'
+  never.resolve()
   await gateway.addWorker()
-  await arrives(2)
-  const [first, second] = receiver.received
-  expect(second?.event.data.id).toBe(id)
-  expect(second?.headers['webhook-id']).toBe(first?.headers['webhook-id'])
-})
+  const before = receiver.received.length
+  await eventually('it was tried again', () => receiver.received.length > before, { timeoutMs: 20_000 })
+
+  const other = await submit(receiver.url.replace('/hook', '/other'))
+  await eventually(
+    'who has nothing to do with it is told at once',
+    () => receiver.received.some(({ path, event }) => path === '/other' && event.data['id'] === other.id),
+    { timeoutMs: 5_000 },
+  )
+  expect(accepted).toEqual([])
+
+  phase = 'is back'
+  await eventually('all have arrived', () => new Set(accepted).size === STORM, { timeoutMs: 40_000 })
+  expect(new Set(accepted)).toEqual(new Set(jobs.map(({ id }) => id)))
+  expect(mostAtOnce).toBeLessThanOrEqual(10)
+}, 90_000)
 
 test('only the events that were asked for are sent', async () => {
   const webhook = { url: receiver.url, secret: SECRET, events: ['job.failed'] }

@@ -13,7 +13,10 @@ export type Received = {
 }
 
 /** What the receiver answers; it may do its own work first, such as reading the job. */
-export type Receive = (delivery: Received) => number | Promise<number>
+export type Receive = (delivery: Received) => Reply | Promise<Reply>
+
+/** A status, with headers or without. */
+type Reply = number | { status: number; headers: Record<string, string> }
 
 /** A webhook receiver on 127.0.0.1 that keeps every delivery. Answers 200 until it is told otherwise. */
 export async function startReceiver(receive: Receive = () => 200) {
@@ -33,8 +36,10 @@ export async function startReceiver(receive: Receive = () => 200) {
       at: performance.now(),
     }
     received.push(delivery)
-    const status = await current(delivery)
-    response.writeHead(status, status >= 300 && status < 400 ? { location: '/elsewhere' } : {}).end()
+    const reply = await current(delivery)
+    const { status, headers } = typeof reply === 'number' ? { status: reply, headers: {} } : reply
+    const location = status >= 300 && status < 400 ? { location: '/elsewhere' } : {}
+    response.writeHead(status, { ...location, ...headers }).end()
   }
 
   const server = createServer((request, response) => void serve(request, response))

@@ -1,6 +1,6 @@
 import { OpenAI } from 'openai'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { eventually } from '../support/eventually.ts'
+import { eventually, gate } from '../support/eventually.ts'
 import { startReceiver, type TestReceiver } from '../support/receiver.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 import { testWebhooks, type TestWebhooks } from '../support/webhooks.ts'
@@ -72,6 +72,39 @@ test('a delivery goes where its endpoint is at the time of the try, also when th
   await webhooks.endpoints.update('acme', endpoint.id, { url: url('/new') })
   await ended(webhooks, idOf(endpoint.id), 'delivered')
   expect([at('/old').length, at('/new').length]).toEqual([1, 1])
+})
+
+test('a receiver that redirects, throttles, hangs, is gone and comes back: each try is in the log, and nothing is lost', async () => {
+  const held = gate()
+  closing.push({ close: async () => held.open() })
+  receiver.answer(async ({ number }) => {
+    if (number === 1) return 301
+    if (number === 2) return { status: 429, headers: { 'retry-after': '1' } }
+    if (number === 3) await held.opened
+    return number === 4 ? 410 : 200
+  })
+  const webhooks = running({ scheduleSeconds: [0, 0.05, 0.6, 0.05, 0.05], timeoutMs: 500 })
+  const endpoint = await webhooks.endpoint(url('/a'))
+  const id = (await told(webhooks))(endpoint.id)
+  await ended(webhooks, id, 'gone')
+  const isDisabled = async () =>
+    (await webhooks.endpoints.read('acme', endpoint.id))?.disabled?.reason === 'gone'
+  await eventually('it is disabled', isDisabled)
+  await webhooks.endpoints.update('acme', endpoint.id, { isEnabled: true })
+  expect(await webhooks.deliveryLog.recover('acme', endpoint.id, 0, Infinity)).toBe(1)
+  const delivery = await ended(webhooks, id, 'delivered')
+  expect(delivery.attempts.map(({ statusCode, error }) => statusCode ?? error)).toEqual([
+    301,
+    429,
+    expect.stringMatching(/^timeout/),
+    410,
+    200,
+  ])
+  const starts = delivery.attempts.map(({ startedMs }) => startedMs)
+  // Retry-After was kept: longer than the schedule had it.
+  expect((starts[2] ?? 0) - (starts[1] ?? 0)).toBeGreaterThanOrEqual(990)
+  expect(receiver.received.map(({ path }) => path)).toEqual(Array(5).fill('/a'))
+  expect(new Set(receiver.received.map(({ headers }) => headers['webhook-id'])).size).toBe(1)
 })
 
 test('a 410 disables the endpoint: what waits for it ends unsent, and the other endpoints are told', async () => {

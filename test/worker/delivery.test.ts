@@ -154,6 +154,15 @@ test('a private address that nobody opened is refused: no request reaches it, an
   expect(receiver.received).toEqual([])
 })
 
+test.each(['http://169.254.169.254/', 'http://[::ffff:10.0.0.1]/', 'http://localhost:1/'])(
+  'no socket is opened to %s',
+  async (url) => {
+    const webhooks = running({ allowedCidrs: [], scheduleSeconds: [0] })
+    const delivery = await ended(webhooks, await announced(webhooks, url), 'exhausted')
+    expect(delivery.attempts.map(({ error }) => error)).toEqual(['refused'])
+  },
+)
+
 test('nothing that a receiver answers is kept', async () => {
   const server = createServer((request, response) => {
     request.resume()
