@@ -32,6 +32,7 @@ import { addModelRoutes } from './routes/models.ts'
 import { addPlanRoute, type PlanDeps } from './routes/plan.ts'
 import { addResponseRoutes } from './routes/responses.ts'
 import { addEventRoutes } from './routes/events.ts'
+import { addUsageRoutes, type UsageDeps } from './routes/usage.ts'
 import { addWebhookDeliveryRoutes } from './routes/webhook-deliveries.ts'
 import { addWebhookEndpointRoutes } from './routes/webhook-endpoints.ts'
 import { addWebhookSecretRoute } from './routes/webhook-secret.ts'
@@ -49,7 +50,8 @@ export type AppDeps = CallDeps &
   CredentialRouteDeps &
   UploadDeps &
   AdminTenantDeps &
-  AdminKeyDeps & {
+  AdminKeyDeps &
+  UsageDeps & {
     log: Logger
     redis: Redis
     capacity: Pick<Capacity, 'state'>
@@ -137,6 +139,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
         addWebhookSecretRoute(scope, deps.idSecret)
         addAdminTenantRoutes(scope, deps)
         addAdminKeyRoutes(scope, deps)
+        addUsageRoutes(scope, deps)
       },
       { prefix },
     )

@@ -89,6 +89,8 @@ const Environment = z.object({
   GATEWAY_DRAIN_MS: milliseconds(30_000),
   GATEWAY_AOF_REWRITE_MS: milliseconds(3_600_000),
   GATEWAY_LIMIT_WINDOW_MS: milliseconds(60_000),
+  /** Whether each tenant's usage of a day becomes a file of its own when the day is over. */
+  GATEWAY_USAGE_EXPORT: z.enum(['on', 'off']).default('on'),
   GATEWAY_RETRY_INITIAL_MS: milliseconds(500),
   GATEWAY_CRASHES_MAX: z.coerce.number().int().min(0).default(3),
   /** Seconds between the tries of one webhook delivery; the first is normally 0. */
@@ -199,6 +201,7 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       drainMs: env.GATEWAY_DRAIN_MS,
       aofRewriteMs: env.GATEWAY_AOF_REWRITE_MS,
       limitWindowMs: env.GATEWAY_LIMIT_WINDOW_MS,
+      isUsageExported: env.GATEWAY_USAGE_EXPORT === 'on',
       /** Back-off before the first retry; it doubles up to sixteen times as much. */
       retryInitialMs: env.GATEWAY_RETRY_INITIAL_MS,
       crashesMax: env.GATEWAY_CRASHES_MAX,

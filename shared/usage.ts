@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis'
 import type { Keys } from './keys.ts'
+import { roundUsd } from './prices.ts'
 import { createScript } from './scripts.ts'
 
 /** How long a day's sums are kept after it. */
@@ -12,7 +13,6 @@ const FOLDS_MAX = 20
 /** Customers are named by whoever submits: a day must not grow with their imagination. */
 const COMBINATIONS_MAX = 10_000
 const MICRO = 1_000_000
-const USD_DECIMALS = 12
 
 /** What one customer used by one gateway key of one model in a day; `*` stands for what is beyond 10,000 of these. */
 export type UsageSum = {
@@ -94,5 +94,5 @@ function parseSum(names: string, figures: string): UsageSum {
 
 /** Millionths of a dollar as dollars, without the noise of binary fractions. */
 export function usdOf(microUsd: number): number {
-  return Number((microUsd / MICRO).toFixed(USD_DECIMALS))
+  return roundUsd(microUsd / MICRO)
 }

@@ -3,6 +3,7 @@ import type { BatchQueue } from '../shared/batch-queue.ts'
 import type { BatchWindow, DueBatch } from '../shared/batch-window.ts'
 import type { FileStore } from '../shared/file-store.ts'
 import type { Logger } from '../shared/log.ts'
+import { beside } from './beside.ts'
 import type { Feed } from './feeder.ts'
 
 const AT_ONCE_MAX = 200
@@ -80,25 +81,6 @@ export function createBatchChores(deps: {
     often: [feedWaiting],
     /** Twice a second. */
     seldom: [lookAtDue, mendEntries, beside(deps.expireFiles)],
-  }
-}
-
-/**
- * Lets a chore that waits for the file store go on beside the sweeper's others, one at a time: jobs wait for those, and no
- * store may hold them up. What went wrong is thrown at the next time.
- */
-function beside(chore: () => Promise<void>): () => Promise<void> {
-  let isRunning = false
-  let failures: unknown[] = []
-  return async () => {
-    if (isRunning) return
-    isRunning = true
-    const [failure] = failures
-    failures = []
-    void chore()
-      .catch((error: unknown) => failures.push(error))
-      .finally(() => (isRunning = false))
-    if (failure !== undefined) throw failure
   }
 }
 

@@ -6,11 +6,9 @@ import { createClaims } from '../shared/claims.ts'
 import { isLineId } from '../shared/batch-results.ts'
 import type { Config } from '../shared/config.ts'
 import { createDeliveries } from '../shared/deliveries.ts'
-import { createDeliveryLog } from '../shared/delivery-log.ts'
 import { createDeliveryQueue, WEBHOOKS_QUEUE, type DeliveryEntry } from '../shared/delivery-queue.ts'
 import { createDeploymentState } from '../shared/deployment-state.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
-import { createEvents } from '../shared/events.ts'
 import { openFileStore } from '../shared/file-store.ts'
 import { createFiles } from '../shared/files.ts'
 import { createIds } from '../shared/ids.ts'
@@ -30,7 +28,6 @@ import { createSettledListener } from '../shared/settled.ts'
 import { createSettle, type SettleResult, type SettleSubject } from '../shared/settle.ts'
 import { createWebhookEndpoints } from '../shared/webhook-endpoints.ts'
 import { createBatchHookReader, createEndedReader } from '../shared/webhooks.ts'
-import { createTenants } from '../shared/tenants.ts'
 import { createWindow } from '../shared/window.ts'
 import { createAnnounce } from './announce.ts'
 import { createCompletion } from './completion.ts'
@@ -42,11 +39,11 @@ import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
 import { createReceivers } from './receivers.ts'
 import { createLeftJobs } from './left-jobs.ts'
-import { createRetention } from './retention.ts'
 import { RunningJobs } from './running.ts'
 import { createSlots } from './slots.ts'
 import { createStreaming } from './streaming.ts'
 import { createSweeper } from './sweeper.ts'
+import { openTenantChores } from './tenant-chores.ts'
 import {
   chunksAtOnce,
   startBatchesWorker,
@@ -159,13 +156,14 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     afterSnooze: (tenantsWaiting) => void (tenantsWaiting > 0 && feed()),
   })
   const slots = createSlots(settings.concurrency)
+  const files = createFiles({ redis, keys, sealer, store, log, ...config.files })
   const batches = openBatches({
     redis,
     keys,
     ids,
     sealer,
     store,
-    files: createFiles({ redis, keys, sealer, store, log, ...config.files }),
+    files,
     workerId,
     log,
     slots,
@@ -195,14 +193,10 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     announce,
     deliveries,
     batches: batches.chores,
-    retention: createRetention({
-      redis,
-      keys,
-      window,
-      tenants: createTenants({ redis, keys, ids }),
-      events: createEvents({ redis, keys, sealer }),
-      deliveries: createDeliveryLog({ redis, keys, queue: deliveryQueue, ...config.webhooks }),
-    }),
+    ofTenants: openTenantChores({
+      redis, keys, ids, sealer, store, files, window, log, queue: deliveryQueue,
+      isUsageExported: settings.isUsageExported, ...config.webhooks,
+    }), // oxfmt-ignore
     cancelLeft: createLeftJobs({
       redis,
       keys,

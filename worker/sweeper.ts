@@ -8,7 +8,6 @@ import type { Settle, SettleResult, SettleSubject } from '../shared/settle.ts'
 import type { Window } from '../shared/window.ts'
 import type { BatchChores } from './batch-chores.ts'
 import type { Feed } from './feeder.ts'
-import type { Retention } from './retention.ts'
 
 // An end is given this long to be announced by whoever settled it.
 const ANNOUNCE_GRACE_MS = 500
@@ -36,8 +35,8 @@ export function createSweeper(deps: {
   deliveries: Pick<Deliveries, 'feedDue' | 'forgetDue'>
   /** What there is to do for batches, at each tick and twice a second. */
   batches: BatchChores
-  /** What goes before its time because of whose it is, twice a second. */
-  retention: Retention
+  /** What tenants keep no longer goes, and what they have used is summed up, twice a second. */
+  ofTenants: (() => Promise<void>)[]
   /** Cancels jobs whose callers left, twice a second. */
   cancelLeft: () => Promise<void>
   afterSettle: (subject: SettleSubject, result: SettleResult) => void
@@ -63,7 +62,7 @@ export function createSweeper(deps: {
       ? [
           lookAtDue,
           forgetDeliveries,
-          ...deps.retention,
+          ...deps.ofTenants,
           ...seldom,
           feedWaiting,
           ...often,
