@@ -123,6 +123,12 @@ function bodyOf(path: string, schema: Schema | undefined): fc.Arbitrary<unknown>
   )
 }
 
+/** What is taken for certain. */
+function examplesOf(path: string): [{ url: string; body: string }][] {
+  const good = GOOD[path]
+  return good ? [[{ url: path, body: JSON.stringify(good) }]] : []
+}
+
 /** One call of an operation: its path, and a body if it takes any. */
 function callOf(path: string, { parameters = [], requestBody }: Operation) {
   const named = (place: string) => parameters.filter((one) => one.in === place)
@@ -147,15 +153,19 @@ function callOf(path: string, { parameters = [], requestBody }: Operation) {
   const body = requestBody
     ? fc.option(bodyOf(path, schema), { freq: 12, nil: undefined })
     : fc.constant(undefined)
-  return fc.tuple(inPath, inQuery, body).map(([places, query, given]) => {
-    const url = path.replaceAll(/\{([^}]+)\}/g, (_, name: string) => encodeURIComponent(places[name] ?? 'x'))
-    const search = new URLSearchParams()
-    for (const [name, value] of Object.entries(query)) search.append(name, textOf(value))
-    return {
-      url: `${url}?${search.toString()}`,
-      body: given === undefined ? undefined : JSON.stringify(given),
-    }
-  })
+  return fc
+    .tuple(inPath, inQuery, body)
+    .map(([places, query, given]): { url: string; body: string | undefined } => {
+      const url = path.replaceAll(/\{([^}]+)\}/g, (_, name: string) =>
+        encodeURIComponent(places[name] ?? 'x'),
+      )
+      const search = new URLSearchParams()
+      for (const [name, value] of Object.entries(query)) search.append(name, textOf(value))
+      return {
+        url: `${url}?${search.toString()}`,
+        body: given === undefined ? undefined : JSON.stringify(given),
+      }
+    })
 }
 
 /** What a provider that can't be reached, or a wait that is over, is answered with; all other 5xx are faults of ours. */
@@ -171,7 +181,7 @@ test(
       ([path, methods]) =>
         Object.entries(methods).map(([method, operation]) => ({
           path,
-          method: method.toUpperCase() as 'GET',
+          method: method.toUpperCase() as 'GET' | 'POST' | 'DELETE',
           operation,
         })),
     )
@@ -191,7 +201,7 @@ test(
           if (answer.status >= 500) expect(UPSTREAM, where).toContain(answer.json.error.code)
           expect(answer.headers['x-request-id'], where).toBeTruthy()
         }),
-        { numRuns: RUNS, endOnFailure: true },
+        { numRuns: RUNS, endOnFailure: true, examples: method === 'POST' ? examplesOf(path) : [] },
       )
     }
     // It got further than to the door.
