@@ -17,8 +17,7 @@ declare module 'fastify' {
 
 /** What the official SDKs send with each call: 0, then 1 and 2 when they try again by themselves. */
 const TRIES = 'x-stainless-retry-count'
-const STEERING_PREFIXES = ['x-job-', 'x-litellm-']
-const STEERING = new Set(['prefer', 'cancel-after', 'anthropic-beta'])
+const STEERING = /^(?:x-job-|x-litellm-|prefer$|cancel-after$|anthropic-beta$)/
 
 /**
  * The hash by which a call is known again; null when its client does not say how often it has tried, or has a key for that.
@@ -45,8 +44,10 @@ export function identifyCall(
 }
 
 function steering(headers: IncomingHttpHeaders): string[] {
-  const names = Object.keys(headers).filter(
-    (name) => STEERING.has(name) || STEERING_PREFIXES.some((prefix) => name.startsWith(prefix)),
-  )
-  return names.toSorted().map((name) => `${name}:${String(headers[name])}`)
+  const named: string[] = []
+  for (const [name, value] of Object.entries(headers)) {
+    if (STEERING.test(name)) named.push(`${name}:${String(value)}`)
+  }
+  // A balancer may give them another order.
+  return named.toSorted()
 }
