@@ -93,11 +93,15 @@ export const ROUTES: Readonly<Record<string, Route>> = {
   'GET /v1/models': {},
   'GET /v1/models/{*}': {},
 
+  'GET /v1/limits': {},
+  'GET /v1/usage': {},
+
   'POST /v1/admin/tenants': { scope: 'master' },
   'GET /v1/admin/tenants': { lists: 'tenant', scope: 'admin' },
   'GET /v1/admin/tenants/{id}': { id: 'tenant', scope: 'admin' },
   'POST /v1/admin/tenants/{id}': { id: 'tenant', body: { name: 'taken' }, scope: 'admin' },
   'DELETE /v1/admin/tenants/{id}': { scope: 'master' },
+  'GET /v1/admin/tenants/{id}/usage': { id: 'tenant', scope: 'admin' },
   'POST /v1/admin/tenants/{id}/keys': { id: 'tenant', scope: 'admin' },
   'GET /v1/admin/tenants/{id}/keys': { id: 'tenant', scope: 'admin' },
   'GET /v1/admin/keys/{id}': { id: 'key', scope: 'admin' },
