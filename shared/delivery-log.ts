@@ -16,6 +16,7 @@ const PAGE = 200
 // A filter that matches nothing must not walk through a month of deliveries.
 const EXAMINED_MAX = 10_000
 const AGAIN_AT_ONCE = 200
+const TRIMMED_MAX = 5_000
 
 export type DeliveryFilter = {
   /** Only deliveries to this endpoint of the tenant; the caller has looked whose it is. */
@@ -148,22 +149,22 @@ export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: Deliv
     return count
   }
 
-  /** Forgets a tenant's ended deliveries that are older. @returns how many. */
+  /** Forgets a tenant's ended deliveries that are older, at most some thousands at once. @returns how many. */
   async function trim(tenant: string, beforeMs: number): Promise<number> {
     const index = keys.deliveryIndex(tenant)
     const prefixes = [keys.deliveryIndex(''), keys.endpointDeliveries('')]
-    let count = 0
     // Those that go on stay, and stand before the others.
-    for (let left = 0; ;) {
-      const ids = await redis.zrange(
-        index, '-inf', `(${beforeMs}`, 'BYSCORE', 'LIMIT', left, AGAIN_AT_ONCE,
-      ) // oxfmt-ignore
-      if (ids.length === 0) return count
+    let [count, left] = [0, 0]
+    while (count + left < TRIMMED_MAX) {
+      const page = ['LIMIT', left, AGAIN_AT_ONCE] as const
+      const ids = await redis.zrange(index, '-inf', `(${beforeMs}`, 'BYSCORE', ...page)
+      if (ids.length === 0) break
       const reply = await forgetDeliveries([keys.deliveriesDue], ['', settings, 0, ...prefixes, ...ids])
       const [, forgotten] = reply as [number, number] // see the script
       count += forgotten
       left += ids.length - forgotten
     }
+    return count
   }
 
   return { read, list, redeliver, recover, trim }
