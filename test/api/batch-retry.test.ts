@@ -204,3 +204,26 @@ test('a retry can be retried', async () => {
   expect(third.json.retry_of).toBe(second.id)
   expect(await stage.inputOf(third.json)).toEqual([requestLine('line-1')])
 })
+
+test('a retry is told to the endpoints of its batch, unless it names others, which must be there', async () => {
+  const body = { name: 'x', url: 'https://hook.example/', event_types: ['batch.completed'] }
+  const make = async () => (await api.call('POST', '/v1/webhook_endpoints', { body })).json.id as string
+  const [first, second] = [await make(), await make()]
+  const old = await stage.end(['failed'], { webhook_endpoint_ids: [first] })
+  const toldTo = async (ids?: unknown) => {
+    const { json } = await retry(old.id, ids === undefined ? undefined : { webhook_endpoint_ids: ids })
+    const meta = (await api.store.redis.hget(api.store.keys.batch(json.id), 'meta')) ?? '{}'
+    return JSON.parse(meta).webhookEndpointIds
+  }
+  expect(await toldTo()).toEqual([first])
+  expect(await toldTo([second])).toEqual([second])
+  expect(await toldTo(null)).toBeUndefined()
+  const unknown = await retry(old.id, { webhook_endpoint_ids: ['whe_0'] })
+  expect(unknown.json.error).toMatchObject({
+    param: 'webhook_endpoint_ids[0]',
+    code: 'webhook_endpoint_not_found',
+  })
+  // One that is gone since is no reason to refuse what nobody names.
+  await api.call('DELETE', `/v1/webhook_endpoints/${first}`)
+  expect((await retry(old.id)).status).toBe(200)
+})
