@@ -46,7 +46,7 @@ export function createKeys(prefix: string) {
     aofRewrite: `${shard}:aof-rewrite`,
 
     delivery: (id: string) => `${shard}:delivery:${id}`,
-    /** Sorted set of delivery ids by when the next try is due. */
+    /** Sorted set of delivery ids by when they are given up, then by when they are forgotten. */
     deliveriesDue: `${shard}:deliveries-due`,
     /** Sorted sets by creation: a tenant's deliveries, and those to one endpoint. */
     deliveryIndex: (tenant: string) => `${shard}:deliveries:${tenant}`,
