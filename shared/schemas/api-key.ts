@@ -27,14 +27,14 @@ const settings = {
     .max(PATTERNS_MAX)
     .refine(isUnique, TWICE)
     .nullable()
-    .describe('Models that may be asked for: names, or `gpt-4o*` for all that begin so; null: any.'),
+    .describe('Models that may be asked for: names, or `gpt-4o*` for all that begin so; null: all of them.'),
   endpoints: z
     .array(z.string().max(256))
     .min(1)
     .max(PATTERNS_MAX)
     .refine(isUnique, TWICE)
     .nullable()
-    .describe('Endpoints that may be called, as `/v1/embeddings`; null: any.'),
+    .describe('Endpoints that may be called, as `/v1/embeddings`; null: all of them.'),
 }
 
 /** A gateway key as stored and as shown: everything but the key itself. */
