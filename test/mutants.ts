@@ -63,6 +63,29 @@ const MUTANTS: Mutant[] = [
     tests: ['test/worker/chunk-credentials.test.ts'],
   },
   {
+    name: 'scopes off: a key for reading submits',
+    changes: [{ file: 'api/plugins/auth.ts', from: '    requireScope(principal, request)\n', to: '' }],
+    tests: ['test/e2e/all-routes.test.ts'],
+  },
+  {
+    name: 'reach off: the admin of one tenant makes keys of another',
+    changes: [
+      { file: 'api/admin.ts', from: '!principal.isMaster && id !== tenant', to: "principal.tenant === ''" },
+    ],
+    tests: ['test/api/admin.test.ts'],
+  },
+  {
+    name: 'models off: a key for some models asks for any',
+    changes: [
+      {
+        file: 'shared/plan.ts',
+        from: 'if (allowed && !isConfigGiven) requireAsked',
+        to: "if (allowed && model === '') requireAsked",
+      },
+    ],
+    tests: ['test/api/allowed.test.ts', 'test/worker/batch-validation.test.ts'],
+  },
+  {
     name: 'owner check off: whoever knows an id reads the job',
     changes: [
       {

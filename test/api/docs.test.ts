@@ -24,7 +24,7 @@ test('the API description names every route once, with what it takes and gives',
     ['/v1/batches/{id}/events', 'text/event-stream'],
     ['/v1/jobs/{id}/events', 'text/event-stream'],
   ] as const) {
-    expect(Object.keys(json.paths[path].get.responses['200'].content), path).toEqual([type])
+    expect(Object.keys(json.paths[path].get.responses['200'].content), path).toContain(type)
   }
   expect(json.components.schemas).toHaveProperty('ErrorResponse')
   expect(json.components.securitySchemes.gatewayKey).toMatchObject({ scheme: 'bearer' })
