@@ -86,6 +86,9 @@ export function createSealer(keys: readonly { id: string; key: Buffer }[]) {
     record,
     seal: ({ field, ...place }: SealPlace, value: string | Uint8Array) => record(place).seal(field, value),
     open: ({ field, ...place }: SealPlace, envelope: Buffer) => record(place).open(field, envelope),
+    /** Whether the key that seals now has sealed it: what is kept without an end is sealed anew before its key goes. */
+    isCurrent: (envelope: Buffer): boolean =>
+      envelope.subarray(0, current.header.length).equals(current.header),
   }
 }
 

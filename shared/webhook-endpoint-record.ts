@@ -36,6 +36,13 @@ export type EndpointRecord = EndpointSettings & {
   disabled: { atMs: number; reason: DisabledReason } | null
 }
 
+/** An endpoint as it was read. */
+export type StoredEndpoint = EndpointRecord & {
+  revision: string
+  /** With the key that seals now. All of a record is sealed at once. */
+  isSealedAnew: boolean
+}
+
 /** Hash fields that a record is read from; of the last three the values are sealed. */
 export const ENDPOINT_FIELDS = [
   'tenant', 'revision', 'name', 'events', 'customer', 'metadata', 'created', 'updated', 'disabled', 'reason', 'url', 'secrets',
@@ -47,7 +54,7 @@ export function parseEndpoint(
   id: string,
   fields: readonly (Buffer | null)[],
   sealer: Sealer,
-): (EndpointRecord & { revision: string }) | null {
+): StoredEndpoint | null {
   const bytes = (name: (typeof ENDPOINT_FIELDS)[number]) =>
     fields[ENDPOINT_FIELDS.indexOf(name)] ?? Buffer.alloc(0)
   const text = (name: (typeof ENDPOINT_FIELDS)[number]) => bytes(name).toString()
@@ -73,6 +80,7 @@ export function parseEndpoint(
     url: open('url'),
     secrets: Secrets.parse(JSON.parse(open('secrets'))),
     headers: Headers.parse(JSON.parse(open('headers'))),
+    isSealedAnew: sealer.isCurrent(bytes('url')),
   }
 }
 

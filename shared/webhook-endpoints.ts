@@ -8,6 +8,7 @@ import {
   rotated,
   type EndpointRecord,
   type EndpointSettings,
+  type StoredEndpoint,
 } from './webhook-endpoint-record.ts'
 import type { Admitter } from './capacity.ts'
 import { ConflictError } from './errors.ts'
@@ -107,7 +108,8 @@ export function createWebhookEndpoints(deps: {
   }
 
   async function read(tenant: string, id: string): Promise<EndpointRecord | null> {
-    return readCurrent(tenant, id)
+    const stored = await readCurrent(tenant, id)
+    return stored && recordOf(stored)
   }
 
   /** A page of a tenant's endpoints, newest first. @returns null when `after` names none of them. */
@@ -120,7 +122,8 @@ export function createWebhookEndpoints(deps: {
     if (rank === null) return null
     const found = await redis.zrevrange(index, rank + 1, rank + 1 + limit)
     const records = await Promise.all(found.slice(0, limit).map((id) => readCurrent(tenant, id)))
-    return { endpoints: records.flatMap((record) => record ?? []), hasMore: found.length > limit }
+    const endpoints = records.flatMap((stored) => (stored ? [recordOf(stored)] : []))
+    return { endpoints, hasMore: found.length > limit }
   }
 
   /** Applies a change to what is there, again while others come first. Without a difference nothing is written. */
@@ -132,11 +135,11 @@ export function createWebhookEndpoints(deps: {
     for (let count = 0; count < WRITES_MAX; count += 1) {
       const [current, nowMs] = await Promise.all([readCurrent(tenant, id), redisNowMs(redis)])
       if (!current) return null
-      const { revision, ...record } = current
+      const record = recordOf(current)
       const changed = apply(record, nowMs)
       if (isDeepStrictEqual(changed, record)) return record
       const next = { ...changed, updatedMs: nowMs }
-      if ((await write(next, revision)) === 'written') return next
+      if ((await write(next, current.revision)) === 'written') return next
     }
     throw new ConflictError('Others changed this webhook endpoint at the same time. Try again.', 'conflict')
   }
@@ -216,6 +219,8 @@ export function createWebhookEndpoints(deps: {
     const [record, nowMs] = await Promise.all([readCurrent(tenant, id), redisNowMs(redis)])
     if (!record) return { kind: 'gone' }
     if (record.disabled) return { kind: 'disabled' }
+    // It may be kept for years: by then the key that it was sealed with is gone.
+    if (!record.isSealedAnew) await write(recordOf(record), record.revision)
     const { url, headers } = record
     return { kind: 'open', url, headers, secrets: liveSecrets(record.secrets, nowMs) }
   }
@@ -232,6 +237,11 @@ export function createWebhookEndpoints(deps: {
 }
 
 export type WebhookEndpoints = ReturnType<typeof createWebhookEndpoints>
+
+function recordOf(stored: StoredEndpoint): EndpointRecord {
+  const { revision: _, isSealedAnew: __, ...record } = stored
+  return record
+}
 
 function disabledAfter(
   { disabled }: EndpointRecord,

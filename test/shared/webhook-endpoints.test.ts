@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createSealer } from '../../shared/seal.ts'
 import {
   ENDPOINTS_MAX,
   createWebhookEndpoints,
@@ -162,4 +164,15 @@ test('a list goes on from page to page, newest first', async () => {
   expect(first).toMatchObject({ endpoints: [{ id: ids[0] }, { id: ids[1] }], hasMore: true })
   expect(second?.endpoints.map(({ id }) => id)).toEqual(ids.slice(2))
   expect(second?.hasMore).toBe(false)
+})
+
+test('an endpoint that is sent to is sealed with the newest key, so that it outlives the one it was made with', async () => {
+  const [old, next] = ['old', 'next'].map((id) => ({ id, key: randomBytes(32) }))
+  if (!old || !next) throw new Error('two keys')
+  const under = (...keys: (typeof old)[]) => createWebhookEndpoints({ ...store, sealer: createSealer(keys) })
+  const { id } = await under(old).create('acme', settings)
+  const before = await under(next, old).hook('acme', id)
+  expect(before).toMatchObject({ kind: 'open', url: URL, headers: settings.headers })
+  expect(await under(next).hook('acme', id)).toEqual(before)
+  await expect(under(old).hook('acme', id)).rejects.toMatchObject({ code: 'seal_unknown_key' })
 })
