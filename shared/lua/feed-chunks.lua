@@ -19,11 +19,9 @@ local passed, ring, out = 0, redis.call('LLEN', tenants), {}
 
 while #out < chunks_max * 2 and passed < ring do
   local tenant = redis.call('LMOVE', tenants, tenants, 'LEFT', 'RIGHT')
-  local room, most = tenant_room(tenant, ring == 1)
-  local owners = ARGV[9] .. tenant
-  -- A sliver of room is left to grow, unless it is all that there is.
+  local room, owners = tenant_room(tenant, ring == 1, width_max), ARGV[9] .. tenant
   local id, chunk, owner, owner_room
-  if room >= math.max(1, math.min(math.ceil(width_max / 2), most)) then owner, owner_room = next_owner(tenant, owners) end
+  if room >= 1 then owner, owner_room = next_owner(tenant, owners) end
   if owner then
     local waiting = ARGV[10] .. tenant .. ':' .. owner
     id = turn_of(waiting, 'batch ' .. owner)

@@ -14,12 +14,12 @@ local function room_by_limit(field, of_each)
 end
 
 -- No tenant gets above half of the slots while others wait, nor ever the last 15% of them.
--- @return its room, and how much there would be with none of its lines in flight
-local function tenant_room(tenant, is_alone)
-  local mine = count_of(busy, tenant)
+-- @return its room; 0 while it is only a sliver, which is left to grow, unless it is all that there is
+local function tenant_room(tenant, is_alone, width_max)
+  local mine, limit = count_of(busy, tenant), room_by_limit(tenant, tenant)
   local share = math.max(1, math.floor(slots * (is_alone and 0.85 or 0.5)))
-  local most = math.min(share, mine + room_by_limit(tenant, tenant))
-  return math.min(math.max(1, math.floor(slots * 0.95)) - count_of(busy, '*'), most - mine), most
+  local room = math.min(math.max(1, math.floor(slots * 0.95)) - count_of(busy, '*'), share - mine, limit)
+  return room >= math.min(math.ceil(width_max / 2), share, math.max(1, math.ceil((mine + limit) / 2))) and room or 0
 end
 
 -- The next owner of a tenant that is not at its limit, a few of them at once, and its room.
