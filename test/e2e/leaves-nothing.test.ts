@@ -40,6 +40,8 @@ useGateway({
   },
 })
 
+const config = () => ownConfig({ url: provider.url, key: 'sk-own' }, { num_retries: 0 })
+
 /** Keys as they are spelt behind the prefix and the hash tag, and whether they go by themselves. */
 async function keysLeft(): Promise<{ name: string; isFading: boolean }[]> {
   const found: string[] = []
@@ -69,7 +71,6 @@ test(
       expect(answer.status, `${path}: ${answer.text}`).toBeLessThan(300)
       return answer.json as { id: string }
     }
-    const config = () => ownConfig({ url: provider.url, key: 'sk-own' }, { num_retries: 0 })
     const webhook = { url: receiver.url }
     const endpoint = await made('/v1/webhook_endpoints', {
       name: 'all',
