@@ -38,7 +38,7 @@ test('ten deliveries at most are on their way to a target at once, over all work
     await held.opened
     return { status: 200 }
   })
-  const { many } = running(receiver, {}, 2)
+  const { many } = running(receiver, { slots: 100 }, 2)
   await many.make(60)
   await eventually('there are ten', () => receiver.sent.length === 10)
   held.open()
