@@ -230,6 +230,23 @@ test('each endpoint hears what it asked for: its types, its customer, its tenant
   expect(received().find(({ path }) => path === '/ann')?.headers.authorization).toBeUndefined()
   const { json } = await call('GET', 'events', undefined, other)
   expect((json as { data: Event[] }).data.map(({ data }) => data.id)).toEqual([theirs.id])
+
+  // What is mine can't be told from what is not there.
+  const [mine] = await deliveriesOf(named)
+  const asked = [
+    ['GET', 'events/', mine?.event_id, 'evt_0123456789abcdefghijkl'],
+    ['GET', 'webhook_deliveries/', mine?.id, 'dlv_0123456789abcdefghijkl'],
+    ['POST', 'webhook_deliveries/', `${mine?.id}/redeliver`, 'dlv_0123456789abcdefghijkl/redeliver'],
+  ] as const
+  for (const [method, path, id, unknown] of asked) {
+    const hidden = await call(method, `${path}${id}`, undefined, other)
+    expect(hidden).toMatchObject({ status: 404, json: { error: { code: 'not_found' } } })
+    expect(hidden.text).toBe((await call(method, `${path}${unknown}`, undefined, other)).text)
+    const own = await call(method, `${path}${id}`)
+    expect([200, 202]).toContain(own.status)
+  }
+  const filtered = await call('GET', `webhook_deliveries?subject=${mine?.subject}`, undefined, other)
+  expect(filtered.json).toMatchObject({ data: [] })
 })
 
 /** Makes an endpoint of this test's. */
