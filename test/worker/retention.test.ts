@@ -95,14 +95,15 @@ test('a walk past hundreds of jobs that wait takes more than one round, and gets
   expect(await store.redis.zcard(store.keys.index('acme'))).toBe(inputs.length)
 })
 
+const count = async (tenant: string) => ({
+  events: await store.redis.zcard(store.keys.eventIndex(tenant)),
+  deliveries: await store.redis.zcard(store.keys.deliveryIndex(tenant)),
+})
+
 test('events and deliveries of a tenant go at the age that it has set, those of others stay', async () => {
   await keeps('acme', { events_seconds: 0, deliveries_seconds: 0 })
   await keeps('other', {})
   const webhook = { url: 'https://hooks.example.com/in' }
-  const count = async (tenant: string) => ({
-    events: await store.redis.zcard(store.keys.eventIndex(tenant)),
-    deliveries: await store.redis.zcard(store.keys.deliveryIndex(tenant)),
-  })
   for (const tenant of ['acme', 'other']) await webhooks.announce(await endedJob(10, { tenant, webhook }))
   expect(await count('acme')).toEqual({ events: 1, deliveries: 1 })
   await sweep()
