@@ -46,6 +46,8 @@ export function createKeyCache(deps: {
     try {
       await subscriber.subscribe(keys.apiKeysChannel)
       isListening = true
+      // What was read before this may have changed unheard.
+      forget()
     } catch {
       // The connection went away again; `ready` comes once more.
       isListening = false

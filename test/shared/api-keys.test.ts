@@ -203,6 +203,41 @@ test('a key that is revoked while it is looked up is not remembered', async () =
   slowCache.close()
 })
 
+test('a key that is revoked while the channel comes back is not remembered', async () => {
+  const { id, key } = await apiKeys.create('acme')
+  const { opened, open } = gate()
+  const late = own.redis.duplicate({ lazyConnect: true })
+  const slow = {
+    ...apiKeys,
+    find: async (hash: string) => {
+      const found = await apiKeys.find(hash)
+      await opened
+      return found
+    },
+  }
+  const lateCache = createKeyCache({ apiKeys: slow, tenants, subscriber: late, keys })
+  late.disconnect()
+  await eventually('nothing is heard', () => late.status === 'end')
+  const lookup = lateCache.find(hashApiKey(key))
+  await eventually('the key is read', async () => (await apiKeys.find(hashApiKey(key))) !== null)
+  await apiKeys.revoke(id)
+  const before = await listeners()
+  await late.connect()
+  await eventually('the channel is heard again', async () => (await listeners()) > before)
+  // The answer to its own subscription came before this one.
+  await late.ping()
+  open()
+  await lookup
+  expect(await lateCache.find(hashApiKey(key))).toBeNull()
+  lateCache.close()
+  late.disconnect()
+})
+
+async function listeners(): Promise<number> {
+  const [, count] = await own.redis.pubsub('NUMSUB', keys.apiKeysChannel)
+  return Number(count)
+}
+
 async function callsOfHget(): Promise<number> {
   const stats = await own.redis.info('commandstats')
   return Number(/cmdstat_hget:calls=(\d+)/.exec(stats)?.[1] ?? 0)
