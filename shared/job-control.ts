@@ -86,6 +86,8 @@ export function createJobControl(deps: {
       if (!(await isOwn(tenant, id))) return false
       await call(tenant, id, true)
       await deps.window.forget(id, tenant, { isDue: true })
+      // Who is about to announce it and has read its result makes no delivery from here on; one that is there is emptied.
+      await redis.zrem(keys.announce, id)
       await eraseTold(id)
       return true
     },

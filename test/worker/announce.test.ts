@@ -140,3 +140,21 @@ test('an end that can not be read here waits for a worker that can, and does not
   expect(Number(await redis.zscore(keys.announce, jobId))).toBeGreaterThan(Date.now() + 30_000)
   expect((await told(jobId))?.event.type).toBe('job.completed')
 })
+
+test('a job that is deleted while it is announced leaves no result in a delivery', async () => {
+  const receiversOf = createReceivers({ endpoints: webhooks.endpoints, ids: store.ids, idSecret: ID_SECRET })
+  const jobId = await webhooks.endJob({ webhook: { url, include_result: true } })
+  const announce = createAnnounce({
+    readEnded: createEndedReader(store),
+    deliveries: webhooks.deliveries,
+    receiversOf: async (telling) => {
+      const receivers = await receiversOf(telling)
+      await store.jobs.remove('acme', jobId)
+      return receivers
+    },
+    ids: store.ids,
+    log: createLog('silent', 'test'),
+  })
+  await announce(jobId)
+  expect(await store.redis.exists(store.keys.delivery(webhooks.deliveryId(jobId, 'job.completed')))).toBe(0)
+})
