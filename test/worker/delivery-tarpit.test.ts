@@ -7,7 +7,7 @@ import { testStore } from '../support/store.ts'
 import { testWebhooks } from '../support/webhooks.ts'
 
 const TARGETS = 100
-const SENT = 200
+const SENT = 150
 // For the noise of the machine, of which both sides have their part. Where a tarpit takes what others need, they wait for as
 // long as it hangs, whenever it is measured: so one quiet measure of some is enough.
 const SLACK_MS = 20
@@ -95,5 +95,5 @@ test("a tarpit among a tenant's 100 targets delays the others' deliveries by les
   expect(measures).toContainEqual(expect.toSatisfy(isFair))
   // Ten at first; then it is closed, and gets a probe now and then.
   expect(beside.tarpit.came).toBeGreaterThanOrEqual(10)
-  expect(beside.tarpit.came).toBeLessThan(30)
-})
+  expect(beside.tarpit.came).toBeLessThan(40)
+}, 90_000)
