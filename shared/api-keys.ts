@@ -59,7 +59,7 @@ export function createApiKeys({ redis, keys }: { redis: Redis; keys: Keys }) {
       endpoints: null,
       ...settings,
     }
-    check(record)
+    check(settings, record)
     const said = await write(record, { hash: hashApiKey(key), read: '', written: JSON.stringify(record) })
     if (said === 'full') {
       const message = `A tenant has ${KEYS_MAX} gateway keys at most. Revoke some.`
@@ -104,7 +104,7 @@ export function createApiKeys({ redis, keys }: { redis: Redis; keys: Keys }) {
   async function update(id: string, settings: ApiKeySettings): Promise<ApiKey | null> {
     const changed = await change(id, (before) => {
       const after = { ...before, ...settings }
-      check(after)
+      check(settings, after)
       return after
     })
     return changed && changed.after
@@ -171,9 +171,12 @@ export function createApiKeys({ redis, keys }: { redis: Redis; keys: Keys }) {
 
 export type ApiKeys = ReturnType<typeof createApiKeys>
 
-function check({ expires_at: expiresAt, scopes, models, endpoints }: ApiKey): void {
+function check(
+  { expires_at: expiresAt = null }: ApiKeySettings,
+  { scopes, models, endpoints }: ApiKey,
+): void {
   for (const [index, path] of (endpoints ?? []).entries()) findEndpoint(path, `endpoints[${index}]`)
-  if (expiresAt !== null && expiresAt * 1000 <= Date.now()) {
+  if (hasExpired({ expires_at: expiresAt })) {
     throw new InvalidRequestError('`expires_at` is in the past. Give Unix seconds to come.', 'expires_at')
   }
   if (!scopes.includes('admin') || (models === null && endpoints === null)) return

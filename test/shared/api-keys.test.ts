@@ -116,11 +116,14 @@ test('a key that an older version made is for submits and reads, and can be revo
 
 test('a remembered key stops working when its time is over', async () => {
   const expiresAt = Math.floor(Date.now() / 1000) + 2
-  const { key } = await apiKeys.create('acme', { expires_at: expiresAt })
+  const { id, key } = await apiKeys.create('acme', { expires_at: expiresAt })
   const hash = hashApiKey(key)
   expect(await cache.find(hash)).not.toBeNull()
   await eventually('the key is refused', async () => (await cache.find(hash)) === null)
   expect(Date.now()).toBeGreaterThanOrEqual(expiresAt * 1000)
+  expect(await apiKeys.update(id, { name: 'over' })).toMatchObject({ name: 'over', expires_at: expiresAt })
+  await apiKeys.update(id, { expires_at: null })
+  await eventually('it works again', async () => (await cache.find(hash)) !== null, { timeoutMs: 1000 })
 })
 
 test('a change of a tenant holds at once for keys that are remembered', async () => {
@@ -221,9 +224,9 @@ test('a key that is revoked while the channel comes back is not remembered', asy
   const lookup = lateCache.find(hashApiKey(key))
   await eventually('the key is read', async () => (await apiKeys.find(hashApiKey(key))) !== null)
   await apiKeys.revoke(id)
-  const before = await listeners()
+  const before = await listenersNow()
   await late.connect()
-  await eventually('the channel is heard again', async () => (await listeners()) > before)
+  await eventually('the channel is heard again', async () => (await listenersNow()) > before)
   // The answer to its own subscription came before this one.
   await late.ping()
   open()
@@ -233,7 +236,7 @@ test('a key that is revoked while the channel comes back is not remembered', asy
   late.disconnect()
 })
 
-async function listeners(): Promise<number> {
+async function listenersNow(): Promise<number> {
   const [, count] = await own.redis.pubsub('NUMSUB', keys.apiKeysChannel)
   return Number(count)
 }
