@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { redisNowMs } from '../../shared/redis.ts'
 import { eventually } from '../support/eventually.ts'
 import { ask, startApi, type TestApi } from './fixture.ts'
+import { fileForm } from './file-forms.ts'
 
 let api: TestApi
 
@@ -60,4 +61,29 @@ test('while a webhook is to be told of it a read lets nothing go, and without `r
     await api.call('GET', `/v1/jobs/${id}`)
     expect(await keptMs(id)).toBeGreaterThan(50_000)
   }
+})
+
+test('a tenant that keeps results, batches and files less long gets no more, whatever a call asks for', async () => {
+  const retention = { results_seconds: 100, batches_seconds: 200, files_seconds: 300 }
+  await api.tenants.create('brief', { retention })
+  const { key } = await api.apiKeys.create('brief')
+  const submitted = await api.call('POST', '/v1/jobs', {
+    key, body: { endpoint: '/v1/chat/completions', body: ask(), result_ttl: 3_600 },
+  }) // oxfmt-ignore
+  await api.work({ body: ANSWER })
+  const job = (await api.call('GET', `/v1/jobs/${submitted.json.id}`, { key })).json
+  expect(job.result_expires_at - job.completed_at).toBeLessThanOrEqual(101)
+
+  const uploads = [fileForm('text', 'user_data'), fileForm('', 'batch')]
+  for (const form of uploads) {
+    const file = (await api.call('POST', '/v1/files', { ...form, key })).json
+    expect(file.expires_at - file.created_at).toBe(300)
+  }
+  const line = { custom_id: 'a', method: 'POST', url: '/v1/chat/completions', body: ask() }
+  const request = { endpoint: '/v1/chat/completions', completion_window: '24h', requests: [line] }
+  const batch = (await api.call('POST', '/v1/batches', { key, body: request })).json
+  const { keptAtMost } = (await api.batches.batches.read('brief', batch.id)) ?? {}
+  expect(keptAtMost).toEqual({ batchS: 200, filesS: 300 })
+  const input = (await api.call('GET', `/v1/files/${batch.input_file_id}`, { key })).json
+  expect(input.expires_at - input.created_at).toBe(300)
 })

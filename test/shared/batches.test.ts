@@ -48,6 +48,25 @@ test('a batch is validated, runs, and ends with the counts, usage and files of i
   expect(await file(view?.errorFileId ?? '')).toMatchObject({ bytes: '10', part: 'error' })
 })
 
+test.each([
+  [{}, 86_400, 86_400],
+  [{ outputExpiresAfterS: 7_200 }, 86_400, 7_200],
+  [{ keptAtMost: { batchS: 50, filesS: null } }, 50, 50],
+  [{ keptAtMost: { batchS: 50, filesS: 20 } }, 50, 20],
+  [{ keptAtMost: { batchS: null, filesS: 20 }, outputExpiresAfterS: 7_200 }, 86_400, 20],
+  // Its files are told from its logs, so it never goes before them.
+  [{ keptAtMost: { batchS: 50, filesS: null }, outputExpiresAfterS: 7_200 }, 7_200, 7_200],
+])('an ended batch and its files are kept as its tenant has it: %j', async (change, recordS, filesS) => {
+  const id = await store.begin(1, change)
+  await store.feed()
+  await store.claims.settle(await store.claim(), lineEnd(0))
+  await store.ends.finish(await store.claim(), { output: 10, error: 0 })
+  const view = await store.batches.read('acme', id)
+  const endedMs = view?.endedMs ?? 0
+  expect((view?.retainedUntilMs ?? 0) - endedMs).toBe(recordS * 1000)
+  expect(Number((await file(view?.outputFileId ?? ''))['expires']) - endedMs).toBe(filesS * 1000)
+})
+
 test('a batch of which every line failed is completed and has no output file', async () => {
   const id = await store.begin(1)
   await store.feed()
