@@ -90,6 +90,7 @@ async function serve(
   const jobs = createJobs({ redis, queue, keys, sealer, ids, window, settle, log, capacity, ...times })
   const settled = createSettledListener(subscriber, keys)
   await settled.start()
+  settled.lookAfter(redis)
   const streams = createStreamListener(streamSubscriber, createJobStreams({ redis, keys, sealer }), keys)
   const { batchBytesMax: bytesMax, lineBytesMax, linesMax, tenantBytesMax } = config.files
   const batches = openBatches({

@@ -38,5 +38,5 @@ export async function awaitOwnJob(
       await sleep(OUTAGE_PAUSE_MS)
     }
   }
-  return waitForEnd({ ...wait, read, hasEnded: () => jobs.hasEnded(wait.id) })
+  return waitForEnd({ ...wait, read })
 }

@@ -10,7 +10,7 @@ import type { Keys } from './keys.ts'
 import type { Logger } from './log.ts'
 import { parseJsonLossless } from './lossless-json.ts'
 import type { JobQueue } from './queues.ts'
-import { TERMINAL_STATUSES, type Job } from './schemas/job.ts'
+import type { Job } from './schemas/job.ts'
 import { createScript } from './scripts.ts'
 import type { Sealer } from './seal.ts'
 import type { createSettle } from './settle.ts'
@@ -123,12 +123,6 @@ export function createJobs(deps: {
     return view?.tenant === tenant ? view : null
   }
 
-  /** Whether there is nothing more to come of a job, be it that there is no such job; the least that can be read of it. */
-  async function hasEnded(id: string): Promise<boolean> {
-    const status = await redis.hget(keys.job(id), 'status')
-    return status === null || TERMINAL_STATUSES.has(status)
-  }
-
   /** What was asked, of a job that keeps it; null when there is no such job of the tenant, or it does not. */
   async function readRequest(tenant: string, id: string): Promise<Record<string, unknown> | null> {
     const [owner, kept] = await redis.hmgetBuffer(keys.job(id), 'tenant', 'kept')
@@ -149,7 +143,6 @@ export function createJobs(deps: {
     create,
     describeCreated,
     read: readRecord,
-    hasEnded,
     readRequest,
     list,
     cancel,

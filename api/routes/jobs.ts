@@ -155,9 +155,9 @@ export function addJobRoutes(app: FastifyInstance, deps: JobRouteDeps): void {
         const seen = await look(request, id)
         return { ...seen, isTerminal: seen.view.isTerminal || (isForChange && !seen.isKnown) }
       }
-      const hasEnded = () => jobs.hasEnded(id)
-      const cheaply = isForChange ? {} : { hasEnded }
-      const seen = await waitForEnd({ watch, read, ...cheaply, waitMs, signal: hold.signal })
+      // Of a change nobody is told: it is looked for.
+      const looked = isForChange ? { ...watch, isLookedAfter: false } : watch
+      const seen = await waitForEnd({ watch: looked, read, waitMs, signal: hold.signal })
       if (!seen) throw missingJob(ids, request.tenant, id)
       return seen
     } finally {

@@ -62,6 +62,7 @@ export async function startApi(
   const subscriber = store.redis.duplicate()
   const settled = createSettledListener(subscriber, store.keys)
   await settled.start()
+  settled.lookAfter(store.redis)
   const streamSubscriber = store.redis.duplicate()
   const streams = createStreamListener(streamSubscriber, store.streamOf, store.keys)
   const apiKeys = createApiKeys({ redis: store.redis, keys: store.keys })
