@@ -11,7 +11,7 @@ import {
   type StoredEndpoint,
 } from './webhook-endpoint-record.ts'
 import type { Admitter } from './capacity.ts'
-import { ConflictError } from './errors.ts'
+import { ConflictError, InvalidRequestError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import type { Keys } from './keys.ts'
 import { redisNowMs } from './redis.ts'
@@ -144,19 +144,29 @@ export function createWebhookEndpoints(deps: {
     throw new ConflictError('Others changed this webhook endpoint at the same time. Try again.', 'conflict')
   }
 
-  /** Changes what is given. One that is enabled again begins anew: what was known of its failures is forgotten. */
+  /**
+   * Changes what is given. One that is enabled again, or is somewhere else now, begins anew: what was known of its failures is
+   * forgotten, and what waits for it is looked at.
+   * @throws {InvalidRequestError} for another host without a word of the headers that are sent along.
+   */
   async function update(
     tenant: string,
     id: string,
     { isEnabled, ...settings }: Partial<EndpointSettings & { isEnabled: boolean }>,
   ): Promise<EndpointRecord | null> {
-    let isReenabled = false
+    let isOther = false
     const changed = await change(tenant, id, (record, nowMs) => {
-      isReenabled = isEnabled === true && record.disabled !== null
-      return { ...record, ...settings, disabled: disabledAfter(record, isEnabled, nowMs) }
+      requireHeaders(record, settings)
+      const next = { ...record, ...settings, disabled: disabledAfter(record, isEnabled, nowMs) }
+      isOther = (record.disabled === null) !== (next.disabled === null) || record.url !== next.url
+      return next
     })
-    if (changed && isReenabled) await redis.unlink(keys.target(id))
+    if (changed && isOther) await beginAnew(id)
     return changed
+  }
+
+  async function beginAnew(id: string): Promise<void> {
+    await redis.multi().unlink(keys.target(id)).zadd(keys.targetsDue, 0, id).exec()
   }
 
   /** Makes a new secret; those of before sign along for `overlapMs`. */
@@ -174,6 +184,7 @@ export function createWebhookEndpoints(deps: {
       [keys.endpoint(id), keys.endpointIndex(tenant), keys.target(id)],
       [id, tenant],
     )
+    if (reply === 1) await beginAnew(id)
     return reply === 1
   }
 
@@ -241,6 +252,15 @@ export type WebhookEndpoints = ReturnType<typeof createWebhookEndpoints>
 function recordOf(stored: StoredEndpoint): EndpointRecord {
   const { revision: _, isSealedAnew: __, ...record } = stored
   return record
+}
+
+// Their values are secrets as likely as not, and nobody can read them: an update must not send them to whoever it names.
+function requireHeaders({ url, headers }: EndpointRecord, given: Partial<EndpointSettings>): void {
+  if (given.url === undefined || given.headers !== undefined || Object.keys(headers).length === 0) return
+  if (new URL(given.url).origin === new URL(url).origin) return
+  const message =
+    'The `headers` of this endpoint were given for another host. Give those for the new one with its `url`, or null for none.'
+  throw new InvalidRequestError(message, 'headers', 'headers_required')
 }
 
 function disabledAfter(

@@ -163,6 +163,35 @@ test('deliveries to a disabled or deleted endpoint end without a request, also t
   expect(receiver.received).toHaveLength(2)
 })
 
+test('what waits for an endpoint that fails is sent at once when that is somewhere else, and ends when it is deleted', async () => {
+  receiver.answer(({ path }) => (path === '/new' ? 200 : 500))
+  const webhooks = running({ scheduleSeconds: [0, 100], breakerMs: 100_000 })
+  const [moved, deleted] = [await webhooks.endpoint(url('/old')), await webhooks.endpoint(url('/old'))]
+  const idOfs: ((endpointId: string) => string)[] = []
+  for (let number = 0; number < 16; number += 1) idOfs.push(await told(webhooks))
+  const statesOf = async (endpointId: string) => {
+    const read = idOfs.map((idOf) => webhooks.deliveryLog.read('acme', idOf(endpointId)))
+    return (await Promise.all(read)).map((delivery) => [delivery?.state, delivery?.attempts.length].join(' '))
+  }
+  await eventually('both are closed', async () => {
+    const closed = [moved, deleted].map(({ id }) => store.redis.hget(store.keys.target(id), 'closed_until'))
+    return !(await Promise.all(closed)).includes(null)
+  })
+  await eventually('nothing is on its way', async () => {
+    const flights = [moved, deleted].map(({ id }) => store.redis.zcard(store.keys.targetFlight(id)))
+    return (await Promise.all(flights)).every((count) => count === 0)
+  })
+  const waiting = (await statesOf(moved.id)).filter((state) => state === 'pending 0').length
+  expect(waiting).toBeGreaterThan(0)
+  await webhooks.endpoints.update('acme', moved.id, { url: url('/new') })
+  await webhooks.endpoints.remove('acme', deleted.id)
+  await eventually('what waited was sent', () => at('/new').length === waiting)
+  await eventually('what waited has ended', async () => {
+    const states = await statesOf(deleted.id)
+    return states.every((state) => state.startsWith('disabled'))
+  })
+})
+
 test('a sample is tried once, before all others and also at a target that fails, and its end is published', async () => {
   receiver.answer(({ event }) => (event.id === 'evt_sample' ? 404 : 500))
   const webhooks = running({ scheduleSeconds: [0, 100] })
