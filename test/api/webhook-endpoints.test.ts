@@ -91,6 +91,19 @@ test('an update changes what it names and nothing else; null empties', async () 
   })
 })
 
+test('headers are sent to no other host than they were given for, unless they are given again', async () => {
+  const { id } = await create({ headers: { authorization: 'Bearer of-this-host' } })
+  for (const url of ['https://elsewhere.example/in', 'https://hook.example:8443/in']) {
+    const { status, json } = await post(id, { url })
+    expect([status, json.error.code, json.error.param]).toEqual([400, 'headers_required', 'headers'])
+  }
+  expect((await api.call('GET', `/v1/webhook_endpoints/${id}`, { key })).json.url).toBe(GOOD.url)
+  expect((await post(id, { url: 'https://hook.example/other' })).status).toBe(200)
+  expect((await post(id, { url: 'https://elsewhere.example/in', headers: { 'x-a': '1' } })).status).toBe(200)
+  expect((await post(id, { url: 'https://third.example/in', headers: null })).status).toBe(200)
+  expect((await post(id, { url: 'https://fourth.example/in' })).status).toBe(200)
+})
+
 test('a deleted endpoint is gone', async () => {
   const { id } = await create()
   const path = `/v1/webhook_endpoints/${id}`
