@@ -5,7 +5,7 @@ import type { Batches } from '../shared/batches.ts'
 import { CredentialNotFoundError, InvalidRequestError } from '../shared/errors.ts'
 import type { Files } from '../shared/files.ts'
 import type { KeptDefaults } from '../shared/kept-defaults.ts'
-import { careOf, ERASED, isBesideBody, isCredential } from '../shared/line-fields.ts'
+import { careOf, ERASED, isBesideBody, isCredential, missingPlace } from '../shared/line-fields.ts'
 import { parseJsonLossless } from '../shared/lossless-json.ts'
 import { namesCredential } from '../shared/named-credentials.ts'
 import { BatchRetryRequest } from '../shared/schemas/batch.ts'
@@ -63,8 +63,8 @@ export async function draftRetry(
     credentials,
     /** There are some for every line. */
     hasDefault: bringsCredential(body),
-    hadDefault: kept.erased.some(isCredential),
-    given: new Set(Object.keys(body)),
+    erasedDefault: kept.erased.filter(isCredential),
+    given: body,
   }
   return { draft, lines: withCredentials(deps.input.text(input, again), needs) }
 }
@@ -91,12 +91,20 @@ function nothingToRetry({ status, total }: BatchView): InvalidRequestError {
   return new InvalidRequestError(message, null, 'nothing_to_retry')
 }
 
-/** What was erased and is no credential by itself (headers, `extra_body`) must be said anew, or the calls would be others. */
+/**
+ * What was erased and is no credential by itself (headers, `extra_body`) must be said anew, or the calls would be others; and so
+ * must the place that credentials were for, where there are fresh ones.
+ */
 function requireSettings({ erased }: KeptDefaults, body: BatchRetryRequest): void {
-  const missing = erased.find((name) => !isCredential(name) && !Object.hasOwn(body, name))
-  if (missing === undefined) return
-  const message = `\`${missing}\` was erased when the batch ended, since it may hold credentials. Give it anew, or null to leave it out.`
-  throw new InvalidRequestError(message, missing, 'credentials_required')
+  const setting = erased.find((name) => !isCredential(name) && !Object.hasOwn(body, name))
+  if (setting !== undefined) {
+    const message = `\`${setting}\` was erased when the batch ended, since it may hold credentials. Give it anew, or null to leave it out.`
+    throw new InvalidRequestError(message, setting, 'credentials_required')
+  }
+  const place = bringsCredential(body) ? missingPlace(erased, body) : undefined
+  if (place === undefined) return
+  const message = `\`${place}\` was erased with the credentials that went there. Give it anew, or null: then a key goes where the provider of a line's model is.`
+  throw new InvalidRequestError(message, place, 'credentials_required')
 }
 
 /**
@@ -133,8 +141,10 @@ async function readCredentials(
 type Needs = {
   credentials: Map<string, Record<string, unknown>>
   hasDefault: boolean
-  hadDefault: boolean
-  given: ReadonlySet<string>
+  /** Names of those that there were for every line, and are no more. */
+  erasedDefault: readonly string[]
+  /** What is given for every line. */
+  given: Readonly<Record<string, unknown>>
 }
 
 async function* withCredentials(
@@ -161,11 +171,15 @@ function renewed(line: { custom_id: string; body: Record<string, unknown> }, nee
   const isRenewed = bringsCredential(fresh)
   const hasStored = [line, line.body].some((fields) => namesCredential({ ...fields }))
   const isServed = needs.hasDefault || isRenewed || hasStored
-  if (!isServed && (needs.hadDefault || erased.some(isCredential))) throw credentialsRequired(line.custom_id)
+  const had = erased.some(isCredential) ? erased : needs.erasedDefault
+  if (!isServed && had.some(isCredential)) throw credentialsRequired(line.custom_id)
   const missing = erased.find(
-    (name) => !isCredential(name) && !Object.hasOwn(fresh, name) && !needs.given.has(name),
+    (name) => !isCredential(name) && !Object.hasOwn(fresh, name) && !Object.hasOwn(needs.given, name),
   )
-  if (missing !== undefined) throw credentialsRequired(line.custom_id, missing)
+  // With the batch's own, what the batch had was looked at before.
+  const place = isRenewed ? missingPlace(had, fresh) : missingPlace(erased, needs.given)
+  const unsaid = missing ?? (isServed && !hasStored ? place : undefined)
+  if (unsaid !== undefined) throw credentialsRequired(line.custom_id, unsaid)
   const replaced = new Set([...erased, ...Object.keys(fresh), ...(isRenewed ? ['credential'] : [])])
   const left = (fields: object) =>
     Object.fromEntries(Object.entries(fields).filter(([name]) => !replaced.has(name)))

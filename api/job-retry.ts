@@ -3,7 +3,7 @@ import { endpointAt } from '../shared/endpoints.ts'
 import { GoneError, InvalidRequestError } from '../shared/errors.ts'
 import type { RetrySource } from '../shared/job-control.ts'
 import type { JobInput } from '../shared/jobs.ts'
-import { isBesideBody, isCredential } from '../shared/line-fields.ts'
+import { isBesideBody, isCompanion, isCredential, missingPlace } from '../shared/line-fields.ts'
 import type { JobRetryRequest } from '../shared/schemas/job-control.ts'
 import { JobOptions, TERMINAL_STATUSES } from '../shared/schemas/job.ts'
 import { prepareJob, readCustomer, type SubmissionDeps } from './submission.ts'
@@ -105,10 +105,20 @@ function requireErased(erased: readonly string[], fields: Record<string, unknown
     const message = `The credentials of this job were erased when it ended. Give some anew: \`${credential}\`, or others.`
     throw new InvalidRequestError(message, credential, 'credentials_required')
   }
-  const missing = erased.find((name) => !isCredential(name) && !Object.hasOwn(fields, name))
+  const place = credential === undefined ? undefined : missingPlace(erased, fields)
+  if (place !== undefined) {
+    const message = `\`${place}\` was erased with the credentials that went there. Give it anew, or null: then a key goes where its model's provider is.`
+    throw new InvalidRequestError(message, place, 'credentials_required')
+  }
+  const missing = erased.find((name) => isSetting(name) && !Object.hasOwn(fields, name))
   if (missing === undefined) return
   const message = `\`${missing}\` was erased when the job ended, since it may hold credentials. Give it anew, or null to leave it out.`
   throw new InvalidRequestError(message, missing, 'credentials_required')
+}
+
+// What decides neither who is called, nor where.
+function isSetting(name: string): boolean {
+  return !isCredential(name) && !isCompanion(name)
 }
 
 function hasCredential(fields: Record<string, unknown>): boolean {

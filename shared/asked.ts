@@ -1,4 +1,4 @@
-import { careOf, isSecret, withoutSecrets } from './line-fields.ts'
+import { careOf, isBesideBody, isSecret, withoutSecrets } from './line-fields.ts'
 import { isObject } from './notes.ts'
 import { LOCATION_FIELDS, REQUEST_FIELDS } from './schemas/field-names.ts'
 
@@ -11,7 +11,7 @@ const OURS: ReadonlySet<string> = new Set([...REQUEST_FIELDS, ...LOCATION_FIELDS
 export type Asked = {
   /** Fields of the gateway that hold no secret and go with none: `num_retries`, `timeout`, `tags`, names of fallbacks, ... */
   fields: Record<string, unknown>
-  /** Names of those that were, or may have held, a credential; they are not kept. */
+  /** Names of those that were, or may have held, a credential, or went with one; they are not kept. */
   erased: string[]
 }
 
@@ -20,9 +20,13 @@ export function askedOf(body: Record<string, unknown>): Asked {
   const given = Object.entries({ ...tagsOf(body), ...body }).filter(
     ([name, value]) => !ELSEWHERE.has(name) && isSaid(value),
   )
-  const erased = given.flatMap(([name, value]) => (isSecret(careOf(name), value) ? [name] : []))
-  const ours = Object.fromEntries(given.filter(([name]) => isOurs(name) && !erased.includes(name)))
-  return { fields: erased.length === 0 ? ours : withoutSecrets(ours), erased }
+  const secrets = new Set(given.flatMap(([name, value]) => (isSecret(careOf(name), value) ? [name] : [])))
+  // What has no place in a request (an empty `litellm_params`) is nothing that anybody would miss, or could give anew.
+  const erased = [...secrets].filter(isBesideBody)
+  const ours = Object.fromEntries(given.filter(([name]) => isOurs(name) && !secrets.has(name)))
+  if (erased.length === 0) return { fields: ours, erased }
+  const fields = withoutSecrets(ours)
+  return { fields, erased: [...erased, ...Object.keys(ours).filter((name) => !Object.hasOwn(fields, name))] }
 }
 
 // LiteLLM's other place for them, which the plan takes them out of.

@@ -24,6 +24,11 @@ const FALLBACKS = ['fallbacks', 'context_window_fallbacks', 'content_policy_fall
 const HOLDERS = ['user_config', 'extra_body', 'extra_headers', 'headers', 'default_headers', 'job']
 /** They go with a credential: where it is good for. */
 const COMPANIONS: ReadonlySet<string> = new Set(['custom_llm_provider', ...LOCATION_FIELDS])
+/** Of the credentials those that are addresses, to which the others go. */
+const ADDRESSES: ReadonlySet<string> = new Set([
+  'api_base', 'base_url', 'aws_bedrock_runtime_endpoint', 'aws_sts_endpoint', 'deployment_url', 's3_endpoint_url',
+  'sagemaker_base_url',
+]) // oxfmt-ignore
 /** Names a stored credential: it decides who is called, and is no secret. */
 const STORED = 'credential'
 const NAMES_MAX = 10_000
@@ -67,6 +72,28 @@ export function isSecret(care: Care, value: unknown): boolean {
 /** Whether a field decides by itself who is called with which key. */
 export function isCredential(name: string): boolean {
   return name === 'user_config' || name === STORED || CREDENTIALS.includes(name)
+}
+
+/**
+ * Of fields that were erased the first that says where a key goes and that those which are given anew leave out: without it
+ * theirs would go elsewhere. A config or a stored credential says that by itself.
+ */
+export function missingPlace(
+  erased: readonly string[],
+  given: Readonly<Record<string, unknown>>,
+): string | undefined {
+  if ([given['user_config'], given[STORED]].some((value) => value !== undefined && value !== null))
+    return undefined
+  return erased.find((name) => isPlace(name) && !Object.hasOwn(given, name))
+}
+
+function isPlace(name: string): boolean {
+  return isCompanion(name) || ADDRESSES.has(name)
+}
+
+/** Whether a field is no credential, and goes with one. */
+export function isCompanion(name: string): boolean {
+  return COMPANIONS.has(name)
 }
 
 /** Whether a field may stand beside `body` in a line, and not only in it. */

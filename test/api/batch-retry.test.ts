@@ -83,6 +83,36 @@ test('a batch that had credentials needs fresh ones, and what went with the old 
   expect(await stage.defaultsOf(json.id)).toEqual({ api_key: 'sk-new', num_retries: 1 })
 })
 
+test('fresh keys alone, for all lines or for one, go to no other base than the old ones were for', async () => {
+  const api_base = 'https://llm.example.com/v1'
+  const ofAll = await stage.end(['failed'], { api_key: 'sk-old', api_base })
+  const key = { api_key: 'sk-new' }
+  const forAll = await retry(ofAll.id, key)
+  expect([forAll.status, forAll.json.error.param]).toEqual([400, 'api_base'])
+  const ofOne = await stage.end(['failed'], {
+    requests: [requestLine('line-0', { api_key: 'sk', api_base })],
+  })
+  const forOne = { credentials: { 'line-0': key } }
+  for (const [old, given] of [
+    [ofAll, forOne],
+    [ofOne, forOne],
+    [ofOne, key],
+  ] as const) {
+    const { status, json } = await retry(old.id, given)
+    expect([status, json.error.code]).toEqual([400, 'credentials_required'])
+    expect(json.error.message).toContain('`api_base` of line "line-0"')
+  }
+  const whole = { ...key, api_base }
+  for (const [old, given] of [
+    [ofAll, whole],
+    [ofOne, { credentials: { 'line-0': whole } }],
+    [ofOne, whole],
+    [ofOne, { ...key, api_base: null }],
+  ] as const) {
+    expect((await retry(old.id, given)).status).toBe(200)
+  }
+})
+
 test('headers and bodies of the whole batch that may have held a key must be said anew, or be left out', async () => {
   const old = await stage.end(['failed'], { api_key: 'sk-old', extra_body: { store: true } })
   const { status, json } = await retry(old.id, { api_key: 'sk-new' })

@@ -109,6 +109,48 @@ test('what may have held a secret is asked for, and null leaves it out', async (
   expect(bundle).toMatchObject({ api_key: 'sk-2', headers: {} })
 })
 
+test('a fresh key alone goes to no other base or provider than the old one was for', async () => {
+  const model = 'openai/gpt-x'
+  const places = [
+    [{ api_base: 'https://llm.example.com/v1' }, 'api_base', 'https://llm.example.com/v1'],
+    [{ base_url: 'https://llm.example.com/v1' }, 'base_url', 'https://llm.example.com/v1'],
+    [{ custom_llm_provider: 'groq' }, 'custom_llm_provider', 'https://api.groq.com/openai/v1'],
+  ] as const
+  for (const [place, param, base] of places) {
+    const old = await ended({ body: { model, api_key: 'sk-1', ...place, ...own } })
+    const refused = await retry(old, { api_key: 'sk-2' })
+    expect([refused.status, refused.json.error.param]).toEqual([400, param])
+    expect(refused.json.error.code).toBe('credentials_required')
+    const same = await retry(old, { api_key: 'sk-2', ...place })
+    expect(same.status, same.text).toBe(202)
+    expect((await nextClaim()).bundles?.[0]).toMatchObject({ api_key: 'sk-2', api_base: base })
+  }
+  const old = await ended({
+    body: { model, api_key: 'sk-1', api_base: 'https://llm.example.com/v1', ...own },
+  })
+  expect((await retry(old, { api_key: 'sk-2', api_base: null })).status).toBe(202)
+  expect((await nextClaim()).bundles?.[0]?.api_base).toBe('https://api.openai.com/v1')
+})
+
+test('a whole config, or a stored credential, says where it is for by itself', async () => {
+  const stored = await api.call('POST', '/v1/credentials', { body: { api_key: 'sk-s', provider: 'openai' } })
+  const bundle = { api_key: 'sk-1', api_base: 'https://llm.example.com/v1', custom_llm_provider: 'openai' }
+  for (const given of [{ credential: stored.json.id }, fresh]) {
+    const old = await ended({ body: { model: 'mine', ...bundle, ...own } })
+    expect((await retry(old, given)).status).toBe(202)
+    await nextClaim()
+  }
+})
+
+test('what the gateway has no use for keeps no job from being run again, and is in no plain field', async () => {
+  const name = 'a-field-of-the-provider-'.repeat(10)
+  const old = await ended({ body: { model: 'ours', litellm_params: {}, api_keys: [], [name]: 'v', ...own } })
+  const record = await api.store.redis.hgetall(api.store.keys.job(old))
+  expect(Object.values(record).filter((text) => text.includes(name))).toEqual([])
+  expect((await retry(old)).status).toBe(202)
+  expect((await nextClaim()).body).toMatchObject({ ...own, [name]: 'v' })
+})
+
 test('a job on a stored credential is run again on it, unless the call brings others', async () => {
   const stored = await api.call('POST', '/v1/credentials', {
     body: { name: 'one', api_key: 'sk-stored', provider: 'openai' },
