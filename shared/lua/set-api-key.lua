@@ -17,7 +17,9 @@ if record == '' then
 else
   redis.call('HSET', records, hash, record)
   redis.call('HSET', hashes, id, hash)
-  redis.call('ZADD', ids, 'NX', ARGV[5], id)
+  -- Two of one millisecond keep their order.
+  local last = tonumber(redis.call('ZREVRANGE', ids, 0, 0, 'WITHSCORES')[2]) or 0
+  redis.call('ZADD', ids, 'NX', math.max(tonumber(ARGV[5]), last + 1), id)
 end
 redis.call('PUBLISH', channel, id)
 return 'written'

@@ -11,7 +11,9 @@ local current = redis.call('HGET', records, tenant) or ''
 if current ~= read and current ~= record then return 'changed' end
 
 redis.call('HSET', records, tenant, record)
-redis.call('ZADD', index, 'NX', ARGV[4], tenant)
+-- Two of one millisecond keep their order.
+local last = tonumber(redis.call('ZREVRANGE', index, 0, 0, 'WITHSCORES')[2]) or 0
+redis.call('ZADD', index, 'NX', math.max(tonumber(ARGV[4]), last + 1), tenant)
 for place = 7, #ARGV, 3 do
   local limits, field, limit = KEYS[tonumber(ARGV[place])], ARGV[place + 1], ARGV[place + 2]
   if limit == '' then
