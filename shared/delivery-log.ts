@@ -43,8 +43,7 @@ export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: Deliv
 
   /** Reads how a delivery stands, without what it carries. */
   async function read(tenant: string, id: string): Promise<DeliveryView | null> {
-    // Only what can be an id of ours is made into a key.
-    if (!/^dlv_[A-Za-z0-9]{1,64}$/.test(id)) return null
+    if (!canBeId(id)) return null
     const fields = await redis.hmget(keys.delivery(id), ...DELIVERY_FIELDS)
     const [owner, subjectId, eventId, type, target, state, created, due, attempts] = fields
     if (owner !== tenant || !target) return null
@@ -119,6 +118,7 @@ export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: Deliv
    * its target; one that waits is tried now.
    */
   async function redeliver(tenant: string, id: string): Promise<Redelivered> {
+    if (!canBeId(id)) return { kind: 'unknown' }
     const { said } = await sendAgain(tenant, 'one', [id])
     if (said === 'erased') return { kind: 'erased' }
     const delivery = said === 'pending' ? await read(tenant, id) : null
@@ -171,3 +171,8 @@ export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: Deliv
 }
 
 export type DeliveryLog = ReturnType<typeof createDeliveryLog>
+
+/** Only what can be an id of ours is made into a key. */
+function canBeId(id: string): boolean {
+  return /^dlv_[A-Za-z0-9]{1,64}$/.test(id)
+}
