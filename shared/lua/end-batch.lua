@@ -39,7 +39,11 @@ redis.call('HDEL', batch, 'cred', 'live', 'logs', 'chunks', 'cursor', 'inflight'
 redis.call('UNLINK', chunk, lines, done, order, line_keys, parked)
 redis.call('ZREM', parked_due, id)
 redis.call('ZREM', window, id .. ' ' .. number)
-if redis.call('EXISTS', input) == 1 then redis.call('HINCRBY', input, 'uses', -1) end
+if redis.call('EXISTS', input) == 1 and redis.call('HINCRBY', input, 'uses', -1) == 0 then
+  -- Its time may have passed while it was in use: it is looked at again now.
+  local expires = redis.call('HGET', input, 'expires')
+  if expires then redis.call('ZADD', files_due, 'XX', expires, string.match(input, '[^:]+$')) end
+end
 if redis.call('HEXISTS', input, 'for_one') == 1 then redis.call('UNLINK', KEYS[23]) end
 if facts[4] or redis.call('EXISTS', KEYS[24]) == 1 then redis.call('ZADD', announce, now, id) end
 redis.call('ZADD', due, now + tonumber(ARGV[6]), id)
