@@ -61,5 +61,5 @@ export function startEndClock(deps: {
 
 // One that is gone has nothing more to come either.
 function hasEnded(status: unknown): boolean {
-  return status === null || TERMINAL_STATUSES.has(String(status))
+  return status === null || (typeof status === 'string' && TERMINAL_STATUSES.has(status))
 }
