@@ -19,6 +19,8 @@ const concurrencyOf = async (tenant: string) => {
 
 const fieldOf = (customer: string | null) => `feeds ${ids.ownerId('feeds', customer)}`
 
+const budgetsOf = (tenant: string) => own.redis.hmget(keys.budgets, tenant, `${tenant} *`)
+
 test('a tenant is made once, and is as it was said', async () => {
   const settings = { name: 'Acme', limits: { usd_per_day: 5 }, retention: { results_seconds: 60 } }
   const made = await tenants.create('once', settings)
@@ -65,10 +67,9 @@ test('how many jobs at once stands where feeding looks for it, and goes with the
 test('the budgets that lines of batches go by are written with the tenant, in millionths', async () => {
   const limits = { usd_per_day: 1.5 }
   await tenants.create('feeds-budget', { limits, customer_limits: { usd_per_day: 0.1 } })
-  const budgets = () => own.redis.hmget(keys.budgets, 'feeds-budget', 'feeds-budget *')
-  expect(await budgets()).toEqual(['1500000', '100000'])
+  expect(await budgetsOf('feeds-budget')).toEqual(['1500000', '100000'])
   await tenants.update('feeds-budget', () => ({ limits: {}, customer_limits: {} }))
-  expect(await budgets()).toEqual([null, null])
+  expect(await budgetsOf('feeds-budget')).toEqual([null, null])
 })
 
 test('changes made at once are all there', async () => {
