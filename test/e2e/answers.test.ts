@@ -9,7 +9,7 @@ const ENDPOINT = '/v1/chat/completions'
 const PAGE =
   '<!DOCTYPE html><html><head><title>502</title></head><body>inner-host-17 at 10.0.0.7</body></html>'
 
-useGateway({ env: { GATEWAY_RETRY_INITIAL_MS: '10' } })
+useGateway()
 
 function entry(model: string, group: string, base_model: string) {
   const own = ownConfig({ url: provider.url, key: freshKey(), model, group })

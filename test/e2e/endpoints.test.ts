@@ -8,7 +8,7 @@ import { chunks, completion, failure, type LedgerEntry } from '../support/provid
 import { ownConfig } from '../support/requests.ts'
 import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-useGateway({ env: { GATEWAY_RETRY_INITIAL_MS: '10' }, answer: byPath })
+useGateway({ answer: byPath })
 
 /** Each endpoint's request as text, and an answer with what a parser would change: spaces, order, and a number no double holds. */
 const ENDPOINTS = [

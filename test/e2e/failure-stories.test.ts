@@ -6,9 +6,7 @@ import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 // What went wrong at others in production (LiteLLM #20722, #6498, #5698, #34836), played in small.
 
-const WORKERS = 8
-
-useGateway({ workers: WORKERS, env: { GATEWAY_RETRY_INITIAL_MS: '20' } })
+useGateway()
 
 const config = (settings: Record<string, unknown> = {}, params: Record<string, unknown> = {}) =>
   ownConfig({ url: provider.url, key: freshKey(), ...params }, settings)
@@ -40,7 +38,7 @@ test(
   },
 )
 
-test('eight workers and one 429: nobody calls the key again before its time', async () => {
+test('two workers and one 429: nobody calls the key again before its time', async () => {
   let refusedAt: number | null = null
   provider.answer(() => {
     if (refusedAt !== null) return completion('ok')
@@ -106,7 +104,7 @@ test('five failures in a hundred close no deployment: the job rate and at least 
     ),
     num_retries: 0,
   }
-  const jobs = await Promise.all(Array.from({ length: 600 }, () => gateway.submit(ask(shared))))
+  const jobs = await Promise.all(Array.from({ length: 300 }, () => gateway.submit(ask(shared))))
   const ended = await Promise.all(jobs.map(({ id }) => gateway.ended(id, { timeoutMs: 60_000 })))
   const good = ended.filter(({ status }) => status === 'completed')
   expect(good.length / ended.length).toBeGreaterThanOrEqual(0.94)

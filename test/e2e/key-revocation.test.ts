@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { gateway, useGateway } from '../support/stage.ts'
 
@@ -6,7 +6,7 @@ const CALLERS = 20
 /** From the answer that says so until no process takes the key: a message on a channel, on a busy machine. */
 const NEWS_MS = 2_000
 
-useGateway({ workers: 0 })
+useGateway()
 
 async function newKey() {
   const { json } = await gateway.call('POST', '/v1/admin/tenants/acme/keys', { body: {} })
@@ -14,7 +14,8 @@ async function newKey() {
 }
 
 test('a key that is revoked under load is refused from then on by every process, and others are not', async () => {
-  const first = gateway.url
+  const { api, url: first } = gateway
+  onTestFinished(() => api.kill('SIGTERM'))
   await gateway.replaceApi()
   const urls = [first, gateway.url]
   await gateway.call('POST', '/v1/admin/tenants', { body: { id: 'acme' } })

@@ -1,9 +1,9 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { afterEach, beforeAll, afterAll, beforeEach, expect, test } from 'vitest'
+import { beforeAll, expect, test } from 'vitest'
 import { eventually, gate } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, startProvider, type LedgerEntry, type TestProvider } from '../support/provider.ts'
+import { completion, type LedgerEntry } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 /**
  * The "minute" of limits in this file. The window of limits is a hundredth longer: that is for the way to the provider, where a
@@ -13,28 +13,18 @@ const MINUTE_MS = 4_000
 /** A machine with other things to do takes its time. */
 const TIMEOUT_MS = 90_000
 
-let provider: TestProvider
-let gateway: Gateway
-let keyNumber = 0
+useGateway({
+  workers: 3,
+  env: { GATEWAY_LIMIT_WINDOW_MS: String(MINUTE_MS), GATEWAY_RETRY_INITIAL_MS: '20' },
+})
 
+// A process's first calls take longer, for what it has to load: what is measured comes after them.
 beforeAll(async () => {
-  provider = await startProvider()
+  for (const limits of [{ rpm: 1_000 }, { max_parallel_requests: 4 }])
+    await allEnd(await submitMany(config(limits), 24))
 })
-afterAll(() => provider?.close())
 
-beforeEach(async () => {
-  provider.ledger.length = 0
-  provider.answer(() => completion('ok'))
-})
-afterEach(() => gateway?.stop())
-
-const start = (workers: number) =>
-  startGateway({
-    workers,
-    env: { GATEWAY_LIMIT_WINDOW_MS: String(MINUTE_MS), GATEWAY_RETRY_INITIAL_MS: '20' },
-  })
-
-const config = (params: Record<string, unknown>, key = `sk-own-${(keyNumber += 1)}`) =>
+const config = (params: Record<string, unknown>, key = freshKey()) =>
   ownConfig({ url: provider.url, key, ...params })
 
 async function submitMany(userConfig: object, count: number): Promise<string[]> {
@@ -45,12 +35,6 @@ async function submitMany(userConfig: object, count: number): Promise<string[]> 
 async function allEnd(ids: readonly string[]): Promise<void> {
   for (const id of ids)
     expect(await gateway.ended(id, { timeoutMs: 30_000 })).toMatchObject({ status: 'completed' })
-}
-
-/** A process's first calls take longer, for what it has to load: what is measured comes after them. */
-async function warmUp(params: Record<string, unknown>): Promise<void> {
-  await allEnd(await submitMany(config(params), 24))
-  provider.ledger.length = 0
 }
 
 /** The most calls that were open at one moment. */
@@ -69,10 +53,8 @@ test(
   'max_parallel_requests holds over three workers, and its places are in use 95% of the time while work waits',
   { timeout: TIMEOUT_MS, retry: 2 },
   async () => {
-    gateway = await start(3)
     // What a place costs to hand over is this machine's time, which other tests take from it as well.
     const [callMs, places, jobs] = [800, 4, 28]
-    await warmUp({ max_parallel_requests: places })
     provider.answer(() => ({ ...completion('ok'), delayMs: callMs }))
     await allEnd(await submitMany(config({ max_parallel_requests: places }), jobs))
     expect(provider.ledger).toHaveLength(jobs)
@@ -88,30 +70,8 @@ test(
   },
 )
 
-test('the places of a killed worker come back, to those who wait in line', async () => {
-  gateway = await start(1)
-  const held = gate()
-  provider.answer(() => ({ ...completion('ok'), until: held.opened }))
-  const shared = config({ max_parallel_requests: 2 })
-  const ids = await submitMany(shared, 5)
-  await eventually('two are called', () => provider.open() === 2)
-  await eventually('the others stand in line', async () => {
-    const all = await Promise.all(ids.map((id) => gateway.job(id)))
-    return all.filter(({ queue }) => queue.state === 'rate_limited').length >= 3
-  })
-  gateway.workers[0]?.kill('SIGKILL')
-  await eventually('its calls are gone', () => provider.open() === 0)
-  await gateway.addWorker()
-  await eventually('two are called again', () => provider.open() === 2)
-  held.open()
-  await allEnd(ids)
-  expect(peak(provider.ledger)).toBe(2)
-})
-
 test('rpm is used to 95% while work waits, and never exceeded', { timeout: TIMEOUT_MS }, async () => {
-  gateway = await start(2)
   const rpm = 20
-  await warmUp({ rpm: 1_000 })
   // The ledger's clock is this process's: it notes a call as late as other things held it up.
   const delay = monitorEventLoopDelay({ resolution: 5 })
   delay.enable()
@@ -125,8 +85,6 @@ test('rpm is used to 95% while work waits, and never exceeded', { timeout: TIMEO
 })
 
 test('otpm counts what was answered, itpm what was asked', { timeout: TIMEOUT_MS }, async () => {
-  gateway = await start(2)
-  await warmUp({ rpm: 1_000 })
   for (const [limits, usage] of [
     [{ otpm: 100 }, { prompt_tokens: 1, completion_tokens: 50, total_tokens: 51 }],
     [{ itpm: 100 }, { prompt_tokens: 50, completion_tokens: 1, total_tokens: 51 }],
@@ -161,9 +119,7 @@ async function used(limits: object, before: readonly string[]): Promise<number> 
 }
 
 test('two configs with one key: each holds its own limit against the usage of both', async () => {
-  gateway = await start(2)
-  await warmUp({ rpm: 1_000 })
-  const key = `sk-both-${(keyNumber += 1)}`
+  const key = freshKey('both')
   const [wide, narrow] = [config({ rpm: 6 }, key), config({ rpm: 2 }, key)]
   await allEnd(await submitMany(wide, 4))
   const startedAt = provider.ledger[0]?.startedAt ?? 0
@@ -176,7 +132,6 @@ test('two configs with one key: each holds its own limit against the usage of bo
 })
 
 test('a provider that says that nothing is left is left alone until it says', async () => {
-  gateway = await start(2)
   provider.answer(({ number }) => {
     const headers = { 'x-ratelimit-remaining-requests': '0', 'x-ratelimit-reset-requests': '1.5s' }
     return number === 1 ? { ...completion('ok'), headers } : completion('ok')
@@ -191,4 +146,23 @@ test('a provider that says that nothing is left is left alone until it says', as
   await allEnd(await submitMany(shared, 2))
   const [first, second] = provider.ledger
   expect((second?.startedAt ?? 0) - (first?.startedAt ?? 0)).toBeGreaterThan(1_450)
+})
+
+test('the places of killed workers come back, to those who wait in line', async () => {
+  const held = gate()
+  provider.answer(() => ({ ...completion('ok'), until: held.opened }))
+  const shared = config({ max_parallel_requests: 2 })
+  const ids = await submitMany(shared, 5)
+  await eventually('two are called', () => provider.open() === 2)
+  await eventually('the others stand in line', async () => {
+    const all = await Promise.all(ids.map((id) => gateway.job(id)))
+    return all.filter(({ queue }) => queue.state === 'rate_limited').length >= 3
+  })
+  for (const worker of gateway.workers) worker.kill('SIGKILL')
+  await eventually('their calls are gone', () => provider.open() === 0)
+  await gateway.addWorker()
+  await eventually('two are called again', () => provider.open() === 2)
+  held.open()
+  await allEnd(ids)
+  expect(peak(provider.ledger)).toBe(2)
 })

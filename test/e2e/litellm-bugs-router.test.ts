@@ -3,17 +3,11 @@ import type { Job } from '../../shared/schemas/job.ts'
 import { eventually, gate } from '../support/eventually.ts'
 import { completion, failure } from '../support/provider.ts'
 import { ask } from '../support/requests.ts'
-import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
+import { freshKey, gateway, provider, SHARED_MINUTE_MS as MINUTE_MS, useGateway } from '../support/stage.ts'
 
 // Each test is one entry of LiteLLM's issue tracker about its Router: what was complained of must not be so here.
 
-/** The "minute" of limits and failure counts in this file. */
-const MINUTE_MS = 3_000
-
-useGateway({
-  workers: 2,
-  env: { GATEWAY_LIMIT_WINDOW_MS: String(MINUTE_MS), GATEWAY_RETRY_INITIAL_MS: '20' },
-})
+useGateway()
 
 type Entry = { group?: string; params?: Record<string, unknown>; info?: Record<string, unknown> }
 

@@ -7,7 +7,7 @@ import { chunks, completion, failure, type Answer, type LedgerEntry } from '../s
 import { ownConfig } from '../support/requests.ts'
 import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-useGateway({ env: { GATEWAY_RETRY_INITIAL_MS: '10' }, answer: answerAnthropic })
+useGateway({ answer: answerAnthropic })
 
 const client = (apiKey = gateway.masterKey) => new Anthropic({ baseURL: gateway.url, apiKey, maxRetries: 0 })
 const configOf = (params: object, settings: object = {}) =>

@@ -5,7 +5,7 @@ import { completion, failure } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
 import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-useGateway({ workers: 2 })
+useGateway()
 
 const config = (settings: Record<string, unknown> = {}) =>
   ownConfig({ url: provider.url, key: freshKey() }, settings)

@@ -7,7 +7,7 @@ import { completion, failure } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
 import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-useGateway({ workers: 2 })
+useGateway()
 
 function freshConfig(settings: Record<string, unknown> = {}) {
   return ownConfig({ url: provider.url, key: freshKey() }, { num_retries: 0, ...settings })

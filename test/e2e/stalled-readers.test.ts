@@ -1,13 +1,13 @@
 import { request, type IncomingMessage } from 'node:http'
 import { expect, test } from 'vitest'
 import { eventually, gate } from '../support/eventually.ts'
-import { startGateway } from '../support/gateway.ts'
-import { chunks, startProvider } from '../support/provider.ts'
+import { chunks } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
+
+useGateway()
 
 test('an API process ends though a reader of a stream has stopped to read', { timeout: 60_000 }, async () => {
-  const provider = await startProvider()
-  const gateway = await startGateway()
   const held = gate()
   const text = 'x'.repeat(60_000)
   provider.answer(() => chunks(...Array.from({ length: 300 }, () => text), held.opened, 'end'))
@@ -15,7 +15,7 @@ test('an API process ends though a reader of a stream has stopped to read', { ti
   const headers = { authorization: `Bearer ${gateway.masterKey}`, 'content-type': 'application/json' }
   const response = await new Promise<IncomingMessage>((resolve) => {
     const sent = request({ hostname, port, path: '/v1/chat/completions', method: 'POST', headers }, resolve)
-    sent.end(JSON.stringify({ ...ask(ownConfig({ url: provider.url, key: 'sk-own' })), stream: true }))
+    sent.end(JSON.stringify({ ...ask(ownConfig({ url: provider.url, key: freshKey() })), stream: true }))
   })
   response.on('error', () => {})
   await eventually(
@@ -28,7 +28,5 @@ test('an API process ends though a reader of a stream has stopped to read', { ti
   } finally {
     held.open()
     response.destroy()
-    await gateway.stop().catch(() => {})
-    await provider.close()
   }
 })

@@ -6,7 +6,7 @@ import { chunks, completion, failure, inTurn } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
 import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
-useGateway({ workers: 2, env: { GATEWAY_RETRY_INITIAL_MS: '10' }, answer: () => chunks('Hel', 'lo') })
+useGateway({ answer: () => chunks('Hel', 'lo') })
 
 const config = (settings: Record<string, unknown> = {}) =>
   ownConfig({ url: provider.url, key: freshKey() }, { num_retries: 1, ...settings })

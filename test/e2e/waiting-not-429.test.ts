@@ -4,12 +4,9 @@ import { chat, openaiClient } from '../support/clients.ts'
 import { eventually } from '../support/eventually.ts'
 import { completion, failure } from '../support/provider.ts'
 import { ask, ownConfig } from '../support/requests.ts'
-import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
+import { freshKey, gateway, provider, SHARED_MINUTE_MS as MINUTE_MS, useGateway } from '../support/stage.ts'
 
-/** The "minute" of rpm and tpm in this file. */
-const MINUTE_MS = 2000
-
-useGateway({ workers: 2, env: { GATEWAY_LIMIT_WINDOW_MS: String(MINUTE_MS) } })
+useGateway()
 
 const config = (settings: Record<string, unknown> = {}, params: Record<string, unknown> = {}) =>
   ownConfig({ url: provider.url, key: freshKey(), ...params }, settings)

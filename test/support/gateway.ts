@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
+import { inject } from 'vitest'
 import { createApiKeys } from '../../shared/api-keys.ts'
 import { createKeys } from '../../shared/keys.ts'
 import type { ApiKeySettings } from '../../shared/schemas/api-key.ts'
@@ -39,6 +39,8 @@ export type GatewayOptions = {
   config?: string
   /** Overrides of both processes' environment. */
   env?: Record<string, string>
+  /** Told of each process that is started. */
+  onLaunch?: (pid: number) => void
 }
 
 /**
@@ -47,7 +49,7 @@ export type GatewayOptions = {
  */
 export async function startGateway(options: GatewayOptions = {}) {
   const own = testRedis()
-  const folder = await mkdtemp(join(tmpdir(), 'byok-test-gateway-'))
+  const folder = await mkdtemp(join(inject('runFolder'), 'gateway-'))
   const masterKey = `sk-master-${randomBytes(12).toString('hex')}`
   const redisUrl = options.redisUrl ?? own.url
   const redis = new Redis(redisUrl, { maxRetriesPerRequest: 3 })
@@ -87,6 +89,7 @@ export async function startGateway(options: GatewayOptions = {}) {
     const launched = { ...env, ...extra }
     const started = startProcess(process.execPath, [file], { env: launched, cwd: ROOT, endsWithUs: true })
     processes.push(started)
+    options.onLaunch?.(started.pid)
     return started
   }
 
@@ -99,6 +102,10 @@ export async function startGateway(options: GatewayOptions = {}) {
       timeoutMs: READY_TIMEOUT_MS,
     })
     return { process: started, url }
+  }
+
+  async function replaceApi() {
+    api = await launchApi()
   }
 
   async function addWorker(extra: Record<string, string> = {}): Promise<TestProcess> {
@@ -135,8 +142,14 @@ export async function startGateway(options: GatewayOptions = {}) {
     /** All output of all processes, ended ones too. */
     logs: () => processes.map((one) => one.output()).join('\n'),
     /** Starts another API process in place of the last one; its address is new. */
-    async replaceApi() {
-      api = await launchApi()
+    replaceApi,
+    /** Brings back the processes that it began with, whatever has been killed or added since. */
+    async mend() {
+      const [kept, more] = [await living(workers), options.workers ?? 1]
+      for (const one of kept.slice(more)) one.kill('SIGTERM')
+      workers.splice(0, workers.length, ...(await living(kept)))
+      while (workers.length < more) await addWorker()
+      if ((await living([api.process])).length === 0) await replaceApi()
     },
 
     /** One HTTP call with the master key unless `key` says otherwise. `body` is sent as JSON. */
@@ -220,6 +233,13 @@ function parse(text: string): unknown {
   } catch {
     return undefined
   }
+}
+
+/** Those that nobody has sent a signal; the others have ended when this resolves. */
+async function living(all: readonly TestProcess[]): Promise<TestProcess[]> {
+  const signalled = all.filter(({ child }) => child.killed)
+  await Promise.all(signalled.map((one) => one.ended(END_TIMEOUT_MS)))
+  return all.filter((one) => !one.hasEnded())
 }
 
 /** From a log line of its own: `{"address":"http://127.0.0.1:4000", …}`. */

@@ -76,6 +76,13 @@ export function environment(): Record<string, string> {
   return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
 }
 
+/** Removes all keys under a test's prefix. */
+export async function removeKeys(redis: Redis, prefix: string): Promise<void> {
+  for await (const keys of redis.scanStream({ match: `${prefix}:*`, count: 1000 })) {
+    if (keys.length > 0) await redis.unlink(...(keys as string[]))
+  }
+}
+
 /** A port that was free a moment ago. */
 export async function freePort(portMax = 65_535): Promise<number> {
   for (;;) {

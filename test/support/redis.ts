@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { inject } from 'vitest'
-import { startRedisProcess, type Durability, type RedisProcess } from './redis-process.ts'
+import { removeKeys, startRedisProcess, type Durability, type RedisProcess } from './redis-process.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -9,6 +9,8 @@ declare module 'vitest' {
     redisUrl: string
     /** The redis-server binary or launcher, for tests that need one of their own; null when there is none. */
     redisServer: string | null
+    /** Removed at the end of the run, with all that lies in it. */
+    runFolder: string
   }
 }
 
@@ -25,9 +27,7 @@ export function testRedis() {
     prefix,
     redis,
     async cleanup() {
-      for await (const keys of redis.scanStream({ match: `${prefix}:*`, count: 1000 })) {
-        if (keys.length > 0) await redis.unlink(...(keys as string[]))
-      }
+      await removeKeys(redis, prefix)
       redis.disconnect()
     },
   }

@@ -1,10 +1,15 @@
-import { afterAll, beforeAll, beforeEach } from 'vitest'
+import { afterAll, beforeAll, beforeEach, inject } from 'vitest'
 import { startGateway, type Gateway, type GatewayOptions } from './gateway.ts'
 import { completion, startProvider, type Script, type TestProvider } from './provider.ts'
+import { noteShared } from './shared-gateways.ts'
+
+/** The "minute" of limits (rpm, tpm and their like) of the shared gateway, in milliseconds. */
+export const SHARED_MINUTE_MS = 3_000
 
 /** The provider and the gateway of this test file: there within its hooks and tests, once it has called `useGateway`. */
 export let provider: TestProvider
 export let gateway: Gateway
+let shared: Promise<Gateway> | null = null
 let keyNumber = 0
 
 type StageOptions = GatewayOptions & {
@@ -13,22 +18,27 @@ type StageOptions = GatewayOptions & {
 }
 
 /**
- * Registers the hooks of a test file whose tests share one provider and one gateway: both are started before its first
- * test and stopped after its last; each test begins with an empty ledger.
+ * Registers the hooks of a test file whose tests share one provider and one gateway: both are there before its first
+ * test, and each test begins with an empty ledger. A file that asks for settings has a gateway of its own. One that does
+ * not shares one of two workers with other files, whose jobs and tenants it can meet: it counts only what is its own. It
+ * may kill processes; what is missing or too many after it is put right.
  * @param options a function when they name the provider, which is started first
  */
 export function useGateway(options: StageOptions | (() => StageOptions) = {}): void {
   let script: Script
+  let own: Gateway | undefined
 
   beforeAll(async () => {
     provider = await startProvider()
-    const { answer = () => completion('ok'), ...own } = typeof options === 'function' ? options() : options
+    const { answer = () => completion('ok'), ...settings } =
+      typeof options === 'function' ? options() : options
     script = answer
-    gateway = await startGateway(own)
+    if (Object.keys(settings).length > 0) own = await startGateway(settings)
+    gateway = own ?? (await sharedGateway())
   })
 
   afterAll(async () => {
-    await gateway?.stop()
+    await own?.stop()
     await provider?.close()
   })
 
@@ -36,6 +46,29 @@ export function useGateway(options: StageOptions | (() => StageOptions) = {}): v
     provider.ledger.length = 0
     provider.answer(script)
   })
+}
+
+/** The gateway of all files of this process that ask for no settings. The run's teardown sees to its end. */
+async function sharedGateway(): Promise<Gateway> {
+  const folder = inject('runFolder')
+  shared ??= startGateway({
+    workers: 2,
+    env: {
+      GATEWAY_RETRY_INITIAL_MS: '20',
+      GATEWAY_LIMIT_WINDOW_MS: String(SHARED_MINUTE_MS),
+      GATEWAY_BATCH_CANCEL_MS: '300',
+    },
+    onLaunch: (pid) => noteShared(folder, 'pid', pid),
+  }).then((started) => {
+    noteShared(folder, 'keys', started.prefix)
+    return started
+  })
+  const ready = await shared.catch((error: unknown) => {
+    shared = null
+    throw error
+  })
+  await ready.mend()
+  return ready
 }
 
 /** A provider key that no other test of the file uses: no test meets a cooldown of another's making. */
