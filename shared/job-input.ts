@@ -1,5 +1,6 @@
 import type { Admission } from './admission.ts'
 import type { JobMeta } from './job-record.ts'
+import { withoutLogins } from './response-echo.ts'
 import type { JobWebhook, OnCrash } from './schemas/job.ts'
 import type { CredentialBundle, Plan } from './schemas/plan.ts'
 import type { Sealer } from './seal.ts'
@@ -21,7 +22,7 @@ export type JobInput = {
   bundles: CredentialBundle[] | null
   /** Body for the provider, gateway fields taken out. */
   body: Record<string, unknown>
-  /** The body is kept as long as the result, for whoever asks what was asked. */
+  /** The body is kept as long as the result, but for logins of its tools, for whoever asks what was asked. */
   keepsRequest?: boolean
   webhook: JobWebhook | null
   metadata: Record<string, string>
@@ -78,7 +79,7 @@ export function recordFields(
   const sealed = sealer.record({ tenant: input.tenant, kind: 'job', id: input.id })
   // Fields that outlive the job's end, then those that are erased with it (or, a prompt, when it completed).
   const lasting: (string | Buffer)[] = ['meta', JSON.stringify(metaOf(input))]
-  if (input.keepsRequest) lasting.push('kept', sealed.seal('kept', JSON.stringify(input.body)))
+  if (input.keepsRequest) lasting.push('kept', sealed.seal('kept', JSON.stringify(withoutLogins(input.body))))
   if (input.webhook) lasting.push('hook', sealed.seal('hook', JSON.stringify(input.webhook)))
   if (input.asked) lasting.push('asked', sealed.seal('asked', JSON.stringify(input.asked)))
   if (input.idempotency) lasting.push('idem', input.idempotency.fingerprint)

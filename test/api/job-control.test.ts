@@ -184,6 +184,19 @@ async function completed(): Promise<string> {
   return id
 }
 
+test('what the tools of a Response log in with is neither kept for its readers nor told again', async () => {
+  const server = { type: 'mcp', server_label: 'mail', server_url: 'https://mcp.example.com' }
+  const tools = [{ ...server, authorization: 'an-access-token', headers: { 'x-key': 'a-tool-key' } }]
+  const body = { ...fresh, model: 'mine', input: 'hello', background: true, tools }
+  const queued = await api.call('POST', '/v1/responses', { body })
+  expect([queued.status, queued.json.tools]).toEqual([200, [server]])
+  const id = queued.json.id.replace('resp_', 'job_')
+  const { body: sent } = await api.work({ error: FAILURE })
+  expect(sent['tools']).toEqual(tools)
+  expect((await api.call('GET', `/v1/responses/${queued.json.id}`)).json.tools).toEqual([server])
+  expect(await api.store.jobs.readRequest('default', id)).toMatchObject({ input: 'hello', tools: [server] })
+})
+
 test('a second retry is a 409 that names the first; with an idempotency key it is that job', async () => {
   const old = await ended()
   const headers = { 'idempotency-key': 'once' }
