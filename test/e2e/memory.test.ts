@@ -16,9 +16,14 @@ if (!isPossible) console.log(`skipped: ${reason}`)
 
 const MB = 1024 * 1024
 const MAX = 24 * MB
-const PROMPT = 'x'.repeat(60_000)
+const PROMPT = 'x'.repeat(200_000)
 
-describe.skipIf(!isPossible)('Redis fills up', () => {
+// What takes a second may take many on a machine that runs all tests at once.
+const PATIENCE_MS = 30_000
+const soon = <T>(what: string, check: () => T | Promise<T>) =>
+  eventually(what, check, { timeoutMs: PATIENCE_MS })
+
+describe.skipIf(!isPossible)('Redis fills up', { timeout: 90_000 }, () => {
   let redis: RedisProcess
   let provider: TestProvider
   let receiver: Awaited<ReturnType<typeof startReceiver>>
@@ -84,7 +89,7 @@ describe.skipIf(!isPossible)('Redis fills up', () => {
     const before = await used()
 
     const ids = await fillUp()
-    expect(ids.length).toBeGreaterThan(50)
+    expect(ids.length).toBeGreaterThan(25)
     expect(await used()).toBeLessThan(0.8 * MAX)
     expect(await storage()).toMatchObject({ status: 'ok', storage: 'full' })
 
@@ -124,15 +129,18 @@ describe.skipIf(!isPossible)('Redis fills up', () => {
     expect(cancelled.json).toMatchObject({ status: 'cancelled' })
 
     held.open()
-    for (const id of [first.id, ...ids])
-      expect(await gateway.ended(id)).toMatchObject({ status: 'completed' })
+    const ends = await Promise.all(
+      [first.id, ...ids].map((id) => gateway.ended(id, { timeoutMs: PATIENCE_MS })),
+    )
+    expect(ends.filter(({ status }) => status === 'completed')).toHaveLength(ids.length + 1)
     expect(provider.ledger).toHaveLength(ids.length + 1)
-    await eventually('its webhook was sent', () => receiver.received.length === 1)
+    await soon('its webhook was sent', () => receiver.received.length === 1)
     // Prompts are erased at the end: the room is back before anything was deleted, and by itself.
-    await eventually('there is room again', async () => (await storage()).storage === 'open')
+    await soon('there is room again', async () => (await storage()).storage === 'open')
     expect((await submitLarge()).status).toBe(202)
-    for (const id of ids) expect((await gateway.call('DELETE', `/v1/jobs/${id}`)).status).toBeLessThan(300)
-    await eventually('memory is back where it was', async () => (await used()) < before + MB)
+    const deleted = await Promise.all(ids.map((id) => gateway.call('DELETE', `/v1/jobs/${id}`)))
+    expect(deleted.every(({ status }) => status < 300)).toBe(true)
+    await soon('memory is back where it was', async () => (await used()) < before + MB)
   })
 
   test('OpenAI’s SDK waits as it is told, and gets through once there is room', async () => {
@@ -142,7 +150,7 @@ describe.skipIf(!isPossible)('Redis fills up', () => {
       others.push(`else ${others.length}`)
       await gateway.redis.set(`else ${others.length - 1}`, Buffer.alloc(MB / 4))
     }
-    await eventually('it is full', async () => (await storage()).storage === 'full')
+    await soon('it is full', async () => (await storage()).storage === 'full')
     const waits: string[] = []
     const client = new OpenAI({
       baseURL: `${gateway.url}/v1`,
@@ -153,7 +161,7 @@ describe.skipIf(!isPossible)('Redis fills up', () => {
         waits.push(response.headers.get('retry-after') ?? '')
         // As if the time had passed: the test does not wait so long.
         await gateway.redis.unlink(...others)
-        await eventually('there is room', async () => (await storage()).storage === 'open')
+        await soon('there is room', async () => (await storage()).storage === 'open')
         const headers = new Headers(response.headers)
         headers.set('retry-after-ms', '10')
         return new Response(response.body, { status: response.status, headers })
@@ -174,26 +182,29 @@ describe.skipIf(!isPossible)('Redis fills up', () => {
     provider.answer(() => ({ ...completion('ok'), until: held.opened }))
     const small = () => gateway.submit(ask(config()))
     const ids = (await Promise.all(Array.from({ length: 40 }, small))).map(({ id }) => id)
-    await eventually('as many run as may', () => provider.open() >= 15)
+    await soon('as many run as may', () => provider.open() >= 15)
     const running = provider.open()
     await gateway.redis.config('SET', 'maxmemory', '1mb')
     const refused = await Promise.all(Array.from({ length: 10 }, () => submitLarge()))
     for (const answer of refused)
       expect(answer).toMatchObject({ status: 507, json: { error: { code: 'storage_full' } } })
     const leases = performance.now()
-    await eventually('more than a lease has passed', () => performance.now() - leases > 2_500)
+    await soon('more than a lease has passed', () => performance.now() - leases > 2_500)
     // Their leases were kept, or they would have been called off.
     expect(provider.open()).toBe(running)
     held.open()
-    await eventually('the running ones have ended while it was full', async () => {
+    await soon('the running ones have ended while it was full', async () => {
       const jobs = await Promise.all(ids.map((id) => gateway.job(id)))
       return jobs.filter(({ status }) => status === 'completed').length >= running
     })
     await gateway.redis.config('SET', 'maxmemory', String(MAX))
     for (const id of ids)
-      expect(await gateway.ended(id)).toMatchObject({ status: 'completed', attempts_made: 1 })
+      expect(await gateway.ended(id, { timeoutMs: PATIENCE_MS })).toMatchObject({
+        status: 'completed',
+        attempts_made: 1,
+      })
     expect(provider.ledger).toHaveLength(ids.length)
-    await eventually('there is room again', async () => (await storage()).storage === 'open')
+    await soon('there is room again', async () => (await storage()).storage === 'open')
   })
 
   test('when it can not save nothing is accepted, reads go on, and all goes on once it can', async () => {
@@ -202,12 +213,12 @@ describe.skipIf(!isPossible)('Redis fills up', () => {
     const ids = (await Promise.all(Array.from({ length: 30 }, () => gateway.submit(ask(config()))))).map(
       ({ id }) => id,
     )
-    await eventually('some run', () => provider.open() >= 15)
+    await soon('some run', () => provider.open() >= 15)
     const inTheWay = join(redis.folder, 'dump.rdb')
     await mkdir(join(inTheWay, 'full'), { recursive: true })
     await gateway.redis.config('SET', 'save', '3600 1')
     await gateway.redis.bgsave()
-    await eventually('it is noticed', async () => (await storage()).storage === 'readonly')
+    await soon('it is noticed', async () => (await storage()).storage === 'readonly')
     const answers: CallResult[] = await Promise.all([
       submitLarge(),
       gateway.call('POST', '/v1/chat/completions', { body: ask(config()) }),
@@ -218,11 +229,12 @@ describe.skipIf(!isPossible)('Redis fills up', () => {
     }
     expect(await gateway.job(ids[0] ?? '')).toMatchObject({ object: 'job', completed_at: null })
     held.open()
-    await eventually('the calls are answered', () => provider.open() === 0)
+    await soon('the calls are answered', () => provider.open() === 0)
     await rm(inTheWay, { recursive: true })
     await gateway.redis.bgsave()
-    for (const id of ids) expect(await gateway.ended(id)).toMatchObject({ status: 'completed' })
-    await eventually('jobs are accepted', async () => (await submitLarge()).status === 202)
+    for (const id of ids)
+      expect(await gateway.ended(id, { timeoutMs: PATIENCE_MS })).toMatchObject({ status: 'completed' })
+    await soon('jobs are accepted', async () => (await submitLarge()).status === 202)
     expect(gateway.workers.map((worker) => worker.hasEnded())).toEqual([false])
     await gateway.redis.config('SET', 'save', '')
   })
