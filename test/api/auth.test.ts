@@ -84,3 +84,22 @@ test('health, docs and the API description need no key', async () => {
     expect((await api.app.inject(path)).statusCode, path).toBe(200)
   }
 })
+
+test('a key does what its scopes are for, and nothing else', async () => {
+  const tries = {
+    read: ['GET', '/v1/jobs'],
+    submit: ['POST', '/v1/jobs'],
+    admin: ['GET', '/v1/admin/tenants'],
+  } as const
+  for (const own of ['read', 'submit', 'admin'] as const) {
+    const { key } = await api.apiKeys.create('scoped', { scopes: [own] })
+    for (const [needed, [method, path]] of Object.entries(tries)) {
+      const body = method === 'POST' ? { endpoint: '/v1/chat/completions', body: ask() } : undefined
+      const { status } = await api.call(method, path, { key, body })
+      expect(status === 403, `${own} at ${method} ${path}`).toBe(needed !== own)
+    }
+  }
+  const { id, key } = await api.apiKeys.create('scoped', { scopes: ['read'] })
+  expect((await api.call('GET', '/v1/jobs', { key })).json.data).toHaveLength(1)
+  await api.apiKeys.revoke(id)
+})
