@@ -3,7 +3,7 @@ import { Redis } from 'ioredis'
 import { afterEach, expect, test } from 'vitest'
 import { ConfigError } from '../../shared/errors.ts'
 import { createLog } from '../../shared/log.ts'
-import { checkRedis, isRedisOutage } from '../../shared/redis-check.ts'
+import { checkRedis, isRedisOutage, refusedWrite } from '../../shared/redis-check.ts'
 import { createRedis } from '../../shared/redis.ts'
 import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/redis-process.ts'
@@ -79,6 +79,24 @@ test.for([
   "OOM command not allowed when used memory > 'maxmemory'.",
 ])('%j is an outage', (message) => {
   expect(isRedisOutage(new Error(message))).toBe(true)
+})
+
+// As Redis 7 says it, also of a script; and as 6.2 says it of one.
+test.for([
+  ["OOM command not allowed when used memory > 'maxmemory'.", 'full'],
+  ["OOM command not allowed when used memory > 'maxmemory'. script: 5f, on @user_script:9.", 'full'],
+  [
+    'ERR Error running script (call to f_5f): @user_script:5: @user_script: 5: -OOM command not allowed',
+    'full',
+  ],
+  ['MISCONF Redis is configured to save RDB snapshots, but', 'readonly'],
+  ['MISCONF Errors writing to the AOF file: No space left on device', 'readonly'],
+  ['READONLY You can not write against a read only replica.', null],
+  ['ERR a value that holds: MISCONF', null],
+] as const)('%j says whether a write was refused, and why', ([message, why]) => {
+  const error = new Error(message)
+  expect(refusedWrite(error)).toBe(why)
+  if (why !== null) expect(isRedisOutage(error)).toBe(true)
 })
 
 test.for([
