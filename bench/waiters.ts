@@ -16,7 +16,7 @@ import { createRedis } from '../shared/redis.ts'
 import { createSealer } from '../shared/seal.ts'
 import { createSettle } from '../shared/settle.ts'
 import { createWindow } from '../shared/window.ts'
-import { createChildren, type Children } from './support/children.ts'
+import { createChildren, waitUntil, type Children } from './support/children.ts'
 import { measureCpu, type CpuUse } from './support/cpu.ts'
 import { startGateway, type Gateway } from './support/gateway.ts'
 import { describeMemory, memoryOf } from './support/process-memory.ts'
@@ -34,7 +34,7 @@ async function startStore(children: Children) {
   const dataDir = join(children.folder, 'redis')
   mkdirSync(dataDir)
   const socket = await chooseSocket(dataDir)
-  let server = await startEmbeddedRedis({ dataDir, socket, appendfsync: 'always' })
+  let server = await startEmbeddedRedis({ dataDir, socket, appendfsync: 'everysec' })
   children.closeLast(() => server.stop())
   const log = createLog('fatal', 'bench')
   const redis = createRedis(server.url, 'blocking', log)
@@ -60,7 +60,7 @@ async function startStore(children: Children) {
     endedAt: (id: string) => endedAt.get(id) ?? Number.NaN,
     async restart() {
       await server.stop()
-      server = await startEmbeddedRedis({ dataDir, socket, appendfsync: 'always' })
+      server = await startEmbeddedRedis({ dataDir, socket, appendfsync: 'everysec' })
     },
   }
 }
@@ -140,7 +140,11 @@ async function main(waiters: number): Promise<void> {
       waits.push(waitFor(gateway, id))
       if (at % 20 === 0) await sleep(50)
     }
-    await sleep(3_000)
+    await waitUntil('all of them wait', [gateway.api], async () => {
+      const { 'calls hmget': reads = 0 } = await readStatistics(store.redis)
+      return reads >= waiters
+    })
+    await sleep(1_000)
     const before = await readStatistics(store.redis)
     const cpu = measureCpu(pids)
     await sleep(IDLE_S * 1000)

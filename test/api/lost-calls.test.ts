@@ -208,6 +208,17 @@ test('the end of a hold asks those to try again who would find their job, and no
   await short.close()
 })
 
+test('a process that stops asks those to try again whose stream has not begun', async () => {
+  const stopping = await startApi()
+  const headers = { 'x-stainless-retry-count': '0' }
+  const call = stopping.call('POST', PATH, { body: ask({ stream: true }), headers })
+  await eventually('the job is fed', () => stopping.store.queued.length === 1)
+  stopping.holds.endAll()
+  const answer = await call
+  expect([answer.status, answer.headers['x-should-retry']]).toEqual([504, 'true'])
+  await stopping.close()
+})
+
 describe('a job whose client left', () => {
   let impatient: TestApi
   let cancelLeft: () => Promise<void>
