@@ -5,7 +5,7 @@ import type { Batches } from '../shared/batches.ts'
 import { CredentialNotFoundError, InvalidRequestError } from '../shared/errors.ts'
 import type { Files } from '../shared/files.ts'
 import type { KeptDefaults } from '../shared/kept-defaults.ts'
-import { careOf, ERASED, isBesideBody, isCredential, missingPlace } from '../shared/line-fields.ts'
+import { careOf, ERASED, isBesideBody, isCredential, isSetting, missingPlace } from '../shared/line-fields.ts'
 import { parseJsonLossless } from '../shared/lossless-json.ts'
 import { namesCredential } from '../shared/named-credentials.ts'
 import { BatchRetryRequest } from '../shared/schemas/batch.ts'
@@ -63,7 +63,7 @@ export async function draftRetry(
     credentials,
     /** There are some for every line. */
     hasDefault: bringsCredential(body),
-    erasedDefault: kept.erased.filter(isCredential),
+    erasedDefault: kept.erased,
     given: body,
   }
   return { draft, lines: withCredentials(deps.input.text(input, again), needs) }
@@ -96,7 +96,7 @@ function nothingToRetry({ status, total }: BatchView): InvalidRequestError {
  * must the place that credentials were for, where there are fresh ones.
  */
 function requireSettings({ erased }: KeptDefaults, body: BatchRetryRequest): void {
-  const setting = erased.find((name) => !isCredential(name) && !Object.hasOwn(body, name))
+  const setting = erased.find((name) => isSetting(name) && !Object.hasOwn(body, name))
   if (setting !== undefined) {
     const message = `\`${setting}\` was erased when the batch ended, since it may hold credentials. Give it anew, or null to leave it out.`
     throw new InvalidRequestError(message, setting, 'credentials_required')
@@ -141,7 +141,7 @@ async function readCredentials(
 type Needs = {
   credentials: Map<string, Record<string, unknown>>
   hasDefault: boolean
-  /** Names of those that there were for every line, and are no more. */
+  /** Names of what there was for every line, and is no more. */
   erasedDefault: readonly string[]
   /** What is given for every line. */
   given: Readonly<Record<string, unknown>>

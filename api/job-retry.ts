@@ -3,7 +3,7 @@ import { endpointAt } from '../shared/endpoints.ts'
 import { GoneError, InvalidRequestError } from '../shared/errors.ts'
 import type { RetrySource } from '../shared/job-control.ts'
 import type { JobInput } from '../shared/jobs.ts'
-import { isBesideBody, isCompanion, isCredential, missingPlace } from '../shared/line-fields.ts'
+import { isBesideBody, isCredential, isSetting, missingPlace } from '../shared/line-fields.ts'
 import type { JobRetryRequest } from '../shared/schemas/job-control.ts'
 import { JobOptions, TERMINAL_STATUSES } from '../shared/schemas/job.ts'
 import { prepareJob, readCustomer, type SubmissionDeps } from './submission.ts'
@@ -114,11 +114,6 @@ function requireErased(erased: readonly string[], fields: Record<string, unknown
   if (missing === undefined) return
   const message = `\`${missing}\` was erased when the job ended, since it may hold credentials. Give it anew, or null to leave it out.`
   throw new InvalidRequestError(message, missing, 'credentials_required')
-}
-
-// What decides neither who is called, nor where.
-function isSetting(name: string): boolean {
-  return !isCredential(name) && !isCompanion(name)
 }
 
 function hasCredential(fields: Record<string, unknown>): boolean {

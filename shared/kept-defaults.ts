@@ -5,7 +5,7 @@ import type { Sealer } from './seal.ts'
 
 /**
  * What a retry of a batch starts from, when the batch's own defaults are erased: those that are no credentials and go with
- * none, and the names of those that may have held some.
+ * none, and the names of those that may have held some, or went with one.
  */
 export type KeptDefaults = { defaults: Record<string, unknown>; erased: string[] }
 
@@ -13,8 +13,12 @@ export type KeptDefaults = { defaults: Record<string, unknown>; erased: string[]
 export function keptOf(defaults: Record<string, unknown>): KeptDefaults {
   const erased = Object.keys(defaults).filter((name) => isSecret(careOf(name), defaults[name]))
   if (erased.length === 0) return { defaults, erased }
-  const kept = Object.entries(withoutSecrets(defaults)).filter(([name]) => !erased.includes(name))
-  return { defaults: Object.fromEntries(kept), erased }
+  const fields = withoutSecrets(defaults)
+  const kept = Object.entries(fields).filter(([name]) => !erased.includes(name))
+  const alongside = Object.keys(defaults).filter(
+    (name) => !Object.hasOwn(fields, name) && !erased.includes(name),
+  )
+  return { defaults: Object.fromEntries(kept), erased: [...erased, ...alongside] }
 }
 
 /** What lies under the lines of a batch, as it was sealed (null: nothing); or why it does not open. */

@@ -88,12 +88,12 @@ export function missingPlace(
 }
 
 function isPlace(name: string): boolean {
-  return isCompanion(name) || ADDRESSES.has(name)
+  return COMPANIONS.has(name) || ADDRESSES.has(name)
 }
 
-/** Whether a field is no credential, and goes with one. */
-export function isCompanion(name: string): boolean {
-  return COMPANIONS.has(name)
+/** Whether a field decides neither who is called with which key, nor where. */
+export function isSetting(name: string): boolean {
+  return !isCredential(name) && !COMPANIONS.has(name)
 }
 
 /** Whether a field may stand beside `body` in a line, and not only in it. */

@@ -78,9 +78,13 @@ test('a batch that had credentials needs fresh ones, and what went with the old 
   const without = await retry(old.id)
   expect([without.status, without.json.error.code]).toEqual([400, 'credentials_required'])
   expect(without.json.error.message).toContain('"line-0"')
-  const { json, status } = await retry(old.id, { api_key: 'sk-new' })
+  const elsewhere = await retry(old.id, { api_key: 'sk-new' })
+  expect([elsewhere.status, elsewhere.json.error.param]).toEqual([400, 'custom_llm_provider'])
+  const { json, status } = await retry(old.id, { api_key: 'sk-new', custom_llm_provider: null })
   expect(status).toBe(200)
-  expect(await stage.defaultsOf(json.id)).toEqual({ api_key: 'sk-new', num_retries: 1 })
+  expect(await stage.defaultsOf(json.id)).toMatchObject({ api_key: 'sk-new', num_retries: 1 })
+  const stored = (await api.call('POST', '/v1/credentials', { body: { api_key: 'sk-s' } })).json.id
+  expect((await retry(old.id, { credential: stored })).status).toBe(200)
 })
 
 test('fresh keys alone, for all lines or for one, go to no other base than the old ones were for', async () => {
