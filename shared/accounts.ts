@@ -5,7 +5,28 @@ import { redisNowMs } from './redis.ts'
 import { DAY_MS } from './usage.ts'
 
 const MINUTE_MS = 60_000
-const FIELDS = ['live', 'bytes', 'reserved', 'minute', 'count', 'before', 'day', 'spent', 'held'] as const
+/** In the order of `lua/include/account.lua`. */
+const NAMES = [
+  'live',
+  'bytes',
+  'ended',
+  'reserved',
+  'minute',
+  'count',
+  'before',
+  'day',
+  'spent',
+  'held',
+] as const
+
+/** What the scripts count of a tenant or a customer, as it was written last. */
+export type Account = Record<(typeof NAMES)[number], number>
+
+/** It as it stands in Redis; null: nothing is counted. */
+export function parseAccount(text: string | null): Account {
+  const numbers = (text ?? '').split(' ').map(Number)
+  return Object.fromEntries(NAMES.map((name, at) => [name, numbers[at] ?? 0])) as Account // all of them
+}
 
 /** What a tenant, or a customer of it, takes at this moment. Times in Unix milliseconds. */
 export type AccountView = {
@@ -29,20 +50,20 @@ export function createAccounts({ redis, keys, ids }: { redis: Redis; keys: Keys;
     const owner = customer === null ? null : ids.ownerId(tenant, customer)
     const key = owner === null ? keys.account(tenant) : keys.customerAccount(tenant, owner)
     const running = owner === null ? tenant : `${tenant} ${owner}`
-    const [texts, jobs, lines, nowMs] = await Promise.all([
-      redis.hmget(key, ...FIELDS),
+    const [text, jobs, lines, nowMs] = await Promise.all([
+      redis.get(key),
       redis.hget(keys.busy, running),
       redis.hget(keys.batchBusy, running),
       redisNowMs(redis),
     ])
-    const one = (name: (typeof FIELDS)[number]) => Number(texts[FIELDS.indexOf(name)] ?? 0)
-    const isToday = one('day') === Math.floor(nowMs / DAY_MS)
+    const one = parseAccount(text)
+    const isToday = one.day === Math.floor(nowMs / DAY_MS)
     return {
-      ...requestsOf({ minute: one('minute'), count: one('count'), before: one('before') }, nowMs),
-      jobsWaiting: Math.max(0, one('live') - Number(jobs ?? 0)),
+      ...requestsOf(one, nowMs),
+      jobsWaiting: Math.max(0, one.live - Number(jobs ?? 0)),
       jobsConcurrent: Number(jobs ?? 0) + Number(lines ?? 0),
-      bytesStored: one('bytes') + one('reserved'),
-      microUsd: (isToday ? one('spent') : 0) + one('held'),
+      bytesStored: one.bytes + one.reserved,
+      microUsd: (isToday ? one.spent : 0) + one.held,
       dayEndsMs: (Math.floor(nowMs / DAY_MS) + 1) * DAY_MS,
     }
   }
@@ -54,7 +75,7 @@ export type Accounts = ReturnType<typeof createAccounts>
 
 // As lua/include/admit.lua counts them: those of the minute before as if they had come evenly.
 function requestsOf(
-  counted: { minute: number; count: number; before: number },
+  counted: Pick<Account, 'minute' | 'count' | 'before'>,
   nowMs: number,
 ): Pick<AccountView, 'requests' | 'requestsClearMs'> {
   const minute = Math.floor(nowMs / MINUTE_MS)

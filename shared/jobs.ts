@@ -66,7 +66,7 @@ export function createJobs(deps: {
       [
         keys.job(id), idem, keys.index(tenant), keys.window, keys.busy,
         keys.tenants, keys.owners(tenant), keys.waiting(tenant, owner), keys.due, keys.parked, keys.slots,
-        keys.concurrency, keys.batchBusy, orphans, keys.job(input.retryOf ?? 'none'),
+        keys.concurrency, keys.batchBusy, orphans, keys.job(input.retryOf ?? id),
       ], // oxfmt-ignore
       [
         '', id, tenant, owner, idempotency?.bodyHash ?? '', deps.idempotencyRetentionMs, input.delayMs, input.expiresInMs,

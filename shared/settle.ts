@@ -12,7 +12,7 @@ const RETENTION_MS_MIN = 60_000
 const IDEMPOTENCY_MARGIN_MS = 86_400_000
 
 // A completed job's prompt has done its duty; a job that ended otherwise keeps it for a later retry.
-const ERASED = ['cred', 'token', 'plan', 'run']
+const ERASED = ['cred', 'token', 'plan', 'run', 'reserved', 'held']
 const ERASED_WHEN_COMPLETED = [...ERASED, 'req']
 
 export type TerminalStatus = 'completed' | 'failed' | 'cancelled' | 'expired'

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { parseAccount } from '../shared/accounts.ts'
 import type { DeliveryLog } from '../shared/delivery-log.ts'
 import type { Events } from '../shared/events.ts'
 import type { Keys } from '../shared/keys.ts'
@@ -44,7 +45,7 @@ export function createRetention(deps: {
   }
 
   async function trimResults(tenant: string, bytesMax: number): Promise<void> {
-    let over = Number((await redis.hget(keys.account(tenant), 'ended')) ?? 0) - bytesMax
+    let over = parseAccount(await redis.get(keys.account(tenant))).ended - bytesMax
     if (over <= 0) {
       passed.delete(tenant)
       return

@@ -3,7 +3,7 @@
 -- to send twice: a connection that broke may have cut the first reply off, so a record that is there already is answered as
 -- made just now. A call that is sent again because its connection broke finds the job that it made before.
 -- KEYS: job, idempotency, index, window, busy, tenants, owners, waiting, due, parked, slots, concurrency, lines in flight,
---       jobs of the same call, the ended job that it runs again
+--       jobs of the same call, the ended job that it runs again (itself: none)
 -- ARGV: now_ms ('' = Redis TIME), id, tenant, owner, body hash ('' = no idempotency key), idempotency TTL ms beyond the
 --       deadline, delay ms, expires_in ms, priority class (0 high, 1 normal, 2 low), ms after which a queue entry that nobody claimed
 --       is looked for, '' | 'register' | 'again' (a call with this fingerprint), prefix of accounts, accounts it counts in (1 | 2),
@@ -39,7 +39,8 @@ if body_hash ~= '' then
     return { 'replayed', known_id }
   end
 end
-known = redis.call('HGET', KEYS[15], 'retried_by')
+local retried = KEYS[15] ~= job and KEYS[15]
+known = retried and redis.call('HGET', retried, 'retried_by')
 if known and redis.call('EXISTS', ARGV[18] .. known) == 1 then return { 'retried', known } end
 
 -- Whoever waits in its owner's line goes first.

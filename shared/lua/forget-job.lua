@@ -19,7 +19,6 @@ if size then
     one.bytes, one.ended = one.bytes - size, one.ended - size
     save_account(one)
   end
-  count_all(ARGV[4], -size, 0)
 end
 redis.call('UNLINK', job, KEYS[4])
 return 1

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { parseAccount } from '../../shared/accounts.ts'
 import type { TenantSettings } from '../../shared/schemas/tenant.ts'
 import { DAY_MS } from '../../shared/usage.ts'
 import { eventually } from '../support/eventually.ts'
@@ -134,7 +135,7 @@ test('a job that may cost more than the day has left is refused and not retried;
   const cancelled = await api.call('POST', `/v1/jobs/${first.json.id}/cancel`, { key })
   expect(cancelled.json.status).toBe('cancelled')
   expect(await limits()).toMatchObject({ used: 0.2 })
-  expect(await api.store.redis.hget(api.store.keys.account(tenant), 'held')).toBe('200000')
+  expect(parseAccount(await api.store.redis.get(api.store.keys.account(tenant))).held).toBe(200_000)
 })
 
 test('a tenant sees each limit, what is used of it now and when that clears; also of a customer', async () => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { parseAccount } from '../../shared/accounts.ts'
 import type { ChunkClaim } from '../../shared/batch-claims.ts'
 import { createTenants } from '../../shared/tenants.ts'
 import { entryOf, lineEnd, NO_STATE, testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
@@ -14,8 +15,8 @@ const limit = (usdPerDay: number, ofEach = {}) =>
   createTenants(store).create('acme', { limits: { usd_per_day: usdPerDay }, customer_limits: ofEach })
 
 async function money(key = store.keys.account('acme')): Promise<{ held: number; spent: number }> {
-  const [held, spent] = await store.redis.hmget(key, 'held', 'spent')
-  return { held: Number(held), spent: Number(spent) }
+  const { held, spent } = parseAccount(await store.redis.get(key))
+  return { held, spent }
 }
 
 /** Begins a batch and claims its first chunk. */

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { parseAccount } from '../../shared/accounts.ts'
 import type { Claim } from '../../shared/claims.ts'
 import type { FedJob } from '../../shared/queues.ts'
 import { testStore, type TestStore } from '../support/store.ts'
@@ -85,8 +86,8 @@ test('a job that is deleted while it runs leaves nothing behind, whatever its wo
     for (const due of await store.window.due()) await store.window.forget(due.id, due.tenant)
     expect(await traces(id)).toEqual([])
   }
-  const account = await store.redis.hgetall(store.keys.account('acme'))
-  expect(account).toMatchObject({ live: '0', bytes: '0', reserved: '0', held: '0' })
+  const account = parseAccount(await store.redis.get(store.keys.account('acme')))
+  expect(account).toMatchObject({ live: 0, bytes: 0, reserved: 0, held: 0 })
 })
 
 /** Keys that are named by a job, and sorted sets that it stands in. */

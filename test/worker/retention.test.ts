@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { parseAccount } from '../../shared/accounts.ts'
 import { createEvents } from '../../shared/events.ts'
 import type { JobInput } from '../../shared/jobs.ts'
 import type { Retention } from '../../shared/schemas/tenant.ts'
@@ -30,7 +31,7 @@ afterEach(async () => {
 
 const sweep = () => Promise.all(chores.map((chore) => chore()))
 const keeps = (id: string, retention: Retention) => createTenants(store).create(id, { retention })
-const ended = async (tenant: string) => Number(await store.redis.hget(store.keys.account(tenant), 'ended'))
+const ended = async (tenant: string) => parseAccount(await store.redis.get(store.keys.account(tenant))).ended
 
 /** A job that ended with a result of so many bytes. */
 async function endedJob(bytes: number, change: Partial<JobInput> = {}): Promise<string> {

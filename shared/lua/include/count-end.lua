@@ -1,6 +1,7 @@
 -- What the end of a job changes in its accounts. Needs: account, what settle-job has read
 -- The record's size from now on: what stays of it, a prompt that is kept for a retry, and what is written now.
-local size = (tonumber(record[8]) or 0) + redis.call('HSTRLEN', job, 'req') + #attempts
+local prompt = status == 'completed' and 0 or redis.call('HSTRLEN', job, 'req')
+local size = (tonumber(record[8]) or 0) + prompt + #attempts
 for field = at + 5, #ARGV do size = size + #ARGV[field] end
 
 local grown, reserved, held = size - (tonumber(record[5]) or 0), tonumber(record[6]) or 0, tonumber(record[7]) or 0
@@ -9,6 +10,5 @@ for _, one in ipairs(accounts_of(prefix, tenant, owner, record[4])) do
   one.held, one.spent = one.held - held, one.spent + cost
   save_account(one)
 end
-count_all(prefix, grown, -reserved)
-redis.call('HDEL', job, 'reserved', 'held')
+count_reserved(prefix, -reserved)
 redis.call('RPUSH', KEYS[12], today .. ' ' .. used)

@@ -4,7 +4,7 @@ for _, one in ipairs(accounts) do
   one.bytes, one.reserved, one.held = one.bytes + bytes, one.reserved + reserved, one.held + held
   save_account(one)
 end
-count_all(ARGV[12], bytes, reserved)
+count_reserved(ARGV[12], reserved)
 if body_hash ~= '' then redis.call('SET', idem, id .. ' ' .. body_hash, 'PX', deadline - now + tonumber(ARGV[6])) end
 if ARGV[11] ~= '' then
   redis.call('RPUSH', orphans, id)
@@ -13,7 +13,7 @@ end
 redis.call('HSET', job, 'status', 'queued', 'tenant', tenant, 'owner', owner, 'class', class, 'created', now,
   'starts', starts, 'deadline', deadline, 'generation', generation, 'queue_state', state, 'accounts', accounts_count,
   'size', bytes, 'reserved', reserved, 'held', held, unpack(ARGV, 19))
-if redis.call('EXISTS', KEYS[15]) == 1 then redis.call('HSET', KEYS[15], 'retried_by', id) end
+if retried and redis.call('EXISTS', retried) == 1 then redis.call('HSET', retried, 'retried_by', id) end
 redis.call('ZADD', index, now, id)
 redis.call('ZADD', due, deadline, id)
 if state == 'delayed' then
