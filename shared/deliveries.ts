@@ -1,7 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import type { DeliveryEntry, DeliveryQueue } from './delivery-queue.ts'
-import { DeliveryHook, noteOf, type DeliveryAttempt, type DeliveryInput } from './delivery-record.ts'
+import {
+  ATTEMPTS_SHOWN_MAX,
+  DeliveryHook,
+  noteOf,
+  type DeliveryAttempt,
+  type DeliveryInput,
+} from './delivery-record.ts'
 import { deliverySettings, lifetimeMs, parseSent, targetId, type DeliveryTimes } from './delivery-targets.ts'
 import { eventFields, openEvent, type NewEvent } from './events.ts'
 import type { Ids } from './ids.ts'
@@ -15,8 +21,6 @@ const ANNOUNCE_AGAIN_MS = 60_000
 const TARGETS_AT_ONCE_MAX = 50
 const ROUNDS_MAX = 4
 const FORGOTTEN_AT_ONCE_MAX = 200
-/** Tries that are kept of one delivery, which can be sent again for as long as it is kept. */
-const ATTEMPTS_KEPT_MAX = 50
 
 /** One try, taken by one worker. */
 export type DeliveryClaim = {
@@ -144,7 +148,7 @@ export function createDeliveries(
     const startedMs = Date.now()
     const reply = await claimDelivery(
       [keys.delivery(id)],
-      ['', settings, id, token, leaseMs, keys.event(''), ATTEMPTS_KEPT_MAX],
+      ['', settings, id, token, leaseMs, keys.event(''), ATTEMPTS_SHOWN_MAX],
     )
     const [kind, number, before, ...texts] = reply as [Buffer, number, number, ...Buffer[]] // see the script
     const said = kind.toString()

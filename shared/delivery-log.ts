@@ -1,6 +1,12 @@
 import type { Redis } from 'ioredis'
 import type { DeliveryQueue } from './delivery-queue.ts'
-import { attemptFields, DELIVERY_FIELDS, parseNote, type DeliveryView } from './delivery-record.ts'
+import {
+  attemptFields,
+  ATTEMPTS_SHOWN_MAX,
+  DELIVERY_FIELDS,
+  parseNote,
+  type DeliveryView,
+} from './delivery-record.ts'
 import {
   deliverySettings,
   isEndpointTarget,
@@ -43,12 +49,17 @@ export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: Deliv
 
   /** Reads how a delivery stands, without what it carries. */
   async function read(tenant: string, id: string): Promise<DeliveryView | null> {
-    if (!canBeId(id)) return null
-    const fields = await redis.hmget(keys.delivery(id), ...DELIVERY_FIELDS)
-    const [owner, subjectId, eventId, type, target, state, created, due, attempts] = fields
+    return canBeId(id) ? readWhole(tenant, id, ATTEMPTS_SHOWN_MAX) : null
+  }
+
+  // In one command, so that no try stands there with what was before it. @param count Of its tries, at most.
+  async function readWhole(tenant: string, id: string, count: number): Promise<DeliveryView | null> {
+    const names = attemptFields(count)
+    const values = await redis.hmget(keys.delivery(id), ...DELIVERY_FIELDS, ...names)
+    const [owner, subjectId, eventId, type, target, state, created, due, attempts] = values
     if (owner !== tenant || !target) return null
-    const names = attemptFields(Number(attempts))
-    const notes = names.length === 0 ? [] : await redis.hmget(keys.delivery(id), ...names)
+    if (Number(attempts) > count) return readWhole(tenant, id, Number(attempts))
+    const notes = values.slice(DELIVERY_FIELDS.length)
     return {
       id,
       tenant,

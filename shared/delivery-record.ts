@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import type { DeliveryState } from './schemas/webhook.ts'
 
-const ATTEMPTS_SHOWN_MAX = 50
+/** Tries that are shown of one delivery; as many are kept, since it can be sent again for as long as it is kept. */
+export const ATTEMPTS_SHOWN_MAX = 50
 
 /** One try of a delivery. Never the receiver's answer, whose body could be read back through here. */
 export type DeliveryAttempt = {

@@ -110,6 +110,17 @@ test('a delivery that is sent again has the whole schedule anew under the same e
   expect(webhooks.deliveries.open(claim).event).toContain(eventId)
 })
 
+test('of a delivery that was sent again and again the newest fifty tries are kept', async () => {
+  const { id } = await told((await webhooks.endpoint(URL)).id)
+  for (let number = 1; number <= 53; number += 1) {
+    if (number > 1) await log().redeliver('acme', id)
+    await tried(id, 200, { state: 'delivered' })
+  }
+  const numbers = (await log().read('acme', id))?.attempts.map(({ number }) => number)
+  expect(numbers).toEqual(Array.from({ length: 50 }, (_, index) => index + 4))
+  expect(await store.redis.hexists(store.keys.delivery(id), 'a3')).toBe(0)
+})
+
 test('a delivery that was accepted can be sent again, one that carried a result can not, nor one of another tenant', async () => {
   const { id } = await told((await webhooks.endpoint(URL)).id)
   await tried(id, 200, { state: 'delivered' })
