@@ -1,4 +1,3 @@
-import { fork } from 'node:child_process'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { eventually } from '../support/eventually.ts'
@@ -67,19 +66,6 @@ test('an API without what it needs names every missing variable', async () => {
   expect(started.output()).toContain('GATEWAY_ID_SECRET')
 })
 
-test('an API whose parent is gone ends by itself', async () => {
-  const env = { ...gateway.env, GATEWAY_EXIT_WITH_PARENT: '1' }
-  const child = fork('api/main.ts', {
-    env,
-    execPath: process.execPath,
-    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
-  })
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  await new Promise<void>((resolve) => child.stdout?.once('data', () => resolve()))
-  child.disconnect()
-  expect(await ended).toBe(0)
-})
-
 test('the operator’s groups are listed, by names that may hold slashes', async () => {
   const list = await gateway.call('GET', '/v1/models')
   const model = { id: 'house/model', object: 'model', created: expect.any(Number), owned_by: 'operator' }
@@ -103,7 +89,7 @@ test('what a call holds is in no log line', async () => {
   expect(gateway.logs()).not.toContain(gateway.masterKey)
 })
 
-test('a test run that is killed leaves no process of ours behind', async () => {
+test('an API whose parent is gone ends by itself: a test run that is killed leaves no process of ours behind', async () => {
   const run = `import { startProcess } from './test/support/processes.ts'
     const started = startProcess(process.execPath, ['api/main.ts'], { env: process.env, endsWithUs: true })
     process.stdout.write(started.pid + '\\n')

@@ -104,6 +104,33 @@ describe('a gateway started with one command', () => {
     }
     await eventually('it answers', async () => (await complete(running.url, keyOf(machine))).status === 200)
   })
+
+  test('Ctrl-C leaves no process behind, and the next start finds the jobs', async () => {
+    const submitted = { endpoint: '/v1/chat/completions', body: COMPLETION }
+    const { json: job } = await call(running.url, keyOf(machine), '/v1/jobs', submitted)
+    await eventually('the job is done', async () => {
+      const { json } = await call(running.url, keyOf(machine), `/v1/jobs/${job.id}?wait=2`)
+      return json.status === 'completed'
+    })
+    expect(await running.interrupt()).toBe(0)
+    expect(running.pids().filter(isRunning)).toEqual([])
+
+    running = await machine.start()
+    const result = await call(running.url, keyOf(machine), `/v1/jobs/${job.id}/result`)
+    expect(result).toMatchObject({ status: 200, json: { choices: [{ message: { content: 'It works.' } }] } })
+  })
+
+  test('a start that was killed takes its API and worker along, and the next one takes over its Redis', async () => {
+    const redisPid = running.pidOf('Redis')
+    running.process.kill('SIGKILL')
+    const children = [running.pidOf('API'), running.pidOf('worker')]
+    await eventually('API and worker have ended', () => !children.some(isRunning))
+
+    running = await machine.start()
+    // Its parent is gone: the system's first process takes its time to bury it.
+    await eventually('the old Redis has ended', () => !isRunning(redisPid))
+    expect((await complete(running.url, keyOf(machine))).status).toBe(200)
+  })
 })
 
 describe('on a machine of its own', () => {
@@ -114,35 +141,6 @@ describe('on a machine of its own', () => {
   })
 
   afterEach(() => machine.cleanup())
-
-  test('Ctrl-C leaves no process behind, and the next start finds the jobs', async () => {
-    const first = await machine.start()
-    const submitted = { endpoint: '/v1/chat/completions', body: COMPLETION }
-    const { json: job } = await call(first.url, keyOf(machine), '/v1/jobs', submitted)
-    await eventually('the job is done', async () => {
-      const { json } = await call(first.url, keyOf(machine), `/v1/jobs/${job.id}?wait=2`)
-      return json.status === 'completed'
-    })
-    expect(await first.interrupt()).toBe(0)
-    expect(first.pids().filter(isRunning)).toEqual([])
-
-    const second = await machine.start()
-    const result = await call(second.url, keyOf(machine), `/v1/jobs/${job.id}/result`)
-    expect(result).toMatchObject({ status: 200, json: { choices: [{ message: { content: 'It works.' } }] } })
-  })
-
-  test('a start that was killed takes its API and worker along, and the next one takes over its Redis', async () => {
-    const killed = await machine.start()
-    const redisPid = killed.pidOf('Redis')
-    killed.process.kill('SIGKILL')
-    const children = [killed.pidOf('API'), killed.pidOf('worker')]
-    await eventually('API and worker have ended', () => !children.some(isRunning))
-
-    const next = await machine.start()
-    // Its parent is gone: the system's first process takes its time to bury it.
-    await eventually('the old Redis has ended', () => !isRunning(redisPid))
-    expect((await complete(next.url, keyOf(machine))).status).toBe(200)
-  })
 
   test.runIf(existsSync(SCRIPT))('a terminal is shown the new key at the first start only', async () => {
     const command = `${process.execPath} ${join(import.meta.dirname, '../../cli/byok-gateway.mjs')} start`

@@ -154,7 +154,7 @@ test('each bundle has the key and base it came with, and no override of another 
         expect(host).toBe(hop?.isKeyed === true && hop.isBased ? hop.host : own)
       }
     }),
-    { numRuns: 1500 },
+    { numRuns: 500 },
   )
   // Most of what is made up here is refused; what is left must still be enough.
   expect(planned).toBeGreaterThan(150)
@@ -167,7 +167,7 @@ test("a plan of a client's own credentials has nothing of the operator's but wha
       if (!made || made.plan.source === 'operator') return
       expect(JSON.stringify([made.plan, made.bundles])).not.toMatch(/sk-op|op-m\d|op\d\.example|operator/)
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   )
 })
 
@@ -192,7 +192,7 @@ test("a plan that starts with a client's own key or config never leads to the op
         expect([id, owner === 'operator']).toEqual([undefined, false])
       }
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   )
 })
 
@@ -221,6 +221,6 @@ test('every group that a table names has a deployment, and is reached', () => {
       const rewriting = labelled.filter((of) => objectOf(one, of)?.isRewriting === true)
       expect(plan.rewriting_groups ?? []).toEqual(rewriting)
     }),
-    { numRuns: 800 },
+    { numRuns: 300 },
   )
 })

@@ -144,7 +144,7 @@ test.each(FAMILIES)(
           expect(error).toMatchObject({ class: 'bad_request', isPossiblyBilled: false })
         expect(error?.message).not.toContain('https://10.0.0.1')
       }),
-      { numRuns: 300 },
+      { numRuns: 120 },
     )
   },
 )
@@ -171,7 +171,7 @@ test.each(FAMILIES)(
           expect(told).not.toMatch(/^(?:reply|bad_request|egress_refused)$/)
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 60 },
     )
   },
 )
