@@ -174,7 +174,7 @@ export const MUTANTS: readonly Mutant[] = [
     changes: [
       {
         file: 'shared/lua/start-lines.lua',
-        from: "if redis.call('HGET', chunk, 'token') ~= ARGV[1] then return string.rep('f', count) end\n",
+        from: "if redis.call('HGET', chunk, 'token') ~= ARGV[2] then return string.rep('f', count) end\n",
         to: '',
       },
     ],
