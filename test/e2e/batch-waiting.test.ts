@@ -125,7 +125,7 @@ describe('a batch that does not run to its end', () => {
   test('cancel lets calls in flight finish and starts none: what was done is kept, all else is batch_cancelled', async () => {
     const held = gate()
     provider.answer(({ number }) => ({ ...completion('ok'), ...(number > 60 ? { until: held.opened } : {}) }))
-    const { id } = await batches().start(inputLines(500), { user_config: config() })
+    const { id } = await batches().start(inputLines(300), { user_config: config() })
     await batches().when('has done some', id, ({ progress }) => progress.completed === 60)
     await eventually('some are in flight', () => provider.open() > 10)
     expect((await batches().cancel(id)).status).toBe('cancelling')
@@ -136,12 +136,12 @@ describe('a batch that does not run to its end', () => {
     expect(called).toBeLessThanOrEqual(60 + 2 * SLOTS)
     expect(batch).toMatchObject({
       status: 'cancelled',
-      request_counts: { total: 500, completed: called },
-      progress: { completed: called, cancelled: 500 - called, failed: 0, queued: 0, in_progress: 0 },
+      request_counts: { total: 300, completed: called },
+      progress: { completed: called, cancelled: 300 - called, failed: 0, queued: 0, in_progress: 0 },
     })
     const { output, error } = await batches().results(batch)
     expect(names(output)).toEqual(provider.ledger.map(lineOf).toSorted())
-    expect(names([...output, ...error])).toEqual(namesOf(500))
+    expect(names([...output, ...error])).toEqual(namesOf(300))
     for (const line of error)
       expect(line).toMatchObject({ response: null, error: { code: 'batch_cancelled' } })
     await expect(batches().cancel(id)).rejects.toMatchObject({ status: 400 })
@@ -182,7 +182,7 @@ describe('a batch that does not run to its end', () => {
 
   test('after more failures than max_errors nothing new is started, and the batch has failed', async () => {
     provider.answer(() => ({ ...failure(400, 'bad_line'), delayMs: 20 }))
-    const { id } = await batches().start(inputLines(500), {
+    const { id } = await batches().start(inputLines(300), {
       user_config: config(),
       max_errors: 5,
       concurrency: 4,
@@ -194,14 +194,14 @@ describe('a batch that does not run to its end', () => {
     // Those that were in flight beside the one too many.
     expect(failed).toBeGreaterThan(5)
     expect(failed).toBeLessThanOrEqual(5 + 4)
-    expect(failed + cancelled).toBe(500)
+    expect(failed + cancelled).toBe(300)
     expect(provider.ledger).toHaveLength(failed)
     const { error } = await batches().results(batch)
     const codes = countOf(error.map((line) => line.error?.code ?? String(line.response?.status_code)))
     expect(codes).toEqual(
       new Map([
         ['400', failed],
-        ['batch_cancelled', 500 - failed],
+        ['batch_cancelled', 300 - failed],
       ]),
     )
   })

@@ -2,47 +2,32 @@ import { OpenAI } from 'openai'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { eventually } from '../support/eventually.ts'
-import { startGateway, type Gateway } from '../support/gateway.ts'
-import { completion, failure, startProvider, type TestProvider } from '../support/provider.ts'
+import { completion, failure } from '../support/provider.ts'
 import { startReceiver, type Received, type TestReceiver } from '../support/receiver.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 /** Jobs whose webhook all wait for one receiver. */
 const STORM = 100
 
 const SECRET = `whsec_${Buffer.from('a secret of 24 bytes ...').toString('base64')}`
 
-let provider: TestProvider
 let receiver: TestReceiver
-let gateway: Gateway
-let keyNumber = 0
+
+useGateway()
 
 beforeAll(async () => {
-  provider = await startProvider()
   receiver = await startReceiver()
-  gateway = await startGateway({
-    env: {
-      GATEWAY_WEBHOOK_SCHEDULE_S: '0,0.3,0.3,1',
-      GATEWAY_WEBHOOK_TIMEOUT_MS: '2000',
-      GATEWAY_WEBHOOK_BREAKER_MS: '200',
-      GATEWAY_WEBHOOK_RAMP_MS: '200',
-    },
-  })
 })
 
-afterAll(async () => {
-  await gateway?.stop()
-  await Promise.all([provider?.close(), receiver?.close()])
-})
+afterAll(() => receiver?.close())
 
 beforeEach(() => {
-  provider.ledger.length = 0
-  provider.answer(() => completion('ok'))
   receiver.received.length = 0
   receiver.answer(() => 200)
 })
 
-const config = () => ownConfig({ url: provider.url, key: `sk-own-${(keyNumber += 1)}` }, { num_retries: 0 })
+const config = () => ownConfig({ url: provider.url, key: freshKey() }, { num_retries: 0 })
 const client = new OpenAI({ apiKey: 'unused', baseURL: 'http://127.0.0.1:9' })
 const unwrap = ({ text, headers }: Received, secret: string) => client.webhooks.unwrap(text, headers, secret)
 const arrives = (count: number) =>
@@ -83,12 +68,13 @@ test.each(['completed', 'failed', 'cancelled', 'expired'])(
   },
 )
 
+async function secretOf(customer: string): Promise<string> {
+  const answer = await gateway.call('GET', `/v1/webhook_secret?customer=${customer}`)
+  expect(answer.status).toBe(200)
+  return (answer.json as { secret: string }).secret
+}
+
 test('without a secret of its own a webhook is signed with the one derived for tenant and customer', async () => {
-  const secretOf = async (customer: string) => {
-    const answer = await gateway.call('GET', `/v1/webhook_secret?customer=${customer}`)
-    expect(answer.status).toBe(200)
-    return (answer.json as { secret: string }).secret
-  }
   const [ann, bob] = [await secretOf('ann'), await secretOf('bob')]
   expect(ann).toMatch(/^whsec_/)
   expect(ann).not.toBe(bob)

@@ -57,6 +57,10 @@ async function sharedGateway(): Promise<Gateway> {
       GATEWAY_RETRY_INITIAL_MS: '20',
       GATEWAY_LIMIT_WINDOW_MS: String(SHARED_MINUTE_MS),
       GATEWAY_BATCH_CANCEL_MS: '300',
+      GATEWAY_WEBHOOK_SCHEDULE_S: '0,0.3,0.3,1',
+      GATEWAY_WEBHOOK_TIMEOUT_MS: '10000',
+      GATEWAY_WEBHOOK_BREAKER_MS: '200',
+      GATEWAY_WEBHOOK_RAMP_MS: '200',
     },
     onLaunch: (pid) => noteShared(folder, 'pid', pid),
   }).then((started) => {
