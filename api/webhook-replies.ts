@@ -12,7 +12,7 @@ export function toEndpoint(record: EndpointRecord): WebhookEndpoint {
     name: record.name,
     url: record.url,
     event_types: record.eventTypes,
-    signing_secret_hint: hintOf(currentSecret(record)),
+    signing_secret_hint: record.secrets.length === 0 ? null : hintOf(currentSecret(record)),
     created_at: toSeconds(record.createdMs),
     updated_at: toSeconds(record.updatedMs),
     enabled: disabled === null,

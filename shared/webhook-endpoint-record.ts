@@ -49,19 +49,24 @@ export const ENDPOINT_FIELDS = [
   'headers',
 ] as const // oxfmt-ignore
 
-/** A record with the revision that it was read at, from `ENDPOINT_FIELDS`; null when there is none. @throws {SealError} */
+/**
+ * A record with the revision that it was read at, from `ENDPOINT_FIELDS`; null when there is none.
+ * @param sealer Null: what is sealed is left out.
+ * @throws {SealError}
+ */
 export function parseEndpoint(
   id: string,
   fields: readonly (Buffer | null)[],
-  sealer: Sealer,
+  sealer: Sealer | null,
 ): StoredEndpoint | null {
   const bytes = (name: (typeof ENDPOINT_FIELDS)[number]) =>
     fields[ENDPOINT_FIELDS.indexOf(name)] ?? Buffer.alloc(0)
   const text = (name: (typeof ENDPOINT_FIELDS)[number]) => bytes(name).toString()
   const tenant = text('tenant')
   if (tenant === '') return null
-  const sealed = sealer.record({ tenant, kind: 'endpoint', id })
-  const open = (name: 'url' | 'secrets' | 'headers') => sealed.open(name, bytes(name)).toString()
+  const sealed = sealer?.record({ tenant, kind: 'endpoint', id })
+  const open = (name: 'url' | 'secrets' | 'headers', none: string) =>
+    sealed?.open(name, bytes(name)).toString() ?? none
   return {
     id,
     tenant,
@@ -77,10 +82,10 @@ export function parseEndpoint(
       text('disabled') === ''
         ? null
         : { atMs: Number(text('disabled')), reason: text('reason') as DisabledReason },
-    url: open('url'),
-    secrets: Secrets.parse(JSON.parse(open('secrets'))),
-    headers: Headers.parse(JSON.parse(open('headers'))),
-    isSealedAnew: sealer.isCurrent(bytes('url')),
+    url: open('url', ''),
+    secrets: Secrets.parse(JSON.parse(open('secrets', '[]'))),
+    headers: Headers.parse(JSON.parse(open('headers', '{}'))),
+    isSealedAnew: sealer?.isCurrent(bytes('url')) === true,
   }
 }
 

@@ -11,7 +11,7 @@ import {
   type StoredEndpoint,
 } from './webhook-endpoint-record.ts'
 import type { Admitter } from './capacity.ts'
-import { ConflictError, InvalidRequestError } from './errors.ts'
+import { ConflictError, InvalidRequestError, SealError } from './errors.ts'
 import type { Ids } from './ids.ts'
 import type { Keys } from './keys.ts'
 import { redisNowMs } from './redis.ts'
@@ -100,11 +100,21 @@ export function createWebhookEndpoints(deps: {
     return record
   }
 
-  async function readCurrent(tenant: string, id: string) {
+  async function readCurrent(tenant: string, id: string, opener: Sealer | null = sealer) {
     // Only our own ids are made into keys.
     if (!ids.isOwnWebhookEndpointId(tenant, id)) return null
-    const record = parseEndpoint(id, await redis.hmgetBuffer(keys.endpoint(id), ...ENDPOINT_FIELDS), sealer)
+    const record = parseEndpoint(id, await redis.hmgetBuffer(keys.endpoint(id), ...ENDPOINT_FIELDS), opener)
     return record?.tenant === tenant ? record : null
+  }
+
+  // One that does not open must not hide all the others of a list.
+  async function readListed(tenant: string, id: string) {
+    try {
+      return await readCurrent(tenant, id)
+    } catch (error) {
+      if (!(error instanceof SealError)) throw error
+      return readCurrent(tenant, id, null)
+    }
   }
 
   async function read(tenant: string, id: string): Promise<EndpointRecord | null> {
@@ -121,7 +131,7 @@ export function createWebhookEndpoints(deps: {
     const rank = after === undefined ? -1 : await redis.zrevrank(index, after)
     if (rank === null) return null
     const found = await redis.zrevrange(index, rank + 1, rank + 1 + limit)
-    const records = await Promise.all(found.slice(0, limit).map((id) => readCurrent(tenant, id)))
+    const records = await Promise.all(found.slice(0, limit).map((id) => readListed(tenant, id)))
     const endpoints = records.flatMap((stored) => (stored ? [recordOf(stored)] : []))
     return { endpoints, hasMore: found.length > limit }
   }

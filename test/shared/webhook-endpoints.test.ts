@@ -176,3 +176,19 @@ test('an endpoint that is sent to is sealed with the newest key, so that it outl
   expect(await under(next).hook('acme', id)).toEqual(before)
   await expect(under(old).hook('acme', id)).rejects.toMatchObject({ code: 'seal_unknown_key' })
 })
+
+test('one that was sealed with a key that is gone hides no other of a list, and can be deleted', async () => {
+  const [lost, next] = ['lost', 'next'].map((id) => ({ id, key: randomBytes(32) }))
+  if (!lost || !next) throw new Error('two keys')
+  const under = (key: typeof lost) => createWebhookEndpoints({ ...store, sealer: createSealer([key]) })
+  const [old, other] = [
+    await under(lost).create('acme', settings),
+    await under(next).create('acme', settings),
+  ]
+  const page = await under(next).list('acme', { limit: 5 })
+  expect(page?.endpoints).toMatchObject([
+    { id: other.id, url: URL },
+    { id: old.id, name: 'x', url: '', secrets: [], headers: {} },
+  ])
+  expect(await under(next).remove('acme', old.id)).toBe(true)
+})
