@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { batchesOf, countOf, inputLine, inputLines, lineOf, type ResultLine } from '../support/batches.ts'
-import { eventually } from '../support/eventually.ts'
+import { eventually, gate } from '../support/eventually.ts'
 import { startGateway } from '../support/gateway.ts'
 import { completion, failure, startProvider, type LedgerEntry } from '../support/provider.ts'
 import { ownRedis, startRedis } from '../support/redis.ts'
@@ -8,9 +8,9 @@ import { ownConfig } from '../support/requests.ts'
 import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 /** Lines of the batch whose processes are killed. `TEST_BATCH_LINES=5000 npx vitest run test/e2e/batch-crash.test.ts` takes longer. */
-const LINES = Number(process.env.TEST_BATCH_LINES ?? 500)
+const LINES = Number(process.env.TEST_BATCH_LINES ?? 240)
 const KILLS = 3
-const SLOTS = 16
+const SLOTS = 10
 /** A result is durable, and settled, some time after its answer was sent. */
 const TO_SETTLE_MS = 500
 
@@ -39,24 +39,29 @@ test(
   'workers and API killed again and again: each line has one end, and only calls in flight are repeated',
   { timeout: 180_000 },
   async () => {
+    const part = LINES / (KILLS + 1)
+    const kills = Array.from({ length: KILLS }, () => gate())
     provider.answer((entry) => ({
       ...(isBad(lineOf(entry)) ? failure(400, 'bad_line') : completion(`answer to ${lineOf(entry)}`)),
-      delayMs: 300,
+      delayMs: 100,
+      // Calls are in flight at each kill, however long this machine takes for it.
+      until: kills[Math.floor((entry.number - 1) / part) - 1]?.opened,
     }))
     const batches = batchesOf(gateway)
     const lines = inputLines(LINES)
-    await Promise.all(Array.from({ length: KILLS }, () => gateway.addWorker()))
+    await Promise.all(Array.from({ length: KILLS - 1 }, () => gateway.addWorker()))
     const { id } = await batches.start(lines, { user_config: config() })
     await replaceKilledApi()
     const killedAt: number[] = []
-    for (const worker of alive().slice(0, KILLS)) {
-      const calls = ((killedAt.length + 1) * LINES) / (KILLS + 1)
+    for (const [index, worker] of alive().slice(0, KILLS).entries()) {
+      const calls = (index + 1) * part + SLOTS / 2
       await eventually('some more calls are made', () => provider.ledger.length >= calls, {
         timeoutMs: 60_000,
       })
       killedAt.push(performance.now())
       worker.kill('SIGKILL')
-      if (killedAt.length === 2) await replaceKilledApi()
+      if (index === 1) await replaceKilledApi()
+      kills[index]?.open()
     }
     const batch = await batches.ended(id, 60_000)
 
@@ -111,14 +116,14 @@ test(
     provider.answer(() => ({ ...completion('ok'), delayMs: 150 }))
     await gateway.addWorker()
     const batches = batchesOf(gateway)
-    const lines = inputLines(300)
+    const lines = inputLines(120)
     const { id } = await batches.start(lines, { user_config: config() })
-    await eventually('some calls are made', () => provider.ledger.length >= 50)
+    await eventually('some calls are made', () => provider.ledger.length >= 30)
     const [leaving] = alive()
     leaving?.kill('SIGTERM')
     expect(await leaving?.ended(15_000)).toBe(0)
     const batch = await batches.ended(id)
-    expect(batch).toMatchObject({ status: 'completed', request_counts: { total: 300, completed: 300 } })
+    expect(batch).toMatchObject({ status: 'completed', request_counts: { total: 120, completed: 120 } })
     const names = lines.map((line) => line.custom_id)
     expect(sorted(customIds((await batches.results(batch)).output))).toEqual(sorted(names))
     expect(sorted(provider.ledger.map(lineOf))).toEqual(sorted(names))
@@ -143,17 +148,17 @@ test.skipIf(!isPossible)(
     })
     own.answer(() => ({ ...completion('ok'), delayMs: 100 }))
     const batches = batchesOf(stage)
-    const lines = inputLines(250, 'line', (name) => inputLine(name, { user_config: config(own.url) }))
+    const lines = inputLines(120, 'line', (name) => inputLine(name, { user_config: config(own.url) }))
     const { id } = await batches.start(lines)
-    for (const calls of [60, 160]) {
+    for (const calls of [30, 80]) {
       await eventually('some calls are made', () => own.ledger.length >= calls)
       await redis.kill()
       await redis.restart()
     }
     const batch = await batches.ended(id)
-    expect(batch).toMatchObject({ status: 'completed', request_counts: { total: 250, completed: 250 } })
+    expect(batch).toMatchObject({ status: 'completed', request_counts: { total: 120, completed: 120 } })
     const { output } = await batches.results(batch)
-    expect(countOf(customIds(output)).size).toBe(250)
+    expect(countOf(customIds(output)).size).toBe(120)
     expect(sorted(own.ledger.map(lineOf))).toEqual(sorted(lines.map((line) => line.custom_id)))
   },
 )

@@ -32,7 +32,7 @@ test(
     for (const [index, seconds] of asked.entries()) {
       const waited = (at[index + 1] ?? 0) - (at[index] ?? 0)
       expect(waited).toBeGreaterThan(seconds * 1_000 - 20)
-      // A waiting job is looked for every 50 ms here.
+      // A waiting job is looked for every 100 ms here.
       expect(waited).toBeLessThan(seconds * 1_050 + 150)
     }
   },

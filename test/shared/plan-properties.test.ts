@@ -154,7 +154,7 @@ test('each bundle has the key and base it came with, and no override of another 
         expect(host).toBe(hop?.isKeyed === true && hop.isBased ? hop.host : own)
       }
     }),
-    { numRuns: 500 },
+    { numRuns: 1500 },
   )
   // Most of what is made up here is refused; what is left must still be enough.
   expect(planned).toBeGreaterThan(150)

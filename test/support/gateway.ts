@@ -23,7 +23,7 @@ const SHORT_TIMES = {
   GATEWAY_STALLED_CHECK_MS: '600',
   GATEWAY_LEASE_MS: '1600',
   GATEWAY_HEARTBEAT_MS: '300',
-  GATEWAY_SWEEP_MS: '50',
+  GATEWAY_SWEEP_MS: '100',
   GATEWAY_DRAIN_MS: '8000',
   WORKER_CONCURRENCY: '50',
   // The machine that runs many tests at once can stand still for a second; Redis is not away for that.
