@@ -137,7 +137,6 @@ export function createJobs(deps: {
   }
 
   const list = createJobPages(deps)
-  const { release } = window
   return {
     ...control,
     create,
@@ -146,7 +145,7 @@ export function createJobs(deps: {
     readRequest,
     list,
     cancel,
-    release,
+    release: (id: string) => window.release(id),
   }
 }
 

@@ -54,7 +54,7 @@ test('the time of a delayed job counts from its start', async () => {
 test('a job whose worker is killed just before its deadline expires within seconds, once', async () => {
   const ends: string[] = []
   const subscriber = gateway.redis.duplicate()
-  subscriber.on('message', (_channel, id) => ends.push(String(id)))
+  subscriber.on('message', (_channel, id) => ends.push(id))
   await subscriber.subscribe(gateway.keys.settledChannel)
   const [doomed] = gateway.workers
   const job = await submit({ expires_in: 8 }, 'doomed')

@@ -91,7 +91,10 @@ test('of an owner that has all three waiting, high, normal and low get 8, 4 and 
     await settleAll(fed)
   }
   expect(first).toBeDefined()
-  const turns = Object.entries(jobs).map(([name, ids]) => [name, order.filter((id) => ids.includes(id)).length])
+  const turns = Object.entries(jobs).map(([name, ids]) => [
+    name,
+    order.filter((id) => ids.includes(id)).length,
+  ])
   expect(Object.fromEntries(turns)).toEqual({ high: 16, normal: 8, low: 2 })
   // Of one priority the older one comes first.
   const normal = order.filter((id) => jobs.normal.includes(id))
