@@ -20,7 +20,7 @@ export type Route = {
   /** A body that passes its schema, where `{}` does not. */
   body?: object
   /** What a key must be for, where the method does not tell: GET is `read`, all else `submit`. */
-  scope?: 'admin' | 'master'
+  scope?: 'submit' | 'admin' | 'master'
 }
 
 /**
@@ -86,7 +86,7 @@ export const ROUTES: Readonly<Record<string, Route>> = {
   'GET /v1/webhook_deliveries/{id}': { id: 'delivery' },
   'POST /v1/webhook_deliveries/{id}/redeliver': { id: 'delivery' },
   'GET /v1/webhook_event_types': {},
-  'GET /v1/webhook_secret': {},
+  'GET /v1/webhook_secret': { scope: 'submit' },
   'GET /v1/events': { lists: 'event' },
   'GET /v1/events/{id}': { id: 'event' },
 
