@@ -1,4 +1,4 @@
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Job } from '../../shared/schemas/job.ts'
 import { eventually, gate } from '../support/eventually.ts'
 import { completion } from '../support/provider.ts'
@@ -9,22 +9,70 @@ useGateway({ workers: 0, env: { GATEWAY_CRASHES_MAX: '1' } })
 
 const config = () => ownConfig({ url: provider.url, key: freshKey() }, { num_retries: 0 })
 
-/** A worker that is gone at the end of the test, so that none takes another test's jobs. */
-async function worker(env: Record<string, string> = {}) {
-  const started = await gateway.addWorker(env)
-  onTestFinished(async () => {
-    if (!started.hasEnded()) started.kill('SIGTERM')
-    await started.ended(15_000)
-  })
-  return started
+/** The worker that the test before this one has left, or else a new one. */
+async function worker() {
+  return gateway.workers.find((one) => !one.hasEnded()) ?? gateway.addWorker()
 }
+
+/** Ends all workers. */
+async function noWorker() {
+  const living = gateway.workers.filter((one) => !one.hasEnded())
+  for (const one of living) one.kill('SIGTERM')
+  await Promise.all(living.map((one) => one.ended(15_000)))
+}
+
+test('a job no worker is there for ends at its deadline', async () => {
+  const { id } = await gateway.submit(ask(config()), { expires_in: 1 })
+  const dueAt = Date.now() + 1000
+  // Deadlines are kept by whichever worker comes; until then nothing is called either.
+  await eventually('the deadline has passed', () => Date.now() > dueAt)
+  await worker()
+  expect(await gateway.ended(id)).toMatchObject({
+    status: 'expired',
+    error: { code: 'job_expired' },
+    attempts: [],
+  })
+  expect(provider.ledger).toEqual([])
+  await noWorker()
+})
+
+test('an API killed right after its 202 loses nothing', async () => {
+  const { id } = await gateway.submit(ask(config()))
+  gateway.api.kill('SIGKILL')
+  await gateway.api.ended(5000)
+  await gateway.replaceApi()
+  await worker()
+  expect(await gateway.ended(id)).toMatchObject({ status: 'completed', attempts_made: 1 })
+})
+
+test('a sync call whose API was killed goes on as a job', async () => {
+  await worker()
+  const held = gate()
+  provider.answer(() => ({ ...completion('kept'), until: held.opened }))
+  const body = ask(config())
+  const call = gateway.call('POST', '/v1/chat/completions', {
+    body: { ...body, job: { metadata: { mark: 'sync' } } },
+  })
+  const broken = call.then(
+    () => false,
+    () => true,
+  )
+  await eventually('the call is made', () => provider.open() === 1)
+  gateway.api.kill('SIGKILL')
+  expect(await broken).toBe(true)
+  await gateway.replaceApi()
+  held.open()
+  const list = await gateway.call('GET', '/v1/jobs?metadata[mark]=sync')
+  const [job] = (list.json as { data: Job[] }).data
+  expect(await gateway.ended(job?.id ?? '')).toMatchObject({ status: 'completed', attempts_made: 1 })
+})
 
 test('a worker killed mid-call is noticed; the job goes on, its lost call remembered as possibly billed', async () => {
   const doomed = await worker()
   provider.answer(({ number }) => (number <= 5 ? { kind: 'hang' } : completion('second try')))
   const jobs = await Promise.all(Array.from({ length: 5 }, () => gateway.submit(ask(config()))))
   await eventually('all five are called', () => provider.open() === 5)
-  await worker()
+  await gateway.addWorker()
   doomed.kill('SIGKILL')
   await doomed.ended(5000)
   for (const { id } of jobs) {
@@ -71,41 +119,11 @@ test('on_crash: "fail" is not called again after a crash', async () => {
   expect(provider.ledger).toHaveLength(1)
 })
 
-test('an API killed right after its 202 loses nothing', async () => {
-  const { id } = await gateway.submit(ask(config()))
-  gateway.api.kill('SIGKILL')
-  await gateway.api.ended(5000)
-  await gateway.replaceApi()
-  await worker()
-  expect(await gateway.ended(id)).toMatchObject({ status: 'completed', attempts_made: 1 })
-})
-
-test('a sync call whose API was killed goes on as a job', async () => {
-  await worker()
-  const held = gate()
-  provider.answer(() => ({ ...completion('kept'), until: held.opened }))
-  const body = ask(config())
-  const call = gateway.call('POST', '/v1/chat/completions', {
-    body: { ...body, job: { metadata: { mark: 'sync' } } },
-  })
-  const broken = call.then(
-    () => false,
-    () => true,
-  )
-  await eventually('the call is made', () => provider.open() === 1)
-  gateway.api.kill('SIGKILL')
-  expect(await broken).toBe(true)
-  await gateway.replaceApi()
-  held.open()
-  const list = await gateway.call('GET', '/v1/jobs?metadata[mark]=sync')
-  const [job] = (list.json as { data: Job[] }).data
-  expect(await gateway.ended(job?.id ?? '')).toMatchObject({ status: 'completed', attempts_made: 1 })
-})
-
 test(
   'workers killed again and again: every job ends once, and every call is in its attempts',
   { timeout: 60_000 },
   async () => {
+    await noWorker()
     provider.answer(() => ({ ...completion('ok'), delayMs: 200 }))
     const configs = Array.from({ length: 4 }, config)
     const prompts = Array.from({ length: 200 }, (_, number) => `job #${number}!`)
@@ -116,14 +134,11 @@ test(
       })),
     )
     const few = { WORKER_CONCURRENCY: '10' }
-    let doomed = await worker(few)
-    let other = await worker(few)
-    for (const calls of [20, 100]) {
+    const started = await Promise.all([1, 2, 3].map(() => gateway.addWorker(few)))
+    for (const [index, calls] of [20, 100].entries()) {
       await eventually('some calls are made', () => provider.ledger.length >= calls)
-      doomed.kill('SIGKILL')
-      await doomed.ended(5000)
-      doomed = other
-      other = await worker(few)
+      started[index]?.kill('SIGKILL')
+      await started[index]?.ended(5000)
     }
     let lostCalls = 0
     for (const { id, prompt } of jobs) {
@@ -145,17 +160,3 @@ test(
     expect(lostCalls).toBeGreaterThan(2)
   },
 )
-
-test('a job no worker is there for ends at its deadline', async () => {
-  const { id } = await gateway.submit(ask(config()), { expires_in: 1 })
-  const dueAt = Date.now() + 1000
-  // Deadlines are kept by whichever worker comes; until then nothing is called either.
-  await eventually('the deadline has passed', () => Date.now() > dueAt)
-  await worker()
-  expect(await gateway.ended(id)).toMatchObject({
-    status: 'expired',
-    error: { code: 'job_expired' },
-    attempts: [],
-  })
-  expect(provider.ledger).toEqual([])
-})

@@ -5,6 +5,9 @@ export class Hopeless extends Error {}
 
 type Falsy = false | null | undefined | 0 | ''
 
+/** Who has waited long is asked less often: what the answers cost is taken from what is waited for. */
+const EVERY_MS_MAX = 50
+
 /**
  * Asks again until `check` gives something truthy, and gives that back. A check that throws counts as "not yet".
  * @param timeoutMs deadline in milliseconds; then the last error is thrown, or one that says what was waited for.
@@ -16,7 +19,7 @@ export async function eventually<T>(
 ): Promise<Exclude<T, Falsy>> {
   const deadline = performance.now() + timeoutMs
   let last: unknown
-  for (;;) {
+  for (let pauseMs = everyMs; ; pauseMs = Math.max(everyMs, Math.min(pauseMs * 1.1, EVERY_MS_MAX))) {
     try {
       const value = await check()
       if (value) return value as Exclude<T, Falsy>
@@ -26,7 +29,7 @@ export async function eventually<T>(
       last = error
     }
     if (performance.now() > deadline) throw new Error(describe(what, timeoutMs, last), { cause: last })
-    await pause(everyMs)
+    await pause(pauseMs)
   }
 }
 
