@@ -14,7 +14,7 @@ import { testRedis } from './redis.ts'
 import { environment } from './redis-process.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const READY_TIMEOUT_MS = 50_000
+const READY_TIMEOUT_MS = 20_000
 const END_TIMEOUT_MS = 15_000
 
 /** Times short enough for a test; a worker that dies is noticed in about two seconds. */
