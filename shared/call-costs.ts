@@ -57,7 +57,9 @@ function costAtMost(
  * of long answers fill Redis unforeseen, more would close the door for answers that hardly ever come.
  */
 export function resultBytesOf({ endpoint, body }: AskedCall): number {
-  return Math.min(Math.max(ENVELOPE_BYTES + bytesOf({ endpoint, body }), RESULT_BYTES_MIN), RESULT_BYTES_MAX)
+  // Whole bytes: a client may ask for half a token.
+  const bytes = Math.ceil(ENVELOPE_BYTES + bytesOf({ endpoint, body }))
+  return Math.min(Math.max(bytes, RESULT_BYTES_MIN), RESULT_BYTES_MAX)
 }
 
 function bytesOf({ endpoint, body }: AskedCall): number {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseAccount } from '../../shared/accounts.ts'
 import type { Admission, LimitNumbers } from '../../shared/admission.ts'
+import { resultBytesOf } from '../../shared/call-costs.ts'
 import type { CreateResult } from '../../shared/jobs.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 
@@ -184,4 +185,12 @@ test('a call that is sent again finds its job; another one of its kind is found 
 test('a call that was never taken before makes its job, also when it says that it was sent before', async () => {
   const result = await submit({ mode: 'sync', sameCall: { fingerprint: 'new', isRetry: true } })
   expect(result).toMatchObject({ kind: 'created' })
+})
+
+test('a number of tokens with a fraction keeps whole bytes free, and counts no job that is not there', async () => {
+  const resultBytes = resultBytesOf({ endpoint: 'chat', body: { max_tokens: 1_000.3 } })
+  await submit({ admission: admission({}, null, { resultBytes }) })
+  await run()
+  expect(await account(store.keys.account('acme'))).toMatchObject({ live: 0, reserved: 0, count: 1 })
+  expect(await store.redis.hgetall(store.keys.account('*'))).toEqual({ reserved: '0' })
 })
