@@ -49,7 +49,9 @@ export function usedBy(fields: readonly ScriptArgument[]): Used {
 export function formatUsage(subject: UsageSubject, used: Used): string {
   const { tenant, customer, key = null, model, status } = subject
   const { inputTokens, outputTokens, microUsd } = used
-  return JSON.stringify([tenant, customer, key, model, status, inputTokens, outputTokens, microUsd])
+  // Half of a surrogate pair, which JSON may hold, is no text to the script that reads it.
+  const names = [tenant, customer, key, model].map((name) => name?.toWellFormed() ?? null)
+  return JSON.stringify([...names, status, inputTokens, outputTokens, microUsd])
 }
 
 function figure(value: number | undefined): number {

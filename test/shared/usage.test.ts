@@ -105,3 +105,11 @@ test('without exports no day is noted to be exported', async () => {
   expect(await store.redis.exists(store.keys.usageDays)).toBe(0)
   expect(await usage.read({ tenant: 'acme', day: TODAY - 1 })).toHaveLength(1)
 })
+
+test('names that no text can hold are summed up as well, and cost nobody else its news', async () => {
+  const broken = { model: 'gpt \ud83d', customer: '\udc00' }
+  await tell(news(subject()), news(subject(broken)), news(subject({ tenant: 'other' })))
+  expect(await usage.fold(EXPORTED)).toBe(true)
+  expect(await usage.read({ tenant: 'acme', day: TODAY })).toHaveLength(2)
+  expect(await usage.read({ tenant: 'other', day: TODAY })).toHaveLength(1)
+})
