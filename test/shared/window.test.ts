@@ -203,3 +203,13 @@ test('jobs in the hands of a worker are called over the channel', async () => {
   listener.close()
   subscriber.disconnect()
 })
+
+test('one who has room is let in at once, however many others are at their limits before him', async () => {
+  await store.window.beat('w1', 1_000, 10_000)
+  await store.redis.hset(store.keys.concurrency, 'a *', 0)
+  for (let customer = 0; customer < 100; customer += 1) await submit('a', 1, `c${customer}`)
+  await store.redis.hset(store.keys.concurrency, `a ${store.ids.ownerId('a', 'free')}`, 5)
+  await submit('a', 1, 'free')
+  await store.window.feed()
+  expect(store.queued).toHaveLength(1)
+})
