@@ -1,7 +1,6 @@
--- Writes the record of a new job, once per idempotency key, within the limits of its tenant and customer, and gives it its
--- place: parked until its start time, straight into the window when there is room for it, else in its owner's waiting set. Safe
--- to send twice: a connection that broke may have cut the first reply off, so a record that is there already is answered as
--- made just now. A call that is sent again because its connection broke finds the job that it made before.
+-- Writes a new job, once per idempotency key, within the limits of its tenant and customer, and gives it its place: parked
+-- until its start time, straight into the window when there is room, else in its owner's waiting set. Safe to send twice: a
+-- record that is there already is answered as made just now. A call that is sent again finds the job that it made before.
 -- KEYS: job, idempotency, index, window, busy, tenants, owners, waiting, due, parked, slots, concurrency, lines in flight,
 --       jobs of the same call, the ended job that it runs again (itself: none)
 -- ARGV: now_ms ('' = Redis TIME), id, tenant, owner, body hash ('' = no idempotency key), idempotency TTL ms beyond the
