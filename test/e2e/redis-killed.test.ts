@@ -14,7 +14,7 @@ async function start(durability: Durability) {
   const redis = await startRedis(durability)
   const provider = await startProvider()
   provider.answer(() => ({ ...completion('ok'), delayMs: 50 }))
-  const gateway = await startGateway({ redisUrl: redis.url, workers: 2, env: { WORKER_CONCURRENCY: '8' } })
+  const gateway = await startGateway({ redisUrl: redis.url, workers: 1, env: { WORKER_CONCURRENCY: '8' } })
   onTestFinished(async () => {
     await gateway.stop()
     await provider.close()
@@ -25,7 +25,7 @@ async function start(durability: Durability) {
   function submitOn() {
     const accepted: { id: string; at: number }[] = []
     const off = new AbortController()
-    const lines = Array.from({ length: 4 }, async () => {
+    const lines = Array.from({ length: 2 }, async () => {
       while (!off.signal.aborted) {
         const job = await gateway.submit(ask(config)).catch(() => null)
         if (job) accepted.push({ id: job.id, at: performance.now() })
