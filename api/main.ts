@@ -138,7 +138,11 @@ async function serve(
     masterKey,
     times,
     egress: createEgressPolicy({ allowedCidrs: config.egress.allowedCidrs, forbidden }),
-    webhookEgress: createEgressPolicy({ allowedCidrs: config.egress.webhookAllowedCidrs, forbidden }),
+    webhookEgress: createEgressPolicy({
+      allowedCidrs: config.egress.webhookAllowedCidrs,
+      setting: 'GATEWAY_WEBHOOK_ALLOWED_CIDRS',
+      forbidden,
+    }),
     holds: createHolds(),
     syncHoldMs: times.syncHoldMs,
     presence,

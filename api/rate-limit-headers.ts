@@ -31,8 +31,10 @@ export function tellRequestsLeft(
     .toSorted((a, b) => a.left - b.left)
   if (!tightest) return
   const { name, limit, left } = tightest
-  // Those of this minute begin to count less when it is over.
-  const seconds = WINDOW_S - Math.floor((atMs % (WINDOW_S * 1000)) / 1000)
+  // Those of this minute begin to count less when it is over, which may not be enough for one that was refused.
+  const minuteSeconds = WINDOW_S - Math.floor((atMs % (WINDOW_S * 1000)) / 1000)
+  const retrySeconds = refusal?.limit === 'requests' ? Math.ceil(refusal.retryAfterMs / 1000) : 0
+  const seconds = Math.max(minuteSeconds, retrySeconds)
   void reply.headers({
     'ratelimit-policy': `"${name}";q=${limit};w=${WINDOW_S}`,
     ratelimit: `"${name}";r=${left};t=${seconds}`,

@@ -38,8 +38,10 @@ function readGroups(asked: string | string[] | undefined): ReadonlySet<UsageGrou
     names.map((name) => {
       const group = USAGE_GROUPS.find((one) => one === name)
       if (group) return group
-      const message = `\`group_by\` is of ${USAGE_GROUPS.join(', ')}, and not "${name.slice(0, 64)}".`
-      throw new InvalidRequestError(message, 'group_by')
+      throw new InvalidRequestError(
+        `\`group_by\` takes ${USAGE_GROUPS.join(', ')} and no others.`,
+        'group_by',
+      )
     }),
   )
 }

@@ -25,9 +25,14 @@ const REDIS_PORT = 6379
  * only known to be safe once it is an address.
  * @throws {ConfigError} for a CIDR that is none.
  */
-export function createEgressPolicy(options: { allowedCidrs: string[]; forbidden?: ForbiddenTarget[] }) {
-  const cidrs = options.allowedCidrs.map(parseCidr)
-  const forbidden = options.forbidden ?? []
+export function createEgressPolicy(options: {
+  allowedCidrs: string[]
+  /** Where `allowedCidrs` come from, for those who are refused. */
+  setting?: string
+  forbidden?: ForbiddenTarget[]
+}) {
+  const { forbidden = [], setting = 'GATEWAY_ALLOWED_CIDRS' } = options
+  const cidrs = options.allowedCidrs.map((text) => parseCidr(text, setting))
 
   function isOpened(address: Address): boolean {
     return cidrs.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits))
@@ -64,7 +69,7 @@ export function createEgressPolicy(options: { allowedCidrs: string[]; forbidden?
       if (isMendedByTls) throw refuse(param, 'must use https')
       throw refuse(
         param,
-        'leads to a private or reserved address, which only the operator can open (GATEWAY_ALLOWED_CIDRS)',
+        `leads to a private or reserved address, which only the operator can open (${setting})`,
       )
     }
     const isOwn = forbidden.some(({ host: own, port }) => own.toLowerCase() === host && port === target.port)
@@ -165,15 +170,13 @@ function parseAddress(text: string): Address | null {
   return ipaddr.process(text)
 }
 
-function parseCidr(text: string): [Address, number] {
+function parseCidr(text: string, setting: string): [Address, number] {
   try {
     if (text.includes('/')) return ipaddr.parseCIDR(text)
     const address = ipaddr.parse(text)
     return [address, address.kind() === 'ipv4' ? 32 : 128]
   } catch {
-    throw new ConfigError(
-      `GATEWAY_ALLOWED_CIDRS: "${text}" is no network; write it like 10.0.0.0/8 or fd00::/8.`,
-    )
+    throw new ConfigError(`${setting}: "${text}" is no network; write it like 10.0.0.0/8 or fd00::/8.`)
   }
 }
 

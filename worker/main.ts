@@ -93,11 +93,16 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const forbidden = ownTargets(config.listen, redisConfig.url)
   const policy = createEgressPolicy({ allowedCidrs, forbidden })
   const fileEgress = {
-    policy: createEgressPolicy({ allowedCidrs: fileAllowedCidrs, forbidden }),
+    policy: createEgressPolicy({
+      allowedCidrs: fileAllowedCidrs,
+      setting: 'GATEWAY_FILE_ALLOWED_CIDRS',
+      forbidden,
+    }),
     allowedHosts: operator.generalSettings.allowedClientHosts,
   }
   const outbound = createOutbound({ policy, files: fileEgress, testResolve, testCaFile })
-  const webhookPolicy = createEgressPolicy({ allowedCidrs: webhookAllowedCidrs, forbidden })
+  const webhooks = { allowedCidrs: webhookAllowedCidrs, setting: 'GATEWAY_WEBHOOK_ALLOWED_CIDRS', forbidden }
+  const webhookPolicy = createEgressPolicy(webhooks)
   const webhookOutbound = createOutbound({ policy: webhookPolicy, testResolve, testCaFile })
 
   const deliveryQueue = createDeliveryQueue(redis, keys)

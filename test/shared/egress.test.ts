@@ -300,6 +300,13 @@ test('a CIDR that is none stops the start', () => {
   expect(() => createEgressPolicy({ allowedCidrs: ['everything'] })).toThrow(/GATEWAY_ALLOWED_CIDRS/)
 })
 
+test('whoever is refused is told the setting that opens networks to such a URL', () => {
+  const setting = 'GATEWAY_WEBHOOK_ALLOWED_CIDRS'
+  const webhooks = createEgressPolicy({ allowedCidrs: [], setting })
+  expect(catchRefusal(() => webhooks.checkUrl('https://10.0.0.1/', 'url')).message).toContain(`(${setting})`)
+  expect(() => createEgressPolicy({ allowedCidrs: ['everything'], setting })).toThrow(`${setting}: `)
+})
+
 function catchRefusal(call: () => unknown): InvalidRequestError {
   try {
     call()
