@@ -56,7 +56,7 @@ test('a tenant’s backlog delays another’s single job by about one service ti
   const serviceMs = 100
   provider.answer(() => ({ ...completion('ok'), delayMs: serviceMs }))
   const backlog = await Promise.all(
-    Array.from({ length: 400 }, () => gateway.submit(asks('sk-heavy', 'backlog'), {}, heavy)),
+    Array.from({ length: 160 }, () => gateway.submit(asks('sk-heavy', 'backlog'), {}, heavy)),
   )
   await eventually('the backlog is being worked off', () => callsOf('backlog').length > SLOTS)
   const before = callsOf('backlog').length
@@ -70,13 +70,13 @@ test('a tenant’s backlog delays another’s single job by about one service ti
 
 test('within a tenant, one customer’s backlog does not delay another customer’s job', async () => {
   provider.answer(() => ({ ...completion('ok'), delayMs: 100 }))
-  await Promise.all(Array.from({ length: 400 }, () => submitFor('big', 'bulk')))
+  await Promise.all(Array.from({ length: 160 }, () => submitFor('big', 'bulk')))
   await eventually('the bulk is being worked off', () => callsOf('bulk').length > SLOTS)
   const before = callsOf('bulk').length
   await submitFor('small', 'small one')
   await eventually('it is called', () => callsOf('small one').length === 1)
   expect(callsOf('bulk').length - before).toBeLessThanOrEqual(4 * SLOTS)
-  await eventually('the bulk is done', () => callsOf('bulk').length === 400 && provider.open() === 0)
+  await eventually('the bulk is done', () => callsOf('bulk').length === 160 && provider.open() === 0)
 })
 
 function submitFor(customer: string, prompt: string) {

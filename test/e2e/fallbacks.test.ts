@@ -4,7 +4,6 @@ import { completion, failure } from '../support/provider.ts'
 import { gateway, provider, useGateway } from '../support/stage.ts'
 
 useGateway(() => ({
-  workers: 2,
   config: `
 model_list:
   - model_name: house

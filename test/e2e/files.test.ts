@@ -16,7 +16,7 @@ const WATCH = fileURLToPath(new URL('../support/turn-watch.ts', import.meta.url)
 let gateway: Gateway
 beforeAll(async () => {
   gateway = await startGateway({
-    env: { NODE_OPTIONS: `--import=${WATCH}`, GATEWAY_FILE_BYTES_MAX: String(50 * MB) },
+    env: { NODE_OPTIONS: `--import=${WATCH}`, GATEWAY_FILE_BYTES_MAX: String(26 * MB) },
   })
 })
 afterAll(() => gateway?.stop())
@@ -69,7 +69,7 @@ test.for(['file first', 'file last'] as const)(
 
 test('a file whose length nobody knew is refused where it goes over the limit, and leaves nothing', async () => {
   const before = await storedBytes()
-  const { status, json } = await upload(repeated(60 * MB), { purpose: 'user_data' })
+  const { status, json } = await upload(repeated(30 * MB), { purpose: 'user_data' })
   expect(status).toBe(413)
   expect(json).toMatchObject({
     error: { type: 'invalid_request_error', code: 'request_too_large', param: null },

@@ -32,7 +32,7 @@ describe.skipIf(!isPossible)('secrets', () => {
     redis = await startRedis('always')
     provider = await startProvider()
     receiver = await startReceiver()
-    gateway = await startGateway({ redisUrl: redis.url, workers: 2, env: { LOG_LEVEL: 'trace' } })
+    gateway = await startGateway({ redisUrl: redis.url, env: { LOG_LEVEL: 'trace' } })
     // A compressed dump file could not be searched; and Redis shall not rewrite before we look.
     await gateway.redis.config('SET', 'rdbcompression', 'no')
     await gateway.redis.config('SET', 'auto-aof-rewrite-percentage', '0')
