@@ -21,10 +21,7 @@ redis.call('ZREM', set.due .. target, id)
 local failing = 0
 if verdict == 'accepted' then note_accepted(target) end
 if verdict == 'failed' then failing = note_failed(target) end
-if rest > 0 then
-  redis.call('HSET', set.target .. target, 'rests_until', now + rest)
-  redis.call('PEXPIRE', set.target .. target, set.target_ttl)
-end
+if rest > 0 then rest_target(target, rest) end
 if state == 'pending' then
   redis.call('HDEL', delivery, 'token', 'lease')
   redis.call('HSET', delivery, 'due', now + wait)

@@ -11,7 +11,6 @@ local record = redis.call('HMGET', delivery, 'state', 'lease', 'due')
 if record[1] ~= 'pending' or (tonumber(record[2] or nil) or 0) > now then return 'left' end
 if redis.call('ZREM', set.flight .. target, id) == 0 then return 'left' end
 redis.call('ZADD', set.due .. target, record[3], id)
-redis.call('HSET', set.target .. target, 'rests_until', now + tonumber(ARGV[5]))
-redis.call('PEXPIRE', set.target .. target, set.target_ttl)
+rest_target(target, tonumber(ARGV[5]))
 feed_target(target, false, {})
 return 'returned'

@@ -240,3 +240,36 @@ test("a delivery can be read by its own tenant only, and shows no part of the re
   expect(await webhooks.deliveryLog.read('other', id)).toBeNull()
   expect(JSON.stringify(await read(id))).not.toMatch(/canary|hook\.example/)
 })
+
+/** Two deliveries to one URL, taken; a third one is on its way. */
+async function together() {
+  const target = { kind: 'url' as const, hook: webhook }
+  const ids = ['evt_1', 'evt_2', 'evt_3'].map((eventId) => store.ids.deliveryId(eventId, 'job'))
+  const deliveries = ids.map((id) => ({ id, tenant: 'acme', eventId: 'evt_1', type: 'job.completed' as const, target, body: '{}' })) // oxfmt-ignore
+  await webhooks.deliveries.create('job_many', { events: [], deliveries, isNews: true })
+  return { claims: [await claimed(ids[0] ?? ''), await claimed(ids[1] ?? '')], third: ids[2] ?? '' }
+}
+
+test('who wants to be left alone for long is, though others wished less', async () => {
+  const { claims, third } = await together()
+  for (const [at, claim] of claims.entries()) {
+    const attempt = { number: 1, startedMs: claim.startedMs, durationMs: 1, statusCode: 429, error: null }
+    const restMs = at === 0 ? 60_000 : 1_000
+    await webhooks.deliveries.finish(claim, attempt, { state: 'pending', waitMs: 0 }, { is: null, restMs })
+  }
+  const entry = await webhooks.entryOf(third)
+  await webhooks.deliveries.putBack(entry, 1_000)
+  const until = await store.redis.hget(store.keys.target(entry.targetId), 'rests_until')
+  expect(Number(until) - Date.now()).toBeGreaterThan(50_000)
+})
+
+test('what is known of a target that failed is forgotten some day, also when nothing is sent there any more', async () => {
+  const { claims: [first, last] } = await together() // oxfmt-ignore
+  if (!first || !last) throw new Error('not taken')
+  const key = store.keys.target(first.targetId)
+  await store.redis.hset(key, 'failures', 4, 'failing_since', Date.now())
+  await finish(first, 500, { state: 'exhausted' })
+  await finish(last, 200, { state: 'delivered' })
+  expect(await store.redis.hget(key, 'ramp_from')).not.toBeNull()
+  expect(await store.redis.pttl(key)).toBeGreaterThan(DAY_MS)
+})

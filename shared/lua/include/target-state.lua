@@ -11,9 +11,7 @@ local function target_state(id)
   local failures, closed, rests, ramp_from, ramp_next = unpack(found)
   return {
     at_once = failures < failures_max and flight_max - 2 * failures or 1,
-    opens = math.max(closed, rests),
-    ramp_from = ramp_from,
-    ramp_next = ramp_next,
+    opens = math.max(closed, rests), ramp_from = ramp_from, ramp_next = ramp_next,
   }
 end
 
@@ -31,11 +29,19 @@ local function ramp_room(id, state, room)
   return math.max(0, math.min(room, math.floor((now - state.ramp_next) / every) + 1)), every
 end
 
+-- Leaves a target alone for so long, or for as long as another answer from it wished.
+local function rest_target(id, ms)
+  local rests = tonumber(redis.call('HGET', set.target .. id, 'rests_until') or nil) or 0
+  redis.call('HSET', set.target .. id, 'rests_until', math.max(rests, now + ms))
+  redis.call('PEXPIRE', set.target .. id, set.target_ttl)
+end
+
 local function note_accepted(id)
   local failures = tonumber(redis.call('HGET', set.target .. id, 'failures') or nil)
   if not failures then return end
   redis.call('HDEL', set.target .. id, 'failures', 'failing_since', 'closings', 'closed_until')
   if failures >= failures_max then redis.call('HSET', set.target .. id, 'ramp_from', now, 'ramp_next', now) end
+  redis.call('PEXPIRE', set.target .. id, set.target_ttl)
 end
 
 -- @return for how many milliseconds there was nothing but failures
