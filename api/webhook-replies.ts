@@ -65,7 +65,7 @@ export function toList<Item extends { id: string }>(data: Item[], hasMore: boole
 /** The page that was asked for. @throws {InvalidRequestError} when `after` named nothing to go on from. */
 export function knownPage<Page>(page: Page | null, noun: string): Page {
   if (page !== null) return page
-  throw new InvalidRequestError(`\`after\` is no id of a ${noun} that can still be listed.`, 'after')
+  throw new InvalidRequestError(`\`after\` names no ${noun} that can still be listed.`, 'after')
 }
 
 /** What there is of that name. @throws {NotFoundError} when it is unknown, or another tenant's. */

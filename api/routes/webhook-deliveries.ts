@@ -76,13 +76,16 @@ export function addWebhookDeliveryRoutes(app: FastifyInstance, deps: DeliveryRou
   const redeliverSchema = {
     summary: 'Deliver again',
     description:
-      'Under the same `webhook-id`, and with all its tries anew; one that waits for its next try is tried now. A result that was sent along is erased once it was accepted: then 409.',
+      'Under the same `webhook-id`, and with all its tries anew; one that waits for its next try is tried now. A result that was sent along is erased once it was accepted: then 409. So it is when its endpoint is disabled.',
     tags,
     params: Params,
     response: { 202: WebhookDelivery, ...errors },
   }
   routes.post('/webhook_deliveries/:id/redeliver', { schema: redeliverSchema }, async (request, reply) => {
-    const again = await log.redeliver(request.tenant, request.params.id)
+    const { tenant, params } = request
+    const { endpointId } = found(await log.read(tenant, params.id), NOUN)
+    if (endpointId !== null) await readEnabled(tenant, endpointId)
+    const again = await log.redeliver(tenant, params.id)
     if (again.kind === 'erased') {
       const message =
         'This delivery carried a result, which was erased when its receiver accepted it. Read the job instead.'
@@ -101,11 +104,7 @@ export function addWebhookDeliveryRoutes(app: FastifyInstance, deps: DeliveryRou
   }
   routes.post('/webhook_endpoints/:id/recover', { schema: recoverSchema }, async (request, reply) => {
     const { tenant, params, body } = request
-    const { id, disabled } = await readEndpoint(tenant, params.id)
-    if (disabled) {
-      const message = 'Nothing is sent to a webhook endpoint that is disabled. Enable it first.'
-      throw new ConflictError(message, 'webhook_endpoint_disabled')
-    }
+    const { id } = await readEnabled(tenant, params.id)
     const untilMs = body.until === undefined ? Infinity : body.until * 1000
     if (untilMs < body.since * 1000) {
       throw new InvalidRequestError('`until` lies before `since`.', 'until', 'invalid_parameter')
@@ -117,6 +116,13 @@ export function addWebhookDeliveryRoutes(app: FastifyInstance, deps: DeliveryRou
 
   async function readEndpoint(tenant: string, id: string) {
     return found(await endpoints.read(tenant, id), 'webhook endpoint')
+  }
+
+  async function readEnabled(tenant: string, id: string) {
+    const endpoint = await readEndpoint(tenant, id)
+    if (!endpoint.disabled) return endpoint
+    const message = 'Nothing is sent to a webhook endpoint that is disabled. Enable it first.'
+    throw new ConflictError(message, 'webhook_endpoint_disabled')
   }
 
   async function listDeliveries(tenant: string, filter: DeliveryFilter) {

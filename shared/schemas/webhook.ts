@@ -123,7 +123,12 @@ export const WebhookEventTypeList = z.object({ object: z.literal('list'), data: 
 
 /** Query of a list that goes from page to page by id. */
 export const PageQuery = z.strictObject({
-  after: z.string().optional().describe('Last id of the page before.'),
+  // The SDKs' types allow null, which they send as nothing behind the `=`.
+  after: z
+    .string()
+    .transform((id) => (id === '' ? undefined : id))
+    .optional()
+    .describe('Last id of the page before.'),
   limit: z.coerce.number().int().min(1).max(100).default(20),
 })
 

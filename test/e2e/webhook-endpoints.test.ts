@@ -88,6 +88,8 @@ test("OpenAI's SDK manages endpoints: create, retrieve, update, list, test, rota
   for await (const one of client.webhooks.list({ limit: 2 })) listed.push(one.id)
   expect(listed).toHaveLength(3)
   expect(listed.at(-1)).toBe(id)
+  // What the SDK makes of null, which its types allow.
+  expect((await client.webhooks.list({ after: null })).data.map((one) => one.id)).toEqual(listed)
 
   const tested = await client.webhooks.test(id, { event_type: 'batch.completed' })
   const told = { object: 'webhook_endpoint.test', event_type: 'batch.completed', webhook_endpoint_id: id }
@@ -279,6 +281,14 @@ describe('an endpoint that does not take its deliveries', () => {
     expect(new Set(received().map(({ headers }) => headers['webhook-id'])).size).toBe(2)
     const read = await call('GET', `webhook_deliveries/${delivery?.id}`)
     expect(read.json).toMatchObject({ status: 'delivered', webhook_endpoint_id: id })
+
+    // What can't be sent again stays what it was.
+    await call('POST', `webhook_endpoints/${id}`, { enabled: false })
+    const refused = await call('POST', `webhook_deliveries/${delivery?.id}/redeliver`)
+    expect(refused).toMatchObject({ status: 409, json: { error: { code: 'webhook_endpoint_disabled' } } })
+    await call('DELETE', `webhook_endpoints/${id}`)
+    expect((await call('POST', `webhook_deliveries/${delivery?.id}/redeliver`)).status).toBe(404)
+    expect((await call('GET', `webhook_deliveries/${delivery?.id}`)).json).toEqual(read.json)
   })
 
   test('is disabled by a 410, which the others are told; enabled again, it is sent what comes then', async () => {
