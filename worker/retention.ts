@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis'
 import { parseAccount } from '../shared/accounts.ts'
 import type { DeliveryLog } from '../shared/delivery-log.ts'
 import type { Events } from '../shared/events.ts'
+import type { JobMeta } from '../shared/job-record.ts'
 import type { Keys } from '../shared/keys.ts'
 import { redisNowMs } from '../shared/redis.ts'
 import type { Tenant } from '../shared/schemas/tenant.ts'
@@ -11,6 +12,8 @@ import type { Window } from '../shared/window.ts'
 // Of one round, which comes twice a second: so many tenants are looked at, and so many jobs of each.
 const TENANTS_AT_ONCE = 50
 const JOBS_AT_ONCE = 200
+/** So long a caller who holds the line has to read what he waited for, however little his tenant keeps. */
+const AWAITED_MS = 60_000
 
 /**
  * What the sweeper does for tenants that keep less than the gateway does: ended results above `results_bytes` are
@@ -39,12 +42,12 @@ export function createRetention(deps: {
 
   async function trim({ id, retention }: Tenant, nowMs: number): Promise<void> {
     const { results_bytes: bytes, events_seconds: events, deliveries_seconds: deliveries } = retention
-    if (typeof bytes === 'number') await trimResults(id, bytes)
+    if (typeof bytes === 'number') await trimResults(id, bytes, nowMs)
     if (typeof events === 'number') await deps.events.trim(id, nowMs - events * 1000)
     if (typeof deliveries === 'number') await deps.deliveries.trim(id, nowMs - deliveries * 1000)
   }
 
-  async function trimResults(tenant: string, bytesMax: number): Promise<void> {
+  async function trimResults(tenant: string, bytesMax: number, nowMs: number): Promise<void> {
     let over = parseAccount(await redis.get(keys.account(tenant))).ended - bytesMax
     if (over <= 0) {
       passed.delete(tenant)
@@ -52,25 +55,28 @@ export function createRetention(deps: {
     }
     const from = passed.get(tenant) ?? 0
     const ids = await redis.zrange(keys.index(tenant), `${from}`, `${from + JOBS_AT_ONCE - 1}`)
-    const facts = await Promise.all(ids.map(factsOf))
+    const facts = await Promise.all(ids.map((id) => factsOf(id, nowMs)))
     let stay = from
     for (const [at, id] of ids.entries()) {
       if (over <= 0) break
-      const { size, isToBeTold } = facts[at] ?? { size: 0, isToBeTold: true }
+      const { size, isWanted } = facts[at] ?? { size: 0, isWanted: true }
       // Whether it has ended the script looks by itself.
-      if (!isToBeTold && (await window.forget(id, tenant, { isDue: true }))) over -= size
+      if (!isWanted && (await window.forget(id, tenant, { isDue: true }))) over -= size
       else stay += 1
     }
     // Behind the last one it begins anew: some of those that were passed may have ended.
     passed.set(tenant, ids.length < JOBS_AT_ONCE ? 0 : stay)
   }
 
-  async function factsOf(id: string) {
-    const [size, announced] = await Promise.all([
-      redis.hget(keys.job(id), 'size'),
+  /** `isWanted`: it is still to be told, or its caller is about to read it. */
+  async function factsOf(id: string, nowMs: number) {
+    const [[size, ended, meta], announced] = await Promise.all([
+      redis.hmget(keys.job(id), 'size', 'ended', 'meta'),
       redis.zscore(keys.announce, id),
     ])
-    return { size: Number(size ?? 0), isToBeTold: announced !== null }
+    const isRecent = ended ? nowMs - Number(ended) < AWAITED_MS : false
+    const isAwaited = isRecent && meta ? (JSON.parse(meta) as JobMeta).mode === 'sync' : false // written at submit
+    return { size: Number(size ?? 0), isWanted: announced !== null || isAwaited }
   }
 
   /** Twice a second, as the sweeper's other chores. */

@@ -112,3 +112,14 @@ test('events and deliveries of a tenant go at the age that it has set, those of 
   expect(await count('acme')).toEqual({ events: 0, deliveries: 1 })
   expect(await count('other')).toEqual({ events: 1, deliveries: 1 })
 })
+
+test('the result of a call that somebody waits for is not forgotten before he can have read it', async () => {
+  await keeps('acme', { results_bytes: 0 })
+  const id = await endedJob(3_000, { mode: 'sync' })
+  await sweep()
+  expect(await listed('acme')).toEqual([id])
+  await store.redis.hset(store.keys.job(id), 'ended', Date.now() - 61_000)
+  await sweep()
+  await sweep()
+  expect(await listed('acme')).toEqual([])
+})
