@@ -1,18 +1,31 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { parseAccount } from '../../shared/accounts.ts'
 import type { ChunkClaim } from '../../shared/batch-claims.ts'
 import { lineEnd, NO_STATE, testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 
 type Step = {
-  act: 'feed' | 'claim' | 'complete' | 'fail' | 'park' | 'kill' | 'stale' | 'twice' | 'cancel'
+  act:
+    | 'start'
+    | 'leave'
+    | 'feed'
+    | 'claim'
+    | 'complete'
+    | 'fail'
+    | 'park'
+    | 'kill'
+    | 'stale'
+    | 'twice'
+    | 'cancel'
   pick: number
 }
 
 const step: fc.Arbitrary<Step> = fc.record({
   act: fc.oneof(
-    { weight: 6, arbitrary: fc.constantFrom('feed' as const, 'claim' as const) },
+    { weight: 9, arbitrary: fc.constantFrom('feed' as const, 'claim' as const, 'start' as const) },
     { weight: 8, arbitrary: fc.constantFrom('complete' as const, 'fail' as const, 'park' as const) },
     { weight: 3, arbitrary: fc.constantFrom('kill' as const, 'stale' as const, 'twice' as const) },
+    { weight: 1, arbitrary: fc.constant('leave' as const) },
     { weight: 1, arbitrary: fc.constant('cancel' as const) },
   ),
   pick: fc.nat(1_000),
@@ -59,6 +72,16 @@ async function act(
   }
   if (name === 'kill') return kill(store, hands, pick)
   const one = hands.held[pick % hands.held.length]
+  if (one && name === 'start') {
+    const open = one.open[pick % one.open.length]
+    if (open !== undefined) await store.claims.start(one.claim, open, NO_STATE, pick)
+    return
+  }
+  if (one && name === 'leave') {
+    await store.claims.leave(one.claim, one.open)
+    hands.held.splice(hands.held.indexOf(one), 1)
+    return
+  }
   const line = one?.open.splice(pick % one.open.length, 1)[0]
   if (!one || line === undefined) return
   await endLine(store, one.claim, line, name)
@@ -79,6 +102,16 @@ async function endLine(
   const end = lineEnd(line, name === 'fail' ? 'failed' : 'completed')
   const times = name === 'twice' ? 2 : 1
   await Promise.all(Array.from({ length: times }, () => store.claims.settle(claim, end)))
+}
+
+/** What is held in the accounts, of the batch and of its lines is the same. */
+async function checkHeld(store: TestBatchStore, id: string): Promise<void> {
+  const { redis, keys, ids } = store
+  const lines = Object.entries(await redis.hgetall(keys.batchLines(id)))
+  const held = lines.reduce((sum, [name, value]) => sum + (/^h\d/.test(name) ? Number(value) : 0), 0)
+  expect(Number(await redis.hget(keys.batch(id), 'held'))).toBe(held)
+  const accounts = [keys.account('acme'), keys.customerAccount('acme', ids.ownerId('acme', 'cust'))]
+  for (const key of accounts) expect(parseAccount(await redis.get(key)).held).toBe(held)
 }
 
 /** Lets everything come to its end, as workers and sweeper would. */
@@ -106,10 +139,11 @@ test('whatever happens to a batch, each of its lines ends once, all counts add u
       const store = await testBatchStore()
       try {
         await store.beat('w1', slots, 10_000)
-        const id = await store.begin(lines, { concurrency })
+        const id = await store.begin(lines, { concurrency, customer: 'cust' })
         const hands: Hands = { held: [], lost: [] }
         for (const one of steps) {
           await act(store, hands, id, one)
+          await checkHeld(store, id)
           const inFlight = Number(await store.redis.hget(store.keys.batch(id), 'inflight'))
           expect(inFlight).toBeLessThanOrEqual(concurrency ?? slots)
         }
@@ -123,6 +157,9 @@ test('whatever happens to a batch, each of its lines ends once, all counts add u
         const ended = (await store.claims.entries(finish)).map(({ line }) => line)
         expect(ended.toSorted((a, b) => a - b)).toEqual(Array.from({ length: lines }, (_, line) => line))
         expect(await store.ends.finish(finish, { output: 1, error: 0 })).toBe('ended')
+        const account = parseAccount(await store.redis.get(store.keys.account('acme')))
+        expect(account).toMatchObject({ held: 0, spent: lines })
+        expect(await store.redis.llen(store.keys.usageNews)).toBe(lines)
         const view = await store.batches.read('acme', id)
         expect(view && view.completed + view.failed + view.cancelled).toBe(lines)
         const { batchBusy, batchWindow, batchTenants, batchParkedDue } = store.keys
@@ -135,5 +172,5 @@ test('whatever happens to a batch, each of its lines ends once, all counts add u
       }
     },
   )
-  await fc.assert(run, { numRuns: 25 })
-}, 60_000)
+  await fc.assert(run, { numRuns: Number(process.env['TEST_PROPERTY_RUNS'] ?? 25) })
+}, 600_000)
