@@ -169,3 +169,12 @@ test('a batch whose time is over is found, and one that ended is forgotten when 
   expect(await store.batches.read('acme', id)).toBeNull()
   expect(await store.batches.list('acme', { limit: 10 })).toEqual({ batches: [], hasMore: false })
 })
+
+test('lines of one who has room start at once, however many others are at their limits before him', async () => {
+  await store.beat('w1', 1_000, 60_000)
+  await store.redis.hset(store.keys.concurrency, 'acme *', 0)
+  for (let customer = 0; customer < 45; customer += 1) await store.begin(1, { customer: `c${customer}` })
+  await store.redis.hset(store.keys.concurrency, `acme ${store.ids.ownerId('acme', 'free')}`, 5)
+  const id = await store.begin(1, { customer: 'free' })
+  expect(await store.feed()).toMatchObject([{ batchId: id }])
+})

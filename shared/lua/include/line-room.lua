@@ -22,9 +22,15 @@ local function tenant_room(tenant, is_alone, width_max)
   return room >= math.min(math.ceil(width_max / 2), share, math.max(1, math.ceil((mine + limit) / 2))) and room or 0
 end
 
--- The next owner of a tenant that is not at its limit, a few of them at once, and its room.
+-- The next owner of a tenant that is not at its limit, and its room. Others are passed over, as in next-of.
+local passed_each, passed_more = 20, 200
+
 local function next_owner(tenant, owners)
-  for _ = 1, math.min(redis.call('LLEN', owners), 20) do
+  for count = 1, redis.call('LLEN', owners) do
+    if count > passed_each then
+      if passed_more == 0 then return nil end
+      passed_more = passed_more - 1
+    end
     local owner = redis.call('LMOVE', owners, owners, 'LEFT', 'RIGHT')
     local room = room_by_limit(tenant .. ' ' .. owner, tenant .. ' *')
     if room >= 1 then return owner, room end
