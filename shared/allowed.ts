@@ -3,6 +3,9 @@ import { namesGiven } from './plan-tables.ts'
 import type { RequestFallbacks } from './request-fallbacks.ts'
 import type { Plan } from './schemas/plan.ts'
 
+/** In an error; a key can be for hundreds. */
+const MODELS_TOLD_MAX = 10
+
 /** What a gateway key may ask for. Null: anything. */
 export type Allowed = {
   /** Names, or how names begin and a `*`. */
@@ -33,13 +36,13 @@ export function requireEndpoint({ endpoints }: Pick<Allowed, 'endpoints'>, path:
  */
 export function requireAsked(allowed: Allowed, model: string, fallbacks: RequestFallbacks): void {
   if (allowed.models === null) return
-  if (!isModelAllowed(allowed, model)) throw modelNotAllowed(model, 'model')
+  if (!isModelAllowed(allowed, model)) throw modelNotAllowed(allowed.models, 'model')
   const objects = [fallbacks.any, fallbacks.contextWindow, fallbacks.contentPolicy].flatMap((one) =>
     one?.kind === 'list' ? one.to.flatMap((target) => (typeof target === 'string' ? [] : [target])) : [],
   )
   const named = namesGiven(fallbacks).flatMap(({ to, path }) => to.map((name) => ({ model: name, path })))
   const refused = [...objects, ...named].find((target) => !isModelAllowed(allowed, target.model))
-  if (refused) throw modelNotAllowed(refused.model, refused.path)
+  if (refused) throw modelNotAllowed(allowed.models, refused.path)
 }
 
 /**
@@ -48,11 +51,16 @@ export function requireAsked(allowed: Allowed, model: string, fallbacks: Request
  * @throws {NotAllowedError}
  */
 export function requirePlanned(allowed: Allowed, { deployments }: Plan): void {
-  const names = deployments.map(({ provider, model }) => [`${provider}/${model}`, model] as const)
-  const refused = names.find((ofOne) => !isModelAllowed(allowed, ...ofOne))
-  if (refused) throw modelNotAllowed(refused[0], 'user_config')
+  if (allowed.models === null) return
+  const isRefused = deployments.some(
+    ({ provider, model }) => !isModelAllowed(allowed, `${provider}/${model}`, model),
+  )
+  if (isRefused) throw modelNotAllowed(allowed.models, 'user_config')
 }
 
-function modelNotAllowed(model: string, param: string): NotAllowedError {
-  return new NotAllowedError('model_not_allowed', `This gateway key may not use the model "${model}".`, param)
+// What was asked for is not repeated: it may be a key that stands in the wrong place.
+function modelNotAllowed(models: readonly string[], param: string): NotAllowedError {
+  const others = models.length > MODELS_TOLD_MAX ? ', ...' : ''
+  const message = `This gateway key may not use this model. What it may use: ${models.slice(0, MODELS_TOLD_MAX).join(', ')}${others}.`
+  return new NotAllowedError('model_not_allowed', message, param)
 }

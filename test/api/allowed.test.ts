@@ -63,6 +63,18 @@ const DOORS: [string, string, (model: string) => object, string][] = [
 ]
 
 describe('a key for some models', () => {
+  test('tells who is refused what it is for, and repeats no word of his, which may be a secret in the wrong place', async () => {
+    for (const body of [
+      { model: 'sk-in-the-wrong-place', messages },
+      ownConfig('mine', 'openai/sk-in-the-wrong-place'),
+    ]) {
+      const { json } = await api.call('POST', '/v1/chat/completions', { key, body })
+      expect(json.error.code).toBe('model_not_allowed')
+      expect(json.error.message).toContain('house, open/gpt-4o*')
+      expect(json.error.message).not.toContain('sk-in')
+    }
+  })
+
   test.each(DOORS)('is refused any other one at the door of %s, and nothing is stored', async (...door) => {
     const [, url, body, param] = door
     const before = await api.stored()
