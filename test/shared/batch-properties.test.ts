@@ -25,7 +25,7 @@ const step: fc.Arbitrary<Step> = fc.record({
     { weight: 9, arbitrary: fc.constantFrom('feed' as const, 'claim' as const, 'start' as const) },
     { weight: 8, arbitrary: fc.constantFrom('complete' as const, 'fail' as const, 'park' as const) },
     { weight: 3, arbitrary: fc.constantFrom('kill' as const, 'stale' as const, 'twice' as const) },
-    { weight: 1, arbitrary: fc.constant('leave' as const) },
+    { weight: 2, arbitrary: fc.constant('leave' as const) },
     { weight: 1, arbitrary: fc.constant('cancel' as const) },
   ),
   pick: fc.nat(1_000),

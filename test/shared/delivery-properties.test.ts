@@ -29,6 +29,7 @@ const step: fc.Arbitrary<Step> = fc.record({
   act: fc.oneof(
     { weight: 3, arbitrary: fc.constantFrom('create' as const, 'feed' as const) },
     { weight: 5, arbitrary: fc.constantFrom('claim' as const, 'accept' as const, 'fail' as const) },
+    { weight: 3, arbitrary: fc.constantFrom('lose' as const, 'stale' as const, 'back' as const) },
     { weight: 3, arbitrary: fc.constantFrom(...ACTS) },
   ),
   pick: fc.nat(10_000),
