@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { ConflictError, GatewayError, IdempotencyMismatchError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
-import type { CreateResult, JobInput, Jobs } from '../shared/jobs.ts'
+import type { CreateResult, JobInput, Jobs } from '../shared/jobs/jobs.ts'
 import { isRedisOutage, refusedWrite } from '../shared/redis-check.ts'
 import { refusalError } from './admission.ts'
 import type { Caller, Presence } from './presence.ts'

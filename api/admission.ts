@@ -1,5 +1,5 @@
-import type { Admission, LimitNumbers, Refusal } from '../shared/admission.ts'
-import { holdOf, resultBytesOf, type AskedCall } from '../shared/call-costs.ts'
+import type { Admission, LimitNumbers, Refusal } from '../shared/tenants/admission.ts'
+import { holdOf, resultBytesOf, type AskedCall } from '../shared/jobs/call-costs.ts'
 import { GatewayError } from '../shared/errors.ts'
 import type { Plan } from '../shared/schemas/plan.ts'
 import type { Limits, Tenant } from '../shared/schemas/tenant.ts'

@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
-import { toBatch } from '../shared/batch-object.ts'
-import type { Batches, CreateBatchResult } from '../shared/batches.ts'
+import { toBatch } from '../shared/batches/batch-object.ts'
+import type { Batches, CreateBatchResult } from '../shared/batches/batches.ts'
 import { IdempotencyMismatchError, InvalidRequestError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 import { storeOnce } from './acceptance.ts'

@@ -1,18 +1,18 @@
 import { z } from 'zod'
-import type { BatchInput } from '../shared/batch-input.ts'
-import type { BatchView, LineState } from '../shared/batch-record.ts'
+import type { BatchInput } from '../shared/batches/batch-input.ts'
+import type { BatchView, LineState } from '../shared/batches/batch-record.ts'
 import {
   lineId,
   partOf,
   type LineOutcome,
   type LineResult,
   type OrderEntry,
-} from '../shared/batch-results.ts'
-import type { Batches } from '../shared/batches.ts'
+} from '../shared/batches/batch-results.ts'
+import type { Batches } from '../shared/batches/batches.ts'
 import { FileGoneError } from '../shared/errors.ts'
-import type { Files } from '../shared/files.ts'
-import { customIdOf, errorOfLine } from '../shared/result-line.ts'
-import type { ResultLogs } from '../shared/result-log.ts'
+import type { Files } from '../shared/files/files.ts'
+import { customIdOf, errorOfLine } from '../shared/batches/result-line.ts'
+import type { ResultLogs } from '../shared/batches/result-log.ts'
 import { Attempt, Usage } from '../shared/schemas/job.ts'
 
 const PLACES_AT_ONCE = 20_000

@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { BatchListener } from '../shared/batch-listener.ts'
-import type { BatchView } from '../shared/batch-record.ts'
-import { partOf, type OrderEntry, type ResultPart } from '../shared/batch-results.ts'
-import type { Batches } from '../shared/batches.ts'
-import { joinTexts } from '../shared/result-file.ts'
-import type { ResultLogs } from '../shared/result-log.ts'
+import type { BatchListener } from '../shared/batches/batch-listener.ts'
+import type { BatchView } from '../shared/batches/batch-record.ts'
+import { partOf, type OrderEntry, type ResultPart } from '../shared/batches/batch-results.ts'
+import type { Batches } from '../shared/batches/batches.ts'
+import { joinTexts } from '../shared/batches/result-file.ts'
+import type { ResultLogs } from '../shared/batches/result-log.ts'
 import { unlessAway } from './following.ts'
 
 // Word of a settled line can be lost, so it is looked for every so often; and no more often than this, however many settle.

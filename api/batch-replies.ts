@@ -1,5 +1,5 @@
-import type { BatchView } from '../shared/batch-record.ts'
-import type { Batches } from '../shared/batches.ts'
+import type { BatchView } from '../shared/batches/batch-record.ts'
+import type { Batches } from '../shared/batches/batches.ts'
 import { GoneError, NotFoundError, type GatewayError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
 

@@ -1,13 +1,20 @@
 import type { FastifyRequest } from 'fastify'
-import type { BatchInput } from '../shared/batch-input.ts'
-import type { BatchView } from '../shared/batch-record.ts'
-import type { Batches } from '../shared/batches.ts'
+import type { BatchInput } from '../shared/batches/batch-input.ts'
+import type { BatchView } from '../shared/batches/batch-record.ts'
+import type { Batches } from '../shared/batches/batches.ts'
 import { CredentialNotFoundError, InvalidRequestError } from '../shared/errors.ts'
-import type { Files } from '../shared/files.ts'
-import type { KeptDefaults } from '../shared/kept-defaults.ts'
-import { careOf, ERASED, isBesideBody, isCredential, isSetting, missingPlace } from '../shared/line-fields.ts'
+import type { Files } from '../shared/files/files.ts'
+import type { KeptDefaults } from '../shared/batches/kept-defaults.ts'
+import {
+  careOf,
+  ERASED,
+  isBesideBody,
+  isCredential,
+  isSetting,
+  missingPlace,
+} from '../shared/batches/line-fields.ts'
 import { parseJsonLossless } from '../shared/lossless-json.ts'
-import { namesCredential } from '../shared/named-credentials.ts'
+import { namesCredential } from '../shared/credentials/named-credentials.ts'
 import { BatchRetryRequest } from '../shared/schemas/batch.ts'
 import { checkDefaults } from './batch-defaults.ts'
 import { bringsCredential, draftFrom, type BatchDraft, type BatchRequestDeps } from './batch-requests.ts'

@@ -1,6 +1,6 @@
 import { GatewayError, UnavailableError } from '../shared/errors.ts'
-import type { JobFilter } from '../shared/job-pages.ts'
-import type { Jobs } from '../shared/jobs.ts'
+import type { JobFilter } from '../shared/jobs/job-pages.ts'
+import type { Jobs } from '../shared/jobs/jobs.ts'
 import { isRedisOutage, refusedWrite } from '../shared/redis-check.ts'
 import type { BulkCancelRequest, BulkRetryRequest } from '../shared/schemas/job-control.ts'
 import type { Job } from '../shared/schemas/job.ts'

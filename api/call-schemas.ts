@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { ENDPOINTS, type EndpointName } from '../shared/endpoints.ts'
+import { ENDPOINTS, type EndpointName } from '../shared/jobs/endpoints.ts'
 import { ChatCompletion, REQUESTS } from '../shared/schemas/completion.ts'
 import { ErrorResponse } from '../shared/schemas/error.ts'
 import { Job } from '../shared/schemas/job.ts'

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { JobView, Jobs } from '../shared/jobs.ts'
+import type { JobView, Jobs } from '../shared/jobs/jobs.ts'
 
 declare module 'fastify' {
   interface FastifyReply {

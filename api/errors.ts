@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { cutEchoes } from '../shared/echoes.ts'
+import { cutEchoes } from '../shared/settings/echoes.ts'
 import {
   GatewayError,
   InvalidRequestError,

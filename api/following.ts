@@ -1,9 +1,9 @@
-import { LIST_FIELDS } from '../shared/job-record.ts'
-import { TORN } from '../shared/job-streams.ts'
-import type { JobView, Jobs } from '../shared/jobs.ts'
+import { LIST_FIELDS } from '../shared/jobs/job-record.ts'
+import { TORN } from '../shared/jobs/job-streams.ts'
+import type { JobView, Jobs } from '../shared/jobs/jobs.ts'
 import { isRedisOutage } from '../shared/redis-check.ts'
-import type { SettledListener } from '../shared/settled.ts'
-import type { StreamListener } from '../shared/stream-listener.ts'
+import type { SettledListener } from '../shared/jobs/settled.ts'
+import type { StreamListener } from '../shared/jobs/stream-listener.ts'
 
 // A message can be lost with its connection; whoever waits looks again by himself.
 const REREAD_MS = 2_000

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { JobView } from '../shared/jobs.ts'
+import type { JobView } from '../shared/jobs/jobs.ts'
 import type { Job } from '../shared/schemas/job.ts'
 import { createSseReader } from '../shared/sse.ts'
 import { unlessAway, type Following } from './following.ts'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { InvalidRequestError } from '../shared/errors.ts'
-import type { JobFilter, JobPage } from '../shared/job-pages.ts'
+import type { JobFilter, JobPage } from '../shared/jobs/job-pages.ts'
 import { Job, JobStatus } from '../shared/schemas/job.ts'
 
 const UnixSeconds = z.coerce.number().int().min(0)

@@ -1,9 +1,9 @@
 import type { Redis } from 'ioredis'
-import { hasExpired, type ApiKeys } from '../shared/api-keys.ts'
+import { hasExpired, type ApiKeys } from '../shared/tenants/api-keys.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { ApiKey } from '../shared/schemas/api-key.ts'
 import type { Tenant } from '../shared/schemas/tenant.ts'
-import type { Tenants } from '../shared/tenants.ts'
+import type { Tenants } from '../shared/tenants/tenants.ts'
 
 const ENTRIES_MAX = 10_000
 const TTL_MS = 30_000

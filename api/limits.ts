@@ -1,8 +1,8 @@
-import type { AccountView, Accounts } from '../shared/accounts.ts'
-import { roundUsd } from '../shared/prices.ts'
+import type { AccountView, Accounts } from '../shared/tenants/accounts.ts'
+import { roundUsd } from '../shared/routing/prices.ts'
 import type { Limits, Tenant } from '../shared/schemas/tenant.ts'
 import type { LimitSet, LimitsView, LimitUse } from '../shared/schemas/usage.ts'
-import { usdOf } from '../shared/usage.ts'
+import { usdOf } from '../shared/tenants/usage.ts'
 import { customerLimits } from './admission.ts'
 
 /** What a tenant, and one of its customers, may take, takes now, and when that clears. */

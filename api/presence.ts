@@ -1,8 +1,8 @@
 import { finished } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import type { Redis } from 'ioredis'
-import { createAttended } from '../shared/attended.ts'
-import type { JobInput, Jobs, JobView } from '../shared/jobs.ts'
+import { createAttended } from '../shared/jobs/attended.ts'
+import type { JobInput, Jobs, JobView } from '../shared/jobs/jobs.ts'
 import type { Keys } from '../shared/keys.ts'
 import { createScript } from '../shared/scripts.ts'
 

@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify'
-import type { Admission, Refusal, Used } from '../shared/admission.ts'
+import type { Admission, Refusal, Used } from '../shared/tenants/admission.ts'
 
 const WINDOW_S = 60
 

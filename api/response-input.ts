@@ -1,8 +1,8 @@
 import { InvalidRequestError, TooLargeError } from '../shared/errors.ts'
 import type { Ids } from '../shared/ids.ts'
-import type { Jobs } from '../shared/jobs.ts'
+import type { Jobs } from '../shared/jobs/jobs.ts'
 import { parseJsonLossless } from '../shared/lossless-json.ts'
-import { jobIdOfResponse, responseIdOf } from '../shared/response-ids.ts'
+import { jobIdOfResponse, responseIdOf } from '../shared/jobs/response-ids.ts'
 import type { ResponseRequest } from '../shared/schemas/completion.ts'
 
 type JsonObject = Record<string, unknown>

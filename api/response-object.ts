@@ -1,7 +1,7 @@
-import type { JobView } from '../shared/jobs.ts'
+import type { JobView } from '../shared/jobs/jobs.ts'
 import { parseJsonLossless } from '../shared/lossless-json.ts'
-import { echoRequest } from '../shared/response-echo.ts'
-import { responseIdOf } from '../shared/response-ids.ts'
+import { echoRequest } from '../shared/jobs/response-echo.ts'
+import { responseIdOf } from '../shared/jobs/response-ids.ts'
 import type { Job } from '../shared/schemas/job.ts'
 import { errorOf } from './job-replies.ts'
 

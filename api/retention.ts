@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { KeptAtMost } from '../shared/batch-record.ts'
+import type { KeptAtMost } from '../shared/batches/batch-record.ts'
 
 /** A time in milliseconds, or less when its tenant keeps things for fewer seconds. @param ms null: for ever. */
 export function keptAtMostMs(ms: number, seconds: number | null | undefined): number

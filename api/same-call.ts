@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import type { Ids } from '../shared/ids.ts'
-import type { JobInput } from '../shared/jobs.ts'
+import type { JobInput } from '../shared/jobs/jobs.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { EndpointName } from '../shared/endpoints.ts'
+import type { EndpointName } from '../shared/jobs/endpoints.ts'
 import type { JobError } from '../shared/schemas/job.ts'
 import { createSseReader, formatSse } from '../shared/sse.ts'
 import { anthropicType } from './error-shapes.ts'

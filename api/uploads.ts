@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { writeBatchInput, type BatchInputLimits, type WrittenInput } from '../shared/batch-input.ts'
+import { writeBatchInput, type BatchInputLimits, type WrittenInput } from '../shared/batches/batch-input.ts'
 import {
   FileQuotaError,
   GatewayError,
@@ -7,10 +7,10 @@ import {
   TooLargeError,
   UnsupportedMediaTypeError,
 } from '../shared/errors.ts'
-import type { FileStore } from '../shared/file-store.ts'
-import type { Files, FileView } from '../shared/files.ts'
+import type { FileStore } from '../shared/files/file-store.ts'
+import type { Files, FileView } from '../shared/files/files.ts'
 import type { Ids } from '../shared/ids.ts'
-import { contentName, readSealedFile, sealedFrameBytes, sealFrames } from '../shared/sealed-file.ts'
+import { contentName, readSealedFile, sealedFrameBytes, sealFrames } from '../shared/files/sealed-file.ts'
 import type { Sealer } from '../shared/seal.ts'
 import { keptAtMostMs } from './retention.ts'
 import { createUploadFields } from './upload-fields.ts'

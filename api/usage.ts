@@ -1,5 +1,5 @@
 import { InvalidRequestError } from '../shared/errors.ts'
-import { roundUsd } from '../shared/prices.ts'
+import { roundUsd } from '../shared/routing/prices.ts'
 import {
   USAGE_GROUPS,
   type UsageBucket,
@@ -8,7 +8,7 @@ import {
   type UsageQuery,
   type UsageResult,
 } from '../shared/schemas/usage.ts'
-import { DAY_MS, USAGE_DAYS_KEPT, type UsageStore, type UsageSum } from '../shared/usage.ts'
+import { DAY_MS, USAGE_DAYS_KEPT, type UsageStore, type UsageSum } from '../shared/tenants/usage.ts'
 
 const DAYS_DEFAULT = 7
 /** Rows of a day; what is beyond is one more, under `*`. */

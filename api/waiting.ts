@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SyncWaitExceededError } from '../shared/errors.ts'
-import type { JobInput, JobView, Jobs } from '../shared/jobs.ts'
+import type { JobInput, JobView, Jobs } from '../shared/jobs/jobs.ts'
 import { isRedisOutage } from '../shared/redis-check.ts'
-import { waitForEnd, type Watch } from '../shared/settled.ts'
+import { waitForEnd, type Watch } from '../shared/jobs/settled.ts'
 
 const OUTAGE_PAUSE_MS = 250
 

@@ -1,5 +1,5 @@
 import { InvalidRequestError } from '../shared/errors.ts'
-import type { WebhookEndpoints } from '../shared/webhook-endpoints.ts'
+import type { WebhookEndpoints } from '../shared/webhooks/webhook-endpoints.ts'
 
 /** What is to be told to endpoints by their ids. */
 type Telling = {

@@ -1,7 +1,7 @@
 import { InvalidRequestError, NotFoundError } from '../shared/errors.ts'
-import type { DeliveryView } from '../shared/delivery-record.ts'
+import type { DeliveryView } from '../shared/webhooks/delivery-record.ts'
 import type { WebhookDelivery, WebhookEndpoint } from '../shared/schemas/webhook.ts'
-import type { EndpointRecord } from '../shared/webhook-endpoint-record.ts'
+import type { EndpointRecord } from '../shared/webhooks/webhook-endpoint-record.ts'
 
 /** An endpoint as its tenant sees it: no secret, and of headers only the names. */
 export function toEndpoint(record: EndpointRecord): WebhookEndpoint {

@@ -1,14 +1,14 @@
 import type { Redis } from 'ioredis'
 import type { Admitter } from '../shared/capacity.ts'
-import { createDeliveries } from '../shared/deliveries.ts'
-import { createDeliveryLog } from '../shared/delivery-log.ts'
-import { createDeliveryQueue } from '../shared/delivery-queue.ts'
-import type { DeliveryTimes } from '../shared/delivery-targets.ts'
-import { createEvents } from '../shared/events.ts'
+import { createDeliveries } from '../shared/webhooks/deliveries.ts'
+import { createDeliveryLog } from '../shared/webhooks/delivery-log.ts'
+import { createDeliveryQueue } from '../shared/webhooks/delivery-queue.ts'
+import type { DeliveryTimes } from '../shared/webhooks/delivery-targets.ts'
+import { createEvents } from '../shared/webhooks/events.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Sealer } from '../shared/seal.ts'
-import { createWebhookEndpoints } from '../shared/webhook-endpoints.ts'
+import { createWebhookEndpoints } from '../shared/webhooks/webhook-endpoints.ts'
 
 // A sample is tried before all other deliveries, and may wait for a worker all the same.
 const SAMPLE_WAITS_MS = 15_000

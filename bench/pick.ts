@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import type { Plan, PlanDeployment, Strategy } from '../shared/schemas/plan.ts'
-import { judge, nextGroup, orderCandidates, startProgress } from '../shared/router.ts'
+import { judge, nextGroup, orderCandidates, startProgress } from '../shared/routing/router.ts'
 import { plainError } from '../worker/providers/classify.ts'
 
 const ROUNDS = 10_000

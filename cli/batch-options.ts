@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { fillFromEnvironment, parseYaml } from '../shared/config-text.ts'
+import { fillFromEnvironment, parseYaml } from '../shared/settings/config-text.ts'
 import { ConfigError } from '../shared/errors.ts'
-import { isObject } from '../shared/notes.ts'
+import { isObject } from '../shared/settings/notes.ts'
 import type { Environment } from './settings.ts'
 
 /** What the options of `submit` and of `batches retry` have in common. */

@@ -1,15 +1,19 @@
-import { connectionOf } from '../shared/connection.ts'
-import { OPERATOR } from '../shared/deployments.ts'
-import { deploymentIds } from '../shared/deployment-ids.ts'
+import { connectionOf } from '../shared/settings/connection.ts'
+import { OPERATOR } from '../shared/settings/deployments.ts'
+import { deploymentIds } from '../shared/settings/deployment-ids.ts'
 import { createEgressPolicy } from '../shared/egress.ts'
 import { InvalidRequestError } from '../shared/errors.ts'
 import { createIds } from '../shared/ids.ts'
-import { loadOperatorConfig, operatorGroupNames, type OperatorConfig } from '../shared/operator-config.ts'
-import { isCallable, type OperatorDeployment } from '../shared/operator-deployments.ts'
-import { ATTEMPTS_MAX_DEFAULT } from '../shared/plan-assembly.ts'
-import { deploymentFacts, fallbackOrder, groupFacts } from '../shared/plan-view.ts'
-import { resolvePlan } from '../shared/plan.ts'
-import { hasCredential } from '../shared/provider-auth.ts'
+import {
+  loadOperatorConfig,
+  operatorGroupNames,
+  type OperatorConfig,
+} from '../shared/settings/operator-config.ts'
+import { isCallable, type OperatorDeployment } from '../shared/settings/operator-deployments.ts'
+import { ATTEMPTS_MAX_DEFAULT } from '../shared/plans/plan-assembly.ts'
+import { deploymentFacts, fallbackOrder, groupFacts } from '../shared/plans/plan-view.ts'
+import { resolvePlan } from '../shared/plans/plan.ts'
+import { hasCredential } from '../shared/settings/provider-auth.ts'
 import type { Plan, PlanDeployment } from '../shared/schemas/plan.ts'
 import { formatConfig } from './format-config.ts'
 import type { Environment } from './settings.ts'

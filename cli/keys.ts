@@ -1,4 +1,4 @@
-import { createApiKeys, type ApiKeys } from '../shared/api-keys.ts'
+import { createApiKeys, type ApiKeys } from '../shared/tenants/api-keys.ts'
 import { ConfigError } from '../shared/errors.ts'
 import { describeIssue } from '../shared/schema-issues.ts'
 import { ApiKeySettings, type ApiKey } from '../shared/schemas/api-key.ts'

@@ -1,4 +1,4 @@
-// Makes shared/model-data.json of the model catalog it is vendored from, for its next update:
+// Makes shared/routing/model-data.json of the model catalog it is vendored from, for its next update:
 //   npm pack @oh-my-pi/pi-catalog@18.2.11 && tar xzf oh-my-pi-pi-catalog-18.2.11.tgz
 //   node cli/make-model-data.mjs package/src/models.json
 // What is taken, what is left out and why: docs/decisions/0014-price-table.md.
@@ -74,7 +74,7 @@ const lines = Object.entries(models).map(
       .join(',\n')}\n    }`,
 )
 const json = `{\n  "about": ${JSON.stringify(about)},\n  "models": {\n${lines.join(',\n')}\n  }\n}\n`
-writeFileSync(new URL('../shared/model-data.json', import.meta.url), json)
+writeFileSync(new URL('../shared/routing/model-data.json', import.meta.url), json)
 
 /** `[window, input, output, cached input, longest input]` without what is unknown at its end; null: nothing is known. */
 function rowOf(provider, { id, contextWindow, requestModelId, cost }) {

@@ -92,7 +92,9 @@ describe('what only one place may touch', () => {
 
   test('a Redis connection is made in one place, and BullMQ is touched where the queues are', () => {
     expect(importersOf(/^ioredis$/)).toEqual(['shared/redis.ts'])
-    const bull = importersOf(/^bullmq$/).filter((file) => !/^shared\/([a-z]+-)?queues?\.ts$/.test(file))
+    const bull = importersOf(/^bullmq$/).filter(
+      (file) => !/^shared\/[a-z]+\/([a-z]+-)?queues?\.ts$/.test(file),
+    )
     expect(bull.filter((file) => file !== 'worker/workers.ts')).toEqual([])
   })
 

@@ -1,6 +1,6 @@
-import { toBatch } from '../shared/batch-object.ts'
-import type { BatchView } from '../shared/batch-record.ts'
-import type { NewEvent } from '../shared/events.ts'
+import { toBatch } from '../shared/batches/batch-object.ts'
+import type { BatchView } from '../shared/batches/batch-record.ts'
+import type { NewEvent } from '../shared/webhooks/events.ts'
 import type { BatchEvent } from '../shared/schemas/batch.ts'
 
 /**

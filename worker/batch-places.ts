@@ -1,9 +1,9 @@
-import type { ChunkClaim, LogPositions } from '../shared/batch-claims.ts'
-import type { BatchInputFile } from '../shared/batch-input.ts'
+import type { ChunkClaim, LogPositions } from '../shared/batches/batch-claims.ts'
+import type { BatchInputFile } from '../shared/batches/batch-input.ts'
 import { FileGoneError } from '../shared/errors.ts'
-import type { Files } from '../shared/files.ts'
+import type { Files } from '../shared/files/files.ts'
 import type { Logger } from '../shared/log.ts'
-import type { ResultLog, ResultLogs } from '../shared/result-log.ts'
+import type { ResultLog, ResultLogs } from '../shared/batches/result-log.ts'
 
 // The next chunk of a batch comes within moments, or when parked lines are due.
 const IDLE_MS = 30_000

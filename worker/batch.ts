@@ -1,6 +1,6 @@
-import type { BatchClaims, ChunkClaim } from '../shared/batch-claims.ts'
-import type { BatchEnds } from '../shared/batch-ends.ts'
-import type { BatchInput } from '../shared/batch-input.ts'
+import type { BatchClaims, ChunkClaim } from '../shared/batches/batch-claims.ts'
+import type { BatchEnds } from '../shared/batches/batch-ends.ts'
+import type { BatchInput } from '../shared/batches/batch-input.ts'
 import {
   namedByLine,
   planOfLine,
@@ -8,15 +8,15 @@ import {
   type InputLine,
   type LineContext,
   type LinePlan,
-} from '../shared/batch-lines.ts'
-import type { FedChunk } from '../shared/batch-queue.ts'
-import { cutEchoes } from '../shared/echoes.ts'
+} from '../shared/batches/batch-lines.ts'
+import type { FedChunk } from '../shared/batches/batch-queue.ts'
+import { cutEchoes } from '../shared/settings/echoes.ts'
 import { FileGoneError, GatewayError, InvalidRequestError, SealError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
-import type { LinePlans } from '../shared/line-plans.ts'
-import type { PlanDependencies } from '../shared/plan.ts'
-import type { ResultLogs } from '../shared/result-log.ts'
-import type { StoredCredentials } from '../shared/stored-credentials.ts'
+import type { LinePlans } from '../shared/batches/line-plans.ts'
+import type { PlanDependencies } from '../shared/plans/plan.ts'
+import type { ResultLogs } from '../shared/batches/result-log.ts'
+import type { StoredCredentials } from '../shared/credentials/stored-credentials.ts'
 import type { BatchPlace, BatchPlaces } from './batch-places.ts'
 import type { BatchSteps } from './batch-steps.ts'
 import { createChunkCredentials, type ChunkCredentials } from './chunk-credentials.ts'

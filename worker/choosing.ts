@@ -1,6 +1,6 @@
-import type { Candidate } from '../shared/deployment-state.ts'
+import type { Candidate } from '../shared/routing/deployment-state.ts'
 import { deploymentFits } from './fit.ts'
-import { orderCandidates, type LeaveReason } from '../shared/router.ts'
+import { orderCandidates, type LeaveReason } from '../shared/routing/router.ts'
 import type { Run } from './run.ts'
 
 /** Whom to call next, best first; or why the group has nobody. */

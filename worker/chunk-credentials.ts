@@ -1,6 +1,6 @@
-import type { LineCredentials } from '../shared/batch-lines.ts'
-import { createLinePlans } from '../shared/line-plans.ts'
-import { NONE_NAMED, type StoredCredential } from '../shared/named-credentials.ts'
+import type { LineCredentials } from '../shared/batches/batch-lines.ts'
+import { createLinePlans } from '../shared/batches/line-plans.ts'
+import { NONE_NAMED, type StoredCredential } from '../shared/credentials/named-credentials.ts'
 
 // A batch is validated in one go, and may have as many as a tenant.
 const OPEN_MAX = 200

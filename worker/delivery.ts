@@ -4,13 +4,13 @@ import type {
   DeliveryOutcome,
   Finished,
   TargetVerdict,
-} from '../shared/deliveries.ts'
-import type { DeliveryEntry } from '../shared/delivery-queue.ts'
-import { isEndpointTarget } from '../shared/delivery-targets.ts'
+} from '../shared/webhooks/deliveries.ts'
+import type { DeliveryEntry } from '../shared/webhooks/delivery-queue.ts'
+import { isEndpointTarget } from '../shared/webhooks/delivery-targets.ts'
 import { SealError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
-import { signWebhook } from '../shared/signature.ts'
-import type { EndpointHook, WebhookEndpoints } from '../shared/webhook-endpoints.ts'
+import { signWebhook } from '../shared/webhooks/signature.ts'
+import type { EndpointHook, WebhookEndpoints } from '../shared/webhooks/webhook-endpoints.ts'
 import { parseRetryAfterMs } from './backoff.ts'
 import { OutboundError } from './outbound-error.ts'
 import type { Outbound } from './outbound.ts'

@@ -1,5 +1,5 @@
 import type { JobError } from '../shared/schemas/job.ts'
-import { endError, type TerminalStatus } from '../shared/settle.ts'
+import { endError, type TerminalStatus } from '../shared/jobs/settle.ts'
 import { persist } from './persist.ts'
 import type { ProviderReply } from './providers/provider.ts'
 import { workerLostError, type Run } from './run.ts'

@@ -1,7 +1,7 @@
-import type { Tokens } from '../shared/deployment-state.ts'
+import type { Tokens } from '../shared/routing/deployment-state.ts'
 import type { PlanDeployment } from '../shared/schemas/plan.ts'
 import type { Run } from './run.ts'
-import { estimateTokens } from '../shared/tokens.ts'
+import { estimateTokens } from '../shared/routing/tokens.ts'
 
 /** What the request is thought to use, in a group: a fallback given as an object may bring a prompt of its own. */
 export function tokensOf(run: Run, group: string): Tokens {

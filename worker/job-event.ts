@@ -1,5 +1,5 @@
-import type { JobView } from '../shared/job-record.ts'
-import { responseIdOf } from '../shared/response-ids.ts'
+import type { JobView } from '../shared/jobs/job-record.ts'
+import { responseIdOf } from '../shared/jobs/response-ids.ts'
 import type { EventType } from '../shared/schemas/webhook.ts'
 
 /** A result above it is not sent along: receivers cap their bodies, and each try would carry it. */

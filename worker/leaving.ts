@@ -1,5 +1,5 @@
-import { ownerOf } from '../shared/cooldown-rule.ts'
-import type { DeploymentState, Grant } from '../shared/deployment-state.ts'
+import { ownerOf } from '../shared/routing/cooldown-rule.ts'
+import type { DeploymentState, Grant } from '../shared/routing/deployment-state.ts'
 import { retryDelayMs } from './backoff.ts'
 import { endRun } from './ending.ts'
 import { groupFits } from './fit.ts'
@@ -13,11 +13,11 @@ import {
   judge,
   nextGroup,
   type LeaveReason,
-} from '../shared/router.ts'
+} from '../shared/routing/router.ts'
 import { jobError, type Run } from './run.ts'
 import type { RunOutcome } from './run-record.ts'
 import type { Hold } from './running.ts'
-import { strategyOf } from '../shared/strategies.ts'
+import { strategyOf } from '../shared/routing/strategies.ts'
 import { waitForFirst } from './waiting.ts'
 
 /** What follows a call that did not bring the answer: another try, another group, a wait, or the end. */

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
-import type { Attended } from '../shared/attended.ts'
-import type { JobControl } from '../shared/job-control.ts'
+import type { Attended } from '../shared/jobs/attended.ts'
+import type { JobControl } from '../shared/jobs/job-control.ts'
 import type { Keys } from '../shared/keys.ts'
 
 const AT_ONCE_MAX = 100

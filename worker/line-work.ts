@@ -1,7 +1,7 @@
-import type { ChunkClaim } from '../shared/batch-claims.ts'
-import type { LinePlan } from '../shared/batch-lines.ts'
-import { lineId } from '../shared/batch-results.ts'
-import type { Progress } from '../shared/claims.ts'
+import type { ChunkClaim } from '../shared/batches/batch-claims.ts'
+import type { LinePlan } from '../shared/batches/batch-lines.ts'
+import { lineId } from '../shared/batches/batch-results.ts'
+import type { Progress } from '../shared/jobs/claims.ts'
 import type { Plan } from '../shared/schemas/plan.ts'
 import type { Work } from './run-record.ts'
 

@@ -1,8 +1,8 @@
-import type { DeliveryInput } from '../shared/delivery-record.ts'
-import type { NewEvent } from '../shared/events.ts'
+import type { DeliveryInput } from '../shared/webhooks/delivery-record.ts'
+import type { NewEvent } from '../shared/webhooks/events.ts'
 import type { Ids } from '../shared/ids.ts'
-import { deriveWebhookSecret } from '../shared/signature.ts'
-import type { WebhookEndpoints } from '../shared/webhook-endpoints.ts'
+import { deriveWebhookSecret } from '../shared/webhooks/signature.ts'
+import type { WebhookEndpoints } from '../shared/webhooks/webhook-endpoints.ts'
 
 /** An event, with who may hear of it. */
 export type Telling = {

@@ -1,15 +1,21 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { BatchClaims, ChunkClaim } from '../shared/batch-claims.ts'
-import type { LineState } from '../shared/batch-record.ts'
-import { lineId, type LineOutcome, type OrderEntry } from '../shared/batch-results.ts'
-import { holdOf } from '../shared/call-costs.ts'
-import type { Progress } from '../shared/claims.ts'
-import { endpointAt } from '../shared/endpoints.ts'
+import type { BatchClaims, ChunkClaim } from '../shared/batches/batch-claims.ts'
+import type { LineState } from '../shared/batches/batch-record.ts'
+import { lineId, type LineOutcome, type OrderEntry } from '../shared/batches/batch-results.ts'
+import { holdOf } from '../shared/jobs/call-costs.ts'
+import type { Progress } from '../shared/jobs/claims.ts'
+import { endpointAt } from '../shared/jobs/endpoints.ts'
 import type { Logger } from '../shared/log.ts'
-import { answeredLine, failedLine, unansweredLine, UNANSWERED, type LineName } from '../shared/result-line.ts'
-import type { ResultLog } from '../shared/result-log.ts'
-import { ownerOf } from '../shared/cooldown-rule.ts'
-import type { KeptPlace } from '../shared/kept-places.ts'
+import {
+  answeredLine,
+  failedLine,
+  unansweredLine,
+  UNANSWERED,
+  type LineName,
+} from '../shared/batches/result-line.ts'
+import type { ResultLog } from '../shared/batches/result-log.ts'
+import { ownerOf } from '../shared/routing/cooldown-rule.ts'
+import type { KeptPlace } from '../shared/routing/kept-places.ts'
 import type { Attempt, JobError, QueueState, Usage } from '../shared/schemas/job.ts'
 import { loseAttempt } from './attempt.ts'
 import { tokensOf } from './fit.ts'

@@ -1,13 +1,13 @@
 import type { Redis } from 'ioredis'
-import { parseAccount } from '../shared/accounts.ts'
-import type { DeliveryLog } from '../shared/delivery-log.ts'
-import type { Events } from '../shared/events.ts'
-import type { JobMeta } from '../shared/job-record.ts'
+import { parseAccount } from '../shared/tenants/accounts.ts'
+import type { DeliveryLog } from '../shared/webhooks/delivery-log.ts'
+import type { Events } from '../shared/webhooks/events.ts'
+import type { JobMeta } from '../shared/jobs/job-record.ts'
 import type { Keys } from '../shared/keys.ts'
 import { redisNowMs } from '../shared/redis.ts'
 import type { Tenant } from '../shared/schemas/tenant.ts'
-import type { Tenants } from '../shared/tenants.ts'
-import type { Window } from '../shared/window.ts'
+import type { Tenants } from '../shared/tenants/tenants.ts'
+import type { Window } from '../shared/jobs/window.ts'
 
 // Of one round, which comes twice a second: so many tenants are looked at, and so many jobs of each.
 const TENANTS_AT_ONCE = 50

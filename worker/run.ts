@@ -1,12 +1,12 @@
-import type { Progress } from '../shared/claims.ts'
-import type { Tokens } from '../shared/deployment-state.ts'
-import { keepAttempts, type AnswerFacts } from '../shared/job-record.ts'
+import type { Progress } from '../shared/jobs/claims.ts'
+import type { Tokens } from '../shared/routing/deployment-state.ts'
+import { keepAttempts, type AnswerFacts } from '../shared/jobs/job-record.ts'
 import type { PlanDeployment } from '../shared/schemas/plan.ts'
 import type { Attempt, JobError } from '../shared/schemas/job.ts'
 import { loseAttempt, shownGroup } from './attempt.ts'
 import type { ErrorClass } from '../shared/schemas/error-class.ts'
 import type { ProviderError } from './providers/provider.ts'
-import { startProgress } from '../shared/router.ts'
+import { startProgress } from '../shared/routing/router.ts'
 import type { RunRecord, Work } from './run-record.ts'
 
 /** A group that has nothing free now, and when it will. */

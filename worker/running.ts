@@ -1,4 +1,4 @@
-import type { Claims } from '../shared/claims.ts'
+import type { Claims } from '../shared/jobs/claims.ts'
 import type { Logger } from '../shared/log.ts'
 
 /** Why a running job is told to stop. */

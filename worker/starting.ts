@@ -1,15 +1,15 @@
-import type { Candidate, DeploymentState, Grant, Reservation } from '../shared/deployment-state.ts'
+import type { Candidate, DeploymentState, Grant, Reservation } from '../shared/routing/deployment-state.ts'
 import type { Logger } from '../shared/log.ts'
 import type { Attempt } from '../shared/schemas/job.ts'
-import type { ReserveRequest } from '../shared/deployment-reserve.ts'
+import type { ReserveRequest } from '../shared/routing/deployment-reserve.ts'
 import { openAttempt } from './attempt.ts'
 import { groupFits, tokensOf } from './fit.ts'
 import { persistUnlessStopped } from './persist.ts'
-import { nextGroup } from '../shared/router.ts'
+import { nextGroup } from '../shared/routing/router.ts'
 import type { Run } from './run.ts'
 import type { StartWord } from './run-record.ts'
 import type { Hold } from './running.ts'
-import { rankingOf, strategyOf } from '../shared/strategies.ts'
+import { rankingOf, strategyOf } from '../shared/routing/strategies.ts'
 
 /** Leave to call, noted in the record; or why not. */
 export type Start =

@@ -1,11 +1,11 @@
-import type { FileStore } from '../shared/file-store.ts'
-import type { Files } from '../shared/files.ts'
+import type { FileStore } from '../shared/files/file-store.ts'
+import type { Files } from '../shared/files/files.ts'
 import type { Ids } from '../shared/ids.ts'
 import type { Logger } from '../shared/log.ts'
-import { contentName, sealedFrameBytes, sealFrames } from '../shared/sealed-file.ts'
+import { contentName, sealedFrameBytes, sealFrames } from '../shared/files/sealed-file.ts'
 import type { Sealer } from '../shared/seal.ts'
-import type { Tenants } from '../shared/tenants.ts'
-import { DAY_MS, type TenantDay, type UsageStore, type UsageSum } from '../shared/usage.ts'
+import type { Tenants } from '../shared/tenants/tenants.ts'
+import { DAY_MS, type TenantDay, type UsageStore, type UsageSum } from '../shared/tenants/usage.ts'
 
 /** Days of one round; more are the next round's. */
 const DAYS_AT_ONCE = 20

@@ -1,10 +1,10 @@
 import { Worker } from 'bullmq'
 import type { Redis } from 'ioredis'
-import { BATCHES_QUEUE, CHECKS_QUEUE, type ChunkEntry } from '../shared/batch-queue.ts'
+import { BATCHES_QUEUE, CHECKS_QUEUE, type ChunkEntry } from '../shared/batches/batch-queue.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
-import { chunkWidth } from '../shared/batch-window.ts'
-import { JOBS_QUEUE, type FedJob, type JobEntry } from '../shared/queues.ts'
+import { chunkWidth } from '../shared/batches/batch-window.ts'
+import { JOBS_QUEUE, type FedJob, type JobEntry } from '../shared/jobs/queues.ts'
 
 // Above this BullMQ fails a job without asking us; the crash budget is kept by the claim.
 const STALLED_COUNT_MAX = 1_000_000

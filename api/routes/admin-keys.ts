@@ -1,11 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import type { ApiKeys } from '../../shared/api-keys.ts'
+import type { ApiKeys } from '../../shared/tenants/api-keys.ts'
 import { InvalidRequestError, NotFoundError } from '../../shared/errors.ts'
 import { ApiKey, ApiKeySettings, NewApiKey } from '../../shared/schemas/api-key.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
-import type { Tenants } from '../../shared/tenants.ts'
+import type { Tenants } from '../../shared/tenants/tenants.ts'
 import { AdminListQuery, requireReach } from '../admin.ts'
 
 export type AdminKeyDeps = { apiKeys: ApiKeys; tenants: Pick<Tenants, 'get'> }

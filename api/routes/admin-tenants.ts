@@ -1,11 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import type { ApiKeys } from '../../shared/api-keys.ts'
+import type { ApiKeys } from '../../shared/tenants/api-keys.ts'
 import { InsufficientScopeError, InvalidRequestError, NotFoundError } from '../../shared/errors.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { Tenant, TenantChange, TenantId, TenantSettings } from '../../shared/schemas/tenant.ts'
-import type { TenantPage, Tenants } from '../../shared/tenants.ts'
+import type { TenantPage, Tenants } from '../../shared/tenants/tenants.ts'
 import { AdminListQuery, requireReach } from '../admin.ts'
 
 export type AdminTenantDeps = { tenants: Tenants; apiKeys: Pick<ApiKeys, 'revokeAll'> }

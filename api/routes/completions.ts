@@ -1,6 +1,6 @@
 import type { FastifyContextConfig, FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import { ENDPOINTS, type EndpointName } from '../../shared/endpoints.ts'
+import { ENDPOINTS, type EndpointName } from '../../shared/jobs/endpoints.ts'
 import { callSchema } from '../call-schemas.ts'
 import type { Calls } from '../calls.ts'
 

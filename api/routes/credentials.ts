@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { changedSecret, checkSecret } from '../../shared/credential-checks.ts'
-import type { CredentialRecord } from '../../shared/credential-record.ts'
+import { changedSecret, checkSecret } from '../../shared/credentials/credential-checks.ts'
+import type { CredentialRecord } from '../../shared/credentials/credential-record.ts'
 import { InvalidRequestError, NotFoundError } from '../../shared/errors.ts'
-import type { PlanDependencies } from '../../shared/plan.ts'
+import type { PlanDependencies } from '../../shared/plans/plan.ts'
 import { Customer } from '../../shared/schemas/completion.ts'
 import {
   Credential,
@@ -14,7 +14,7 @@ import {
   DeletedCredential,
 } from '../../shared/schemas/credential.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
-import type { StoredCredentials } from '../../shared/stored-credentials.ts'
+import type { StoredCredentials } from '../../shared/credentials/stored-credentials.ts'
 import { readCustomer } from '../submission.ts'
 
 export type CredentialRouteDeps = PlanDependencies & { credentials: StoredCredentials }

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import type { Events } from '../../shared/events.ts'
+import type { Events } from '../../shared/webhooks/events.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { Event, EventList, EventListQuery } from '../../shared/schemas/webhook.ts'
 import { found, knownPage, toList } from '../webhook-replies.ts'

@@ -9,8 +9,8 @@ import {
   NotFoundError,
   UnsatisfiableRangeError,
 } from '../../shared/errors.ts'
-import { readFileContent } from '../../shared/file-content.ts'
-import type { FileView } from '../../shared/files.ts'
+import { readFileContent } from '../../shared/batches/file-content.ts'
+import type { FileView } from '../../shared/files/files.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import {
   DeletedFile,

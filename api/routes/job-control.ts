@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { ConflictError, InvalidRequestError } from '../../shared/errors.ts'
-import type { JobInput, Jobs } from '../../shared/jobs.ts'
+import type { JobInput, Jobs } from '../../shared/jobs/jobs.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import {
   BulkCancelled,

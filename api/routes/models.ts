@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { isModelAllowed } from '../../shared/allowed.ts'
+import { isModelAllowed } from '../../shared/tenants/allowed.ts'
 import { GatewayError } from '../../shared/errors.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 

@@ -1,9 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import type { DeliveryFilter, DeliveryLog } from '../../shared/delivery-log.ts'
+import type { DeliveryFilter, DeliveryLog } from '../../shared/webhooks/delivery-log.ts'
 import { ConflictError, InvalidRequestError } from '../../shared/errors.ts'
-import { jobIdOfResponse } from '../../shared/response-ids.ts'
+import { jobIdOfResponse } from '../../shared/jobs/response-ids.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import {
   DeliveryListQuery,
@@ -13,7 +13,7 @@ import {
   WebhookDeliveryList,
   WebhookRecovery,
 } from '../../shared/schemas/webhook.ts'
-import type { WebhookEndpoints } from '../../shared/webhook-endpoints.ts'
+import type { WebhookEndpoints } from '../../shared/webhooks/webhook-endpoints.ts'
 import { found, knownPage, toDelivery, toList } from '../webhook-replies.ts'
 
 export type DeliveryRouteDeps = { webhookEndpoints: WebhookEndpoints; deliveryLog: DeliveryLog }

@@ -18,7 +18,7 @@ import {
   WebhookTest,
   WebhookTestRequest,
 } from '../../shared/schemas/webhook.ts'
-import type { WebhookEndpoints } from '../../shared/webhook-endpoints.ts'
+import type { WebhookEndpoints } from '../../shared/webhooks/webhook-endpoints.ts'
 import { readWebhookHeaders } from '../webhook-headers.ts'
 import { found, knownPage, toEndpoint, toEndpointWithSecret, toList } from '../webhook-replies.ts'
 import { testEndpoint, type WebhookTestDeps } from '../webhook-test.ts'

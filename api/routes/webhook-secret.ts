@@ -3,7 +3,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { Customer } from '../../shared/schemas/completion.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
-import { deriveWebhookSecret } from '../../shared/signature.ts'
+import { deriveWebhookSecret } from '../../shared/webhooks/signature.ts'
 
 const WebhookSecret = z.object({
   object: z.literal('webhook_secret'),
@@ -21,10 +21,12 @@ export function addWebhookSecretRoute(app: FastifyInstance, idSecret: string): v
     querystring: z.strictObject({ customer: Customer.optional() }),
     response: { 200: WebhookSecret, '4xx': ErrorResponse },
   }
-  app.withTypeProvider<ZodTypeProvider>().get('/webhook_secret', { schema, config }, async (request, reply) => {
-    const { customer = null } = request.query
-    void reply.header('cache-control', 'no-store')
-    const secret = deriveWebhookSecret(idSecret, request.tenant, customer)
-    return { object: 'webhook_secret' as const, customer, secret }
-  })
+  app
+    .withTypeProvider<ZodTypeProvider>()
+    .get('/webhook_secret', { schema, config }, async (request, reply) => {
+      const { customer = null } = request.query
+      void reply.header('cache-control', 'no-store')
+      const secret = deriveWebhookSecret(idSecret, request.tenant, customer)
+      return { object: 'webhook_secret' as const, customer, secret }
+    })
 }

@@ -49,7 +49,7 @@ export const PlanDeployment = z.object({
   /** The same without the model: carries the pause that a 429 puts on a key. */
   key_id: z.string(),
   /**
-   * Under which id a worker finds the operator's bundle in its own `config.yaml`; only `shared/deployments.ts` reads
+   * Under which id a worker finds the operator's bundle in its own `config.yaml`; only `shared/settings/deployments.ts` reads
    * it. Absent when nothing of the operator's is used.
    */
   operator_id: z.string().optional(),

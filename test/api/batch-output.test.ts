@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { readFileContent } from '../../shared/file-content.ts'
+import { readFileContent } from '../../shared/batches/file-content.ts'
 import { NO_STATE } from '../support/batch-store.ts'
 import { collect } from '../support/bytes.ts'
 import { eventually } from '../support/eventually.ts'

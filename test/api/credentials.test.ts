@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { CREDENTIALS_MAX } from '../../shared/stored-credentials.ts'
+import { CREDENTIALS_MAX } from '../../shared/credentials/stored-credentials.ts'
 import { ask, startApi, type TestApi } from './fixture.ts'
 
 const KEY = 'sk-stored-secret-9f3Q'

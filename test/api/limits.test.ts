@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { parseAccount } from '../../shared/accounts.ts'
+import { parseAccount } from '../../shared/tenants/accounts.ts'
 import type { TenantSettings } from '../../shared/schemas/tenant.ts'
-import { DAY_MS } from '../../shared/usage.ts'
+import { DAY_MS } from '../../shared/tenants/usage.ts'
 import { eventually } from '../support/eventually.ts'
 import { ask, startApi, type TestApi } from './fixture.ts'
 

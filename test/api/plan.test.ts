@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { MASTER_TENANT } from '../../shared/api-keys.ts'
-import type { Failure } from '../../shared/deployment-state.ts'
+import { MASTER_TENANT } from '../../shared/tenants/api-keys.ts'
+import type { Failure } from '../../shared/routing/deployment-state.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
-import { readOperatorConfig } from '../../shared/operator-config.ts'
-import { resolvePlan } from '../../shared/plan.ts'
+import { readOperatorConfig } from '../../shared/settings/operator-config.ts'
+import { resolvePlan } from '../../shared/plans/plan.ts'
 import { startApi, type TestApi } from './fixture.ts'
 
 const PATH = '/v1/plan'

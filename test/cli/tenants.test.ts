@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createApiKeys, hashApiKey } from '../../shared/api-keys.ts'
+import { createApiKeys, hashApiKey } from '../../shared/tenants/api-keys.ts'
 import { createIds } from '../../shared/ids.ts'
 import { createKeys } from '../../shared/keys.ts'
-import { createTenants } from '../../shared/tenants.ts'
+import { createTenants } from '../../shared/tenants/tenants.ts'
 import { testRedis } from '../support/redis.ts'
 import { createMachine, type Machine } from './one-machine.ts'
 

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { parseAccount } from '../../shared/accounts.ts'
+import { parseAccount } from '../../shared/tenants/accounts.ts'
 import { eventually } from '../support/eventually.ts'
 import { chunks, completion, failure } from '../support/provider.ts'
 import { startReceiver } from '../support/receiver.ts'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { DAY_MS } from '../../shared/usage.ts'
+import { DAY_MS } from '../../shared/tenants/usage.ts'
 import { batchesOf, inputLines } from '../support/batches.ts'
 import { eventually, gate } from '../support/eventually.ts'
 import { completion } from '../support/provider.ts'

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { parseAccount } from '../../shared/accounts.ts'
-import type { Admission, LimitNumbers } from '../../shared/admission.ts'
-import { resultBytesOf } from '../../shared/call-costs.ts'
-import type { CreateResult } from '../../shared/jobs.ts'
+import { parseAccount } from '../../shared/tenants/accounts.ts'
+import type { Admission, LimitNumbers } from '../../shared/tenants/admission.ts'
+import { resultBytesOf } from '../../shared/jobs/call-costs.ts'
+import type { CreateResult } from '../../shared/jobs/jobs.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 
 let store: TestStore

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createKeyCache } from '../../api/key-cache.ts'
-import { createApiKeys, hashApiKey } from '../../shared/api-keys.ts'
+import { createApiKeys, hashApiKey } from '../../shared/tenants/api-keys.ts'
 import { InvalidRequestError } from '../../shared/errors.ts'
 import { createIds } from '../../shared/ids.ts'
 import { createKeys } from '../../shared/keys.ts'
-import { createTenants } from '../../shared/tenants.ts'
+import { createTenants } from '../../shared/tenants/tenants.ts'
 import { eventually, gate } from '../support/eventually.ts'
 import { testRedis } from '../support/redis.ts'
 

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import * as fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { createBatchInput, writeBatchInput } from '../../shared/batch-input.ts'
-import type { FaultyLine, InputLine } from '../../shared/batch-lines.ts'
+import { createBatchInput, writeBatchInput } from '../../shared/batches/batch-input.ts'
+import type { FaultyLine, InputLine } from '../../shared/batches/batch-lines.ts'
 import { TooLargeError } from '../../shared/errors.ts'
-import { readUnkept } from '../../shared/line-credentials.ts'
+import { readUnkept } from '../../shared/batches/line-credentials.ts'
 import { createSealer } from '../../shared/seal.ts'
-import { contentName, readSealedFile } from '../../shared/sealed-file.ts'
+import { contentName, readSealedFile } from '../../shared/files/sealed-file.ts'
 import {
   inChunks,
   inputLineText,

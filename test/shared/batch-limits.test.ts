@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { parseAccount } from '../../shared/accounts.ts'
-import type { ChunkClaim } from '../../shared/batch-claims.ts'
-import { createTenants } from '../../shared/tenants.ts'
+import { parseAccount } from '../../shared/tenants/accounts.ts'
+import type { ChunkClaim } from '../../shared/batches/batch-claims.ts'
+import { createTenants } from '../../shared/tenants/tenants.ts'
 import { entryOf, lineEnd, NO_STATE, testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 
 let store: TestBatchStore

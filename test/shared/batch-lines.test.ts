@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { planOfLine, readLine, type InputLine, type LineContext } from '../../shared/batch-lines.ts'
-import { createLinePlans } from '../../shared/line-plans.ts'
+import { planOfLine, readLine, type InputLine, type LineContext } from '../../shared/batches/batch-lines.ts'
+import { createLinePlans } from '../../shared/batches/line-plans.ts'
 import { configWith, egress, ids, operatorOf, refusalIn } from './plan-support.ts'
 
 const operator = operatorOf({

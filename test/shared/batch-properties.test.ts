@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { parseAccount } from '../../shared/accounts.ts'
-import type { ChunkClaim } from '../../shared/batch-claims.ts'
+import { parseAccount } from '../../shared/tenants/accounts.ts'
+import type { ChunkClaim } from '../../shared/batches/batch-claims.ts'
 import { lineEnd, NO_STATE, testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 
 type Step = {

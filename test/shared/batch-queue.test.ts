@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createBatchQueue, CHECKS_QUEUE, type BatchQueue } from '../../shared/batch-queue.ts'
-import { createBatches } from '../../shared/batches.ts'
+import { createBatchQueue, CHECKS_QUEUE, type BatchQueue } from '../../shared/batches/batch-queue.ts'
+import { createBatches } from '../../shared/batches/batches.ts'
 import { createLog } from '../../shared/log.ts'
-import { openQueue } from '../../shared/queues.ts'
+import { openQueue } from '../../shared/jobs/queues.ts'
 import { createBatchChores } from '../../worker/batch-chores.ts'
 import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 

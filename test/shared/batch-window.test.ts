@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { ChunkClaim } from '../../shared/batch-claims.ts'
+import type { ChunkClaim } from '../../shared/batches/batch-claims.ts'
 import { lineEnd, NO_STATE, testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 
 let store: TestBatchStore

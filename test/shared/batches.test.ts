@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { FedChunk } from '../../shared/batch-queue.ts'
+import type { FedChunk } from '../../shared/batches/batch-queue.ts'
 import { lineEnd, NO_STATE, testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 
 let store: TestBatchStore

@@ -1,10 +1,10 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { BARE, firstRefused, readOptIns } from '../../shared/clientside-auth.ts'
-import { compileUrlPattern } from '../../shared/url-pattern.ts'
+import { BARE, firstRefused, readOptIns } from '../../shared/settings/clientside-auth.ts'
+import { compileUrlPattern } from '../../shared/settings/url-pattern.ts'
 import { ids, operatorOf, planOf, refusalFor, refusalIn } from './plan-support.ts'
-import { OPERATOR, bundleOf } from '../../shared/deployments.ts'
-import { operatorBundles } from '../../shared/operator-config.ts'
+import { OPERATOR, bundleOf } from '../../shared/settings/deployments.ts'
+import { operatorBundles } from '../../shared/settings/operator-config.ts'
 
 const SEED_PATTERN = String.raw`^https://litellm.*direct\.fireworks\.ai/v1$`
 const OPERATOR_KEY = 'sk-operator-secret'

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { DeploymentState, Failure, Grant } from '../../shared/deployment-state.ts'
+import type { DeploymentState, Failure, Grant } from '../../shared/routing/deployment-state.ts'
 import type { Plan, PlanDeployment } from '../../shared/schemas/plan.ts'
 import { eventually } from '../support/eventually.ts'
 import { testDeployment, testPlan, testStore, type TestStore } from '../support/store.ts'

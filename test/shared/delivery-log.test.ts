@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { DeliveryClaim, DeliveryOutcome } from '../../shared/deliveries.ts'
+import type { DeliveryClaim, DeliveryOutcome } from '../../shared/webhooks/deliveries.ts'
 import { atUrl, numbered } from '../support/deliveries.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 import { testWebhooks, type TestWebhooks } from '../support/webhooks.ts'

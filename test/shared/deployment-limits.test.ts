@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { Grant, Reservation, Success, Tokens } from '../../shared/deployment-state.ts'
+import type { Grant, Reservation, Success, Tokens } from '../../shared/routing/deployment-state.ts'
 import type { PlanDeployment } from '../../shared/schemas/plan.ts'
 import { testDeployment, testPlan, testStore, type TestStore } from '../support/store.ts'
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { DeploymentState, Failure, Grant, Reservation } from '../../shared/deployment-state.ts'
+import type { DeploymentState, Failure, Grant, Reservation } from '../../shared/routing/deployment-state.ts'
 import type { PlanDeployment } from '../../shared/schemas/plan.ts'
-import { createSettledListener } from '../../shared/settled.ts'
+import { createSettledListener } from '../../shared/jobs/settled.ts'
 import { eventually } from '../support/eventually.ts'
 import { testDeployment, testPlan, testStore, type TestStore } from '../support/store.ts'
 

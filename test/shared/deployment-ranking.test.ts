@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { DeploymentState, Failure, Grant, Ranking } from '../../shared/deployment-state.ts'
+import type { DeploymentState, Failure, Grant, Ranking } from '../../shared/routing/deployment-state.ts'
 import type { PlanDeployment, Strategy } from '../../shared/schemas/plan.ts'
 import { testDeployment, testPlan, testStore, type TestStore } from '../support/store.ts'
 

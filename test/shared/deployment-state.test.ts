@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { Failure, Grant, Success } from '../../shared/deployment-state.ts'
+import type { Failure, Grant, Success } from '../../shared/routing/deployment-state.ts'
 import type { Plan, PlanDeployment } from '../../shared/schemas/plan.ts'
 import { createScript } from '../../shared/scripts.ts'
 import { eventually } from '../support/eventually.ts'

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import type { EndpointName } from '../../shared/endpoints.ts'
-import { createPlanCache } from '../../shared/plan-cache.ts'
-import { resolvePlan } from '../../shared/plan.ts'
-import { allProviders, findProvider } from '../../shared/provider-catalog.ts'
+import type { EndpointName } from '../../shared/jobs/endpoints.ts'
+import { createPlanCache } from '../../shared/plans/plan-cache.ts'
+import { resolvePlan } from '../../shared/plans/plan.ts'
+import { allProviders, findProvider } from '../../shared/settings/provider-catalog.ts'
 import { configWith, egress, ids, operatorOf, planOf, refusalFor } from './plan-support.ts'
 
 const of = (model_name: string, model: string) => ({

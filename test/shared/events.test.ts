@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createEvents, type NewEvent } from '../../shared/events.ts'
+import { createEvents, type NewEvent } from '../../shared/webhooks/events.ts'
 import { dumpRedis } from '../support/dump.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 import { testWebhooks, type TestWebhooks } from '../support/webhooks.ts'

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { parseAccount } from '../../shared/accounts.ts'
-import type { Claim } from '../../shared/claims.ts'
+import { parseAccount } from '../../shared/tenants/accounts.ts'
+import type { Claim } from '../../shared/jobs/claims.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 
 const TENANTS = ['a', 'b', 'c']

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { parseAccount } from '../../shared/accounts.ts'
-import type { Claim } from '../../shared/claims.ts'
-import type { FedJob } from '../../shared/queues.ts'
+import { parseAccount } from '../../shared/tenants/accounts.ts'
+import type { Claim } from '../../shared/jobs/claims.ts'
+import type { FedJob } from '../../shared/jobs/queues.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 
 let store: TestStore

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createJobStreams } from '../../shared/job-streams.ts'
+import { createJobStreams } from '../../shared/jobs/job-streams.ts'
 import { createKeys } from '../../shared/keys.ts'
 import { createSealer } from '../../shared/seal.ts'
-import { createStreamListener, type StreamTail } from '../../shared/stream-listener.ts'
+import { createStreamListener, type StreamTail } from '../../shared/jobs/stream-listener.ts'
 import { eventually } from '../support/eventually.ts'
 import { testRedis } from '../support/redis.ts'
 

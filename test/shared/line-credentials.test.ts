@@ -1,7 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { joinLine, openPieces, readUnkept, sealPieces, splitLine } from '../../shared/line-credentials.ts'
+import {
+  joinLine,
+  openPieces,
+  readUnkept,
+  sealPieces,
+  splitLine,
+} from '../../shared/batches/line-credentials.ts'
 import { CONNECTION_FIELDS, PROVIDER_SECRETS } from '../../shared/schemas/field-names.ts'
 import { createSealer } from '../../shared/seal.ts'
 import { inputLineText, SECRET } from '../support/batch-input.ts'

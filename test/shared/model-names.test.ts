@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { createModelNames } from '../../shared/model-names.ts'
+import { createModelNames } from '../../shared/settings/model-names.ts'
 
 type Entry = { group: string; writtenModel: string; infoId: string | null }
 

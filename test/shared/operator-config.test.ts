@@ -3,7 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { ConfigError } from '../../shared/errors.ts'
-import { loadOperatorConfig, operatorBundles, operatorModelNames } from '../../shared/operator-config.ts'
+import {
+  loadOperatorConfig,
+  operatorBundles,
+  operatorModelNames,
+} from '../../shared/settings/operator-config.ts'
 import { ids, planOf, refusalFor } from './plan-support.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'operator-config-'))

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { bundleOf, OPERATOR } from '../../shared/deployments.ts'
-import { operatorBundles } from '../../shared/operator-config.ts'
+import { bundleOf, OPERATOR } from '../../shared/settings/deployments.ts'
+import { operatorBundles } from '../../shared/settings/operator-config.ts'
 import { ids, operatorOf, planOf, refusalFor } from './plan-support.ts'
 
 const KEY = '-----BEGIN PRIVATE KEY-----\nT1BFUkFUT1I=\n-----END PRIVATE KEY-----\n'

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import type { PlanCache } from '../../shared/plan-cache.ts'
-import { createPlanCache } from '../../shared/plan-cache.ts'
-import { resolvePlan } from '../../shared/plan.ts'
+import type { PlanCache } from '../../shared/plans/plan-cache.ts'
+import { createPlanCache } from '../../shared/plans/plan-cache.ts'
+import { resolvePlan } from '../../shared/plans/plan.ts'
 import { configWith, egress, ids, operatorOf, seedConfig } from './plan-support.ts'
 
 const operator = operatorOf()

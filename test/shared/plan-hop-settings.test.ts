@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { OPERATOR, bundleOf } from '../../shared/deployments.ts'
-import { operatorBundles } from '../../shared/operator-config.ts'
+import { OPERATOR, bundleOf } from '../../shared/settings/deployments.ts'
+import { operatorBundles } from '../../shared/settings/operator-config.ts'
 import { ids, operatorOf, planOf, refusalFor } from './plan-support.ts'
 
 const messages = [{ role: 'user', content: 'shorter' }]

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { resolvePlan } from '../../shared/plan.ts'
+import { resolvePlan } from '../../shared/plans/plan.ts'
 import { configWith, egress, ids, operatorOf, planOf, seedConfig } from './plan-support.ts'
 
 function one(changes: Record<string, unknown> = {}, tenant = 'acme', customer: string | null = null) {

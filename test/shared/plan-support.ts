@@ -1,10 +1,10 @@
 import { createEgressPolicy } from '../../shared/egress.ts'
-import type { EndpointName } from '../../shared/endpoints.ts'
+import type { EndpointName } from '../../shared/jobs/endpoints.ts'
 import { InvalidRequestError } from '../../shared/errors.ts'
 import { createIds } from '../../shared/ids.ts'
-import type { OperatorConfig } from '../../shared/operator-config.ts'
-import { readOperatorConfig } from '../../shared/operator-config.ts'
-import { resolvePlan } from '../../shared/plan.ts'
+import type { OperatorConfig } from '../../shared/settings/operator-config.ts'
+import { readOperatorConfig } from '../../shared/settings/operator-config.ts'
+import { resolvePlan } from '../../shared/plans/plan.ts'
 
 export const ids = createIds('a secret of at least sixteen characters')
 export const egress = createEgressPolicy({ allowedCidrs: [] })

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import type { Standing } from '../../shared/deployment-state.ts'
-import { describePlan, readStandings, type Shown } from '../../shared/plan-view.ts'
+import type { Standing } from '../../shared/routing/deployment-state.ts'
+import { describePlan, readStandings, type Shown } from '../../shared/plans/plan-view.ts'
 import type { Plan } from '../../shared/schemas/plan.ts'
 import { testBundle, testDeployment, testPlan } from '../support/store.ts'
 

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { matchWildcard } from '../../shared/model-names.ts'
-import { operatorBundles } from '../../shared/operator-config.ts'
+import { matchWildcard } from '../../shared/settings/model-names.ts'
+import { operatorBundles } from '../../shared/settings/operator-config.ts'
 import { configWith, ids, operatorOf, planOf, refusalFor, seedConfig } from './plan-support.ts'
 
 const OPERATOR_KEY = 'sk-operator-secret'

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { costOf, formatUsd, modelData, roundUsd } from '../../shared/prices.ts'
+import { costOf, formatUsd, modelData, roundUsd } from '../../shared/routing/prices.ts'
 
 const USD = 1e-6
 
@@ -74,7 +74,7 @@ describe('the table', () => {
 
   test('knows no price that depends on the hour, and none of zero but for what is free', () => {
     expect(modelData('deepseek', 'deepseek-v4-flash')).toEqual({ max_input_tokens: 1_000_000 })
-    const text = readFileSync(new URL('../../shared/model-data.json', import.meta.url), 'utf8')
+    const text = readFileSync(new URL('../../shared/routing/model-data.json', import.meta.url), 'utf8')
     const { models } = JSON.parse(text) as { models: Record<string, Record<string, number[]>> }
     const rows = Object.values(models).flatMap((provider) => Object.entries(provider))
     expect(rows.length).toBeGreaterThan(800)

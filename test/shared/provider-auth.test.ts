@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { OPERATOR } from '../../shared/deployments.ts'
-import { deploymentIds } from '../../shared/deployment-ids.ts'
-import { deploymentFacts } from '../../shared/plan-view.ts'
+import { OPERATOR } from '../../shared/settings/deployments.ts'
+import { deploymentIds } from '../../shared/settings/deployment-ids.ts'
+import { deploymentFacts } from '../../shared/plans/plan-view.ts'
 import { PROVIDER_SECRETS } from '../../shared/schemas/field-names.ts'
 import { configWith, ids, operatorOf, planOf, refusalFor } from './plan-support.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { findProvider, resolveModel, servedProviders } from '../../shared/provider-catalog.ts'
+import { findProvider, resolveModel, servedProviders } from '../../shared/settings/provider-catalog.ts'
 
 describe('the provider of a model', () => {
   const resolved: [string, Parameters<typeof resolveModel>[1], string, string][] = [

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { allProviders } from '../../shared/provider-catalog.ts'
+import { allProviders } from '../../shared/settings/provider-catalog.ts'
 import { providerTable, unservedTable } from '../support/provider-table.ts'
 
 const page = readFileSync(new URL('../../docs/providers.md', import.meta.url), 'utf8')

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { InvalidRequestError } from '../../shared/errors.ts'
-import { allProviders, type ProviderEntry } from '../../shared/provider-catalog.ts'
+import { allProviders, type ProviderEntry } from '../../shared/settings/provider-catalog.ts'
 import { configWith, operatorOf, planOf } from './plan-support.ts'
 
 const CANARY = 'canary-of-the-environment'

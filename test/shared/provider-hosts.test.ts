@@ -1,6 +1,11 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { bedrockBase, cloudflareBase, snowflakeBase, vertexBase } from '../../shared/provider-hosts.ts'
+import {
+  bedrockBase,
+  cloudflareBase,
+  snowflakeBase,
+  vertexBase,
+} from '../../shared/settings/provider-hosts.ts'
 
 test.each<[string | null, string]>([
   [vertexBase('us-central1'), 'https://us-central1-aiplatform.googleapis.com'],

@@ -7,7 +7,7 @@ import {
   failedLine,
   UNANSWERED,
   unansweredLine,
-} from '../../shared/result-line.ts'
+} from '../../shared/batches/result-line.ts'
 
 const name = { id: 'batch_req_0a_7', customId: 'mine "7"\n\u{1f600}' }
 

@@ -15,12 +15,12 @@ import {
   type LineOutcome,
   type LineResult,
   type OrderEntry,
-} from '../../shared/batch-results.ts'
+} from '../../shared/batches/batch-results.ts'
 import { FileGoneError } from '../../shared/errors.ts'
-import { openFileStore, type FileStore } from '../../shared/file-store.ts'
-import { createLogParts } from '../../shared/log-parts.ts'
-import { readResultFile } from '../../shared/result-file.ts'
-import { createResultLogs, type ResultLogs } from '../../shared/result-log.ts'
+import { openFileStore, type FileStore } from '../../shared/files/file-store.ts'
+import { createLogParts } from '../../shared/files/log-parts.ts'
+import { readResultFile } from '../../shared/batches/result-file.ts'
+import { createResultLogs, type ResultLogs } from '../../shared/batches/result-log.ts'
 import { createSealer } from '../../shared/seal.ts'
 import { startBucket, type TestBucket } from '../support/bucket.ts'
 import { collect } from '../support/bytes.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { Progress } from '../../shared/claims.ts'
+import type { Progress } from '../../shared/jobs/claims.ts'
 import type { Plan } from '../../shared/schemas/plan.ts'
 import type { ErrorClass } from '../../shared/schemas/error-class.ts'
 import type { ProviderError } from '../../worker/providers/provider.ts'
@@ -12,7 +12,7 @@ import {
   orderCandidates,
   isFilteredFailure,
   startProgress,
-} from '../../shared/router.ts'
+} from '../../shared/routing/router.ts'
 import { testDeployment, testPlan } from '../support/store.ts'
 
 function providerError(errorClass: ErrorClass, change: Partial<ProviderError> = {}): ProviderError {

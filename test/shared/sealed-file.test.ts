@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { SealError } from '../../shared/errors.ts'
-import { openFileStore, type FileStore } from '../../shared/file-store.ts'
+import { openFileStore, type FileStore } from '../../shared/files/file-store.ts'
 import { createSealer } from '../../shared/seal.ts'
-import { contentName, readSealedFile, sealedFrameBytes, sealFrames } from '../../shared/sealed-file.ts'
+import { contentName, readSealedFile, sealedFrameBytes, sealFrames } from '../../shared/files/sealed-file.ts'
 import { collect } from '../support/bytes.ts'
 
 const FRAME = 65_536

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createSettledListener, waitForEnd, type SettledListener } from '../../shared/settled.ts'
+import { createSettledListener, waitForEnd, type SettledListener } from '../../shared/jobs/settled.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 
 const WAITERS = 50

@@ -1,6 +1,6 @@
 import { OpenAI } from 'openai'
 import { expect, test } from 'vitest'
-import { checkWebhookSecret, deriveWebhookSecret, signWebhook } from '../../shared/signature.ts'
+import { checkWebhookSecret, deriveWebhookSecret, signWebhook } from '../../shared/webhooks/signature.ts'
 
 const client = new OpenAI({ apiKey: 'unused', baseURL: 'http://127.0.0.1:1' })
 const body = JSON.stringify({

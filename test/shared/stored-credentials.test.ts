@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, expect, test } from 'vitest'
-import type { CredentialSecret } from '../../shared/credential-record.ts'
+import type { CredentialSecret } from '../../shared/credentials/credential-record.ts'
 import { createScript } from '../../shared/scripts.ts'
 import { createSealer } from '../../shared/seal.ts'
-import { createStoredCredentials } from '../../shared/stored-credentials.ts'
+import { createStoredCredentials } from '../../shared/credentials/stored-credentials.ts'
 import { testStore } from '../support/store.ts'
 
 const store = testStore()

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Strategy } from '../../shared/schemas/plan.ts'
-import { orderByStrategy, rankingOf, shuffleByWeight, strategyOf } from '../../shared/strategies.ts'
+import { orderByStrategy, rankingOf, shuffleByWeight, strategyOf } from '../../shared/routing/strategies.ts'
 import { testDeployment, testPlan } from '../support/store.ts'
 
 function shares(weights: { weight?: number; rpm?: number; tpm?: number }[], rounds = 4000): number[] {

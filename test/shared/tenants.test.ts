@@ -2,7 +2,7 @@ import { afterAll, expect, test } from 'vitest'
 import { ConflictError } from '../../shared/errors.ts'
 import { createIds } from '../../shared/ids.ts'
 import { createKeys } from '../../shared/keys.ts'
-import { createTenants } from '../../shared/tenants.ts'
+import { createTenants } from '../../shared/tenants/tenants.ts'
 import { testRedis } from '../support/redis.ts'
 
 const own = testRedis()

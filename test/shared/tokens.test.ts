@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { estimateTokens } from '../../shared/tokens.ts'
+import { estimateTokens } from '../../shared/routing/tokens.ts'
 
 const messages = [{ content: 'x'.repeat(400) }]
 

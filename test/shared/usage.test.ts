@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { formatUsage, usedOf, type UsageSubject } from '../../shared/usage-news.ts'
-import { createUsage, DAY_MS, type UsageStore } from '../../shared/usage.ts'
+import { formatUsage, usedOf, type UsageSubject } from '../../shared/tenants/usage-news.ts'
+import { createUsage, DAY_MS, type UsageStore } from '../../shared/tenants/usage.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 
 const TODAY = Math.floor(Date.now() / DAY_MS)

@@ -5,7 +5,7 @@ import {
   ENDPOINTS_MAX,
   createWebhookEndpoints,
   type WebhookEndpoints,
-} from '../../shared/webhook-endpoints.ts'
+} from '../../shared/webhooks/webhook-endpoints.ts'
 import { dumpRedis } from '../support/dump.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore, type TestStore } from '../support/store.ts'

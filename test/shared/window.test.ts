@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createSettledListener } from '../../shared/settled.ts'
+import { createSettledListener } from '../../shared/jobs/settled.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 

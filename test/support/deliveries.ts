@@ -1,4 +1,4 @@
-import type { DeliveryInput, DeliveryTarget } from '../../shared/delivery-record.ts'
+import type { DeliveryInput, DeliveryTarget } from '../../shared/webhooks/delivery-record.ts'
 import type { OutboundRequest, OutboundResponse } from '../../worker/exchange.ts'
 import type { TestStore } from './store.ts'
 import type { TestWebhooks } from './webhooks.ts'

@@ -21,7 +21,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'erase off: credentials outlive their job',
-    changes: [{ file: 'shared/settle.ts', from: "const ERASED = ['cred', ", to: 'const ERASED = [' }],
+    changes: [{ file: 'shared/jobs/settle.ts', from: "const ERASED = ['cred', ", to: 'const ERASED = [' }],
     tests: ['test/shared/jobs.test.ts', 'test/e2e/sealed-and-erased.test.ts'],
   },
   {
@@ -38,7 +38,11 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'customer check off: whoever knows an id is called with the key of another customer',
     changes: [
-      { file: 'shared/named-credentials.ts', from: '!stored || stored.customer !== customer', to: '!stored' },
+      {
+        file: 'shared/credentials/named-credentials.ts',
+        from: '!stored || stored.customer !== customer',
+        to: '!stored',
+      },
     ],
     tests: ['test/api/credentials.test.ts', 'test/e2e/stored-credentials.test.ts'],
   },
@@ -46,7 +50,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'chunk bound off: plans of a stored credential outlive its rotation',
     changes: [
       {
-        file: 'shared/batch-lines.ts',
+        file: 'shared/batches/batch-lines.ts',
         from: 'namesCredential(under) ? credentials?.plans : dependencies.plans',
         to: 'dependencies.plans',
       },
@@ -69,7 +73,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'models off: a key for some models asks for any',
     changes: [
       {
-        file: 'shared/plan.ts',
+        file: 'shared/plans/plan.ts',
         from: 'if (allowed && !isConfigGiven) requireAsked',
         to: "if (allowed && model === '') requireAsked",
       },
@@ -80,7 +84,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'owner check off: whoever knows an id reads the job',
     changes: [
       {
-        file: 'shared/jobs.ts',
+        file: 'shared/jobs/jobs.ts',
         from: 'return view?.tenant === tenant ? view : null',
         to: "return tenant === '' ? null : view",
       },
@@ -118,7 +122,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'credentials forgotten: two accounts of a cloud share one state',
     changes: [
       {
-        file: 'shared/deployment-ids.ts',
+        file: 'shared/settings/deployment-ids.ts',
         from: '    ...(bundle.auth ? [sorted(bundle.auth)] : []),\n',
         to: '',
       },
@@ -129,7 +133,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'stream forgotten: what a client has seen a part of is begun again',
     changes: [
       {
-        file: 'shared/claims.ts',
+        file: 'shared/jobs/claims.ts',
         from: "hasStreamed: text('streamed') !== null",
         to: "hasStreamed: text('streamed') === 'never'",
       },
@@ -184,7 +188,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'batch line uncut: credentials in the body of a line rest in its text',
     changes: [
       {
-        file: 'shared/line-credentials.ts',
+        file: 'shared/batches/line-credentials.ts',
         from: '        if (isCutOut(careOf(member.name), text, member)) secrets.push(member)\n',
         to: '',
       },
@@ -195,7 +199,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "batch credentials mixed: a line with its own has its batch's as well",
     changes: [
       {
-        file: 'shared/batch-lines.ts',
+        file: 'shared/batches/batch-lines.ts',
         from: 'Object.keys(own).some(isCredential) ? withoutBundle(defaults) : defaults',
         to: 'Object.keys(own).some(isCredential) ? { ...defaults } : defaults',
       },
@@ -206,7 +210,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'file owner check off: whoever knows an id reads the file',
     changes: [
       {
-        file: 'shared/files.ts',
+        file: 'shared/files/files.ts',
         from: 'return view?.tenant === tenant ? view : null',
         to: "return tenant === '' ? null : view",
       },
@@ -217,7 +221,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'batch owner check off: whoever knows an id reads the batch',
     changes: [
       {
-        file: 'shared/batches.ts',
+        file: 'shared/batches/batches.ts',
         from: 'return view?.tenant === tenant ? view : null',
         to: "return tenant === '' ? null : view",
       },
@@ -233,12 +237,12 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'endpoint owner check off: whoever knows an id has the webhook endpoint',
     changes: [
       {
-        file: 'shared/webhook-endpoints.ts',
+        file: 'shared/webhooks/webhook-endpoints.ts',
         from: '    if (!ids.isOwnWebhookEndpointId(tenant, id)) return null\n',
         to: '',
       },
       {
-        file: 'shared/webhook-endpoints.ts',
+        file: 'shared/webhooks/webhook-endpoints.ts',
         from: 'return record?.tenant === tenant ? record : null',
         to: 'return record',
       },
@@ -249,7 +253,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'rotation without an end: secrets sign for ever',
     changes: [
       {
-        file: 'shared/webhook-endpoint-record.ts',
+        file: 'shared/webhooks/webhook-endpoint-record.ts',
         from: 'untilMs === null || untilMs > nowMs',
         to: 'untilMs === null || nowMs > 0',
       },
@@ -259,7 +263,11 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'headers go anywhere: an update sends those of one host to another',
     changes: [
-      { file: 'shared/webhook-endpoints.ts', from: '      requireHeaders(record, settings)\n', to: '' },
+      {
+        file: 'shared/webhooks/webhook-endpoints.ts',
+        from: '      requireHeaders(record, settings)\n',
+        to: '',
+      },
     ],
     tests: ['test/api/webhook-endpoints.test.ts'],
   },
@@ -294,7 +302,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'model check off: a key for some models asks for any',
     changes: [
       {
-        file: 'shared/plan.ts',
+        file: 'shared/plans/plan.ts',
         from: '  if (allowed && !isConfigGiven) requireAsked(allowed, model, fallbacks)\n',
         to: '',
       },
@@ -327,7 +335,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'retry to another place: a fresh key goes where the old one never did',
     changes: [
       {
-        file: 'shared/line-fields.ts',
+        file: 'shared/batches/line-fields.ts',
         from: 'isPlace(name) && !Object.hasOwn(given, name)',
         to: "isPlace(name) && name === ''",
       },
@@ -338,12 +346,12 @@ export const MUTANTS: readonly Mutant[] = [
     name: "stored key kept for any base: a change sends it to the caller's",
     changes: [
       {
-        file: 'shared/credential-checks.ts',
+        file: 'shared/credentials/credential-checks.ts',
         from: 'if (isKeyed && !names.some(isKey)) {',
         to: 'if (isKeyed && names.length === 0) {',
       },
       {
-        file: 'shared/credential-checks.ts',
+        file: 'shared/credentials/credential-checks.ts',
         from: "    throw new InvalidRequestError(message, first, 'credentials_required')\n  }\n  return given\n",
         to: "    throw new InvalidRequestError(message, first, 'credentials_required')\n  }\n  return { ...fields, ...given }\n",
       },
@@ -352,7 +360,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'announcement kept: a result is delivered of a job that was deleted',
-    changes: [{ file: 'shared/job-control.ts', from: '      await redis.zrem(keys.announce, id)\n', to: '' }],
+    changes: [
+      { file: 'shared/jobs/job-control.ts', from: '      await redis.zrem(keys.announce, id)\n', to: '' },
+    ],
     tests: ['test/worker/announce.test.ts'],
   },
 ]

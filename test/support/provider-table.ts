@@ -1,6 +1,6 @@
-import { endpointNamed, type EndpointName } from '../../shared/endpoints.ts'
-import { namesOf } from '../../shared/provider-auth.ts'
-import { allProviders, type ProviderEntry } from '../../shared/provider-catalog.ts'
+import { endpointNamed, type EndpointName } from '../../shared/jobs/endpoints.ts'
+import { namesOf } from '../../shared/settings/provider-auth.ts'
+import { allProviders, type ProviderEntry } from '../../shared/settings/provider-catalog.ts'
 
 const HEAD = [
   "| provider | base | credentials | endpoints of its own | also, by way of chat | streams | an operator's variables |",

@@ -1,5 +1,5 @@
-import type { LineOutcome, LineResult } from '../../shared/batch-results.ts'
-import { answeredLine, failedLine, UNANSWERED, unansweredLine } from '../../shared/result-line.ts'
+import type { LineOutcome, LineResult } from '../../shared/batches/batch-results.ts'
+import { answeredLine, failedLine, UNANSWERED, unansweredLine } from '../../shared/batches/result-line.ts'
 import type { Attempt } from '../../shared/schemas/job.ts'
 
 const ATTEMPT: Attempt = {

@@ -1,14 +1,18 @@
 import { Worker } from 'bullmq'
 import { Redis } from 'ioredis'
-import { createDeliveries } from '../../shared/deliveries.ts'
-import { createDeliveryLog } from '../../shared/delivery-log.ts'
-import { createDeliveryQueue, WEBHOOKS_QUEUE, type DeliveryEntry } from '../../shared/delivery-queue.ts'
+import { createDeliveries } from '../../shared/webhooks/deliveries.ts'
+import { createDeliveryLog } from '../../shared/webhooks/delivery-log.ts'
+import {
+  createDeliveryQueue,
+  WEBHOOKS_QUEUE,
+  type DeliveryEntry,
+} from '../../shared/webhooks/delivery-queue.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
-import type { JobInput } from '../../shared/jobs.ts'
+import type { JobInput } from '../../shared/jobs/jobs.ts'
 import { createLog } from '../../shared/log.ts'
-import type { EndpointSettings } from '../../shared/webhook-endpoint-record.ts'
-import { createWebhookEndpoints } from '../../shared/webhook-endpoints.ts'
-import { createEndedReader } from '../../shared/webhooks.ts'
+import type { EndpointSettings } from '../../shared/webhooks/webhook-endpoint-record.ts'
+import { createWebhookEndpoints } from '../../shared/webhooks/webhook-endpoints.ts'
+import { createEndedReader } from '../../shared/webhooks/webhooks.ts'
 import { createAnnounce } from '../../worker/announce.ts'
 import { createDeliveryProcessor } from '../../worker/delivery.ts'
 import { createOutbound, type Outbound } from '../../worker/outbound.ts'

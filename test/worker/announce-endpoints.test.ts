@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createEvents } from '../../shared/events.ts'
+import { createEvents } from '../../shared/webhooks/events.ts'
 import type { EventType } from '../../shared/schemas/webhook.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 import { testWebhooks, type TestWebhooks } from '../support/webhooks.ts'

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import type { EndpointName } from '../../shared/endpoints.ts'
+import type { EndpointName } from '../../shared/jobs/endpoints.ts'
 import type { Outbound } from '../../worker/outbound.ts'
 import { azureUrl } from '../../worker/providers/azure.ts'
 import { createProviders } from '../../worker/providers/registry.ts'

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { FileStore } from '../../shared/file-store.ts'
+import type { FileStore } from '../../shared/files/file-store.ts'
 import { createLog } from '../../shared/log.ts'
 import { createBatchChores } from '../../worker/batch-chores.ts'
 import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'

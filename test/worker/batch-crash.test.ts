@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { FileStore } from '../../shared/file-store.ts'
+import type { FileStore } from '../../shared/files/file-store.ts'
 import type { CallOutcome, ProviderCall } from '../../worker/providers/provider.ts'
 import { lineEnd, testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 import {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { OrderEntry } from '../../shared/batch-results.ts'
+import type { OrderEntry } from '../../shared/batches/batch-results.ts'
 import { createLog } from '../../shared/log.ts'
-import { createResultLogs } from '../../shared/result-log.ts'
+import { createResultLogs } from '../../shared/batches/result-log.ts'
 import { createBatchPlaces } from '../../worker/batch-places.ts'
 import { testBatchStore, type TestBatchStore } from '../support/batch-store.ts'
 import {

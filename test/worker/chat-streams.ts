@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
-import type { EndpointName } from '../../shared/endpoints.ts'
+import type { EndpointName } from '../../shared/jobs/endpoints.ts'
 import { createEventStream } from '../../worker/providers/event-stream.ts'
 import { formatSse, type SseEvent } from '../../shared/sse.ts'
 import type { Translation } from '../../worker/translation/translation.ts'

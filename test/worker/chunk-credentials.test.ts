@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
-import { namedByLine, planOfLine, readLine } from '../../shared/batch-lines.ts'
+import { namedByLine, planOfLine, readLine } from '../../shared/batches/batch-lines.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
 import { createIds } from '../../shared/ids.ts'
-import { createLinePlans } from '../../shared/line-plans.ts'
-import type { StoredCredential } from '../../shared/named-credentials.ts'
-import { readOperatorConfig } from '../../shared/operator-config.ts'
+import { createLinePlans } from '../../shared/batches/line-plans.ts'
+import type { StoredCredential } from '../../shared/credentials/named-credentials.ts'
+import { readOperatorConfig } from '../../shared/settings/operator-config.ts'
 import { createChunkCredentials } from '../../worker/chunk-credentials.ts'
 
 const ids = createIds('a stable secret of this test run')

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { Failure } from '../../shared/deployment-state.ts'
+import type { Failure } from '../../shared/routing/deployment-state.ts'
 import { createLog } from '../../shared/log.ts'
 import type { Plan } from '../../shared/schemas/plan.ts'
 import { createCompletion, type CompletionDeps } from '../../worker/completion.ts'

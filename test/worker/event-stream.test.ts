@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { EndpointName } from '../../shared/endpoints.ts'
+import type { EndpointName } from '../../shared/jobs/endpoints.ts'
 import { createEventStream } from '../../worker/providers/event-stream.ts'
 
 const chunk = (delta: object, finish: string | null = null) => ({

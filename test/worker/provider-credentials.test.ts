@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { allProviders, type ProviderEntry } from '../../shared/provider-catalog.ts'
+import { allProviders, type ProviderEntry } from '../../shared/settings/provider-catalog.ts'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import type { Outbound } from '../../worker/outbound.ts'
 import { createProviders } from '../../worker/providers/registry.ts'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { servedProviders } from '../../shared/provider-catalog.ts'
+import { servedProviders } from '../../shared/settings/provider-catalog.ts'
 import { renameParams } from '../../worker/providers/renamed-params.ts'
 
 const body = { model: 'm', seed: 7, max_completion_tokens: 5, temperature: 0 }

@@ -1,4 +1,4 @@
-import type { EndpointName } from '../../shared/endpoints.ts'
+import type { EndpointName } from '../../shared/jobs/endpoints.ts'
 import { isObject } from './error-body.ts'
 
 type JsonObject = Record<string, unknown>

@@ -1,6 +1,6 @@
 import { createAmazonBedrock } from '@ai-sdk/amazon-bedrock'
 import type { JSONObject, JSONValue, LanguageModelV4CallOptions } from '@ai-sdk/provider'
-import { bedrockBase } from '../../shared/provider-hosts.ts'
+import { bedrockBase } from '../../shared/settings/provider-hosts.ts'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import type { Outbound } from '../outbound.ts'
 import { hasEfforts, outputTokens, thinkingOf } from './anthropic.ts'

@@ -1,4 +1,4 @@
-import type { EndpointName } from '../../shared/endpoints.ts'
+import type { EndpointName } from '../../shared/jobs/endpoints.ts'
 import { parseJsonLossless } from '../../shared/lossless-json.ts'
 import { createSseReader, formatSse, type SseEvent } from '../../shared/sse.ts'
 import { readHeader, type AnswerHeaders } from '../header-time.ts'

@@ -1,5 +1,5 @@
 import { importPKCS8, SignJWT } from 'jose'
-import type { ServiceAccount } from '../../shared/service-account.ts'
+import type { ServiceAccount } from '../../shared/settings/service-account.ts'
 import type { OutboundResponse } from '../exchange.ts'
 import type { Outbound } from '../outbound.ts'
 import { classifyAnswer, classifyFailure, plainError } from './classify.ts'

@@ -1,4 +1,4 @@
-import type { EndpointName } from '../../shared/endpoints.ts'
+import type { EndpointName } from '../../shared/jobs/endpoints.ts'
 import type { OutboundResponse } from '../exchange.ts'
 import type { Outbound } from '../outbound.ts'
 import { breakOf, isAnswer, isFiltered, isTold } from './answers.ts'

@@ -1,4 +1,4 @@
-import type { EndpointName } from '../../shared/endpoints.ts'
+import type { EndpointName } from '../../shared/jobs/endpoints.ts'
 import type { ErrorClass } from '../../shared/schemas/error-class.ts'
 import type { CredentialBundle, DroppedParams } from '../../shared/schemas/plan.ts'
 

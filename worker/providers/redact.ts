@@ -1,5 +1,5 @@
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
-import { serviceAccountOf } from '../../shared/service-account.ts'
+import { serviceAccountOf } from '../../shared/settings/service-account.ts'
 
 /** Shorter values are placeholders (`none`, `x`), and taking them out would eat ordinary words. */
 const SECRET_CHARACTERS_MIN = 5

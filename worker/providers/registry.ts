@@ -1,5 +1,5 @@
-import type { EndpointName } from '../../shared/endpoints.ts'
-import { findProvider, type ProviderFamily } from '../../shared/provider-catalog.ts'
+import type { EndpointName } from '../../shared/jobs/endpoints.ts'
+import { findProvider, type ProviderFamily } from '../../shared/settings/provider-catalog.ts'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
 import type { Outbound } from '../outbound.ts'
 import { messages } from '../translation/messages.ts'

@@ -1,6 +1,6 @@
-import { vertexBase } from '../../shared/provider-hosts.ts'
+import { vertexBase } from '../../shared/settings/provider-hosts.ts'
 import type { CredentialBundle } from '../../shared/schemas/plan.ts'
-import { serviceAccountOf, type ServiceAccount } from '../../shared/service-account.ts'
+import { serviceAccountOf, type ServiceAccount } from '../../shared/settings/service-account.ts'
 import type { Outbound } from '../outbound.ts'
 import { claude, CLAUDE } from './anthropic.ts'
 import { plainError } from './classify.ts'

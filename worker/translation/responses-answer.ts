@@ -1,4 +1,4 @@
-import { echoRequest } from '../../shared/response-echo.ts'
+import { echoRequest } from '../../shared/jobs/response-echo.ts'
 import { createChatAnswer, type ChatAnswer, type ChatUsage } from './chat-answer.ts'
 import { itemsOf, tellItem, type ItemStatus } from './responses-items.ts'
 
