@@ -11,7 +11,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     // Most files wait for processes and timers rather than compute: a few at once keep two cores busy.
     pool: 'forks',
-    maxWorkers: 4,
+    maxWorkers: 3,
     // No file leaves anything behind in its process: loading everything anew for each of them took a fifth of the time.
     isolate: false,
     sequence: { sequencer: LongFirst },
