@@ -45,9 +45,9 @@ if current == 'queued' then
     if redis.call('LLEN', owners) == 0 then redis.call('LREM', tenants, 0, tenant) end
   end
 end
--- The sweeper forgets it when due; the key's own TTL stands behind that.
+-- The sweeper forgets it when due, and takes it out of what is counted and listed; the key's own TTL is for Redis alone.
 redis.call('ZADD', due, now + retention, id)
-redis.call('PEXPIRE', job, retention + 86400000)
+redis.call('PEXPIRE', job, retention + 2592000000)
 if ARGV[9] ~= '' then redis.call('PEXPIRE', idem, ARGV[9]) end
 redis.call('PUBLISH', ARGV[10], id)
 return { 'settled', redis.call('LLEN', tenants), is_told and 1 or 0 }

@@ -75,6 +75,12 @@ test('what is counted of jobs is what there is of them, and nothing once they ar
   expect(await redis.pttl(mine)).toBeGreaterThan(0)
 })
 
+test('a record that nobody came to forget for weeks is still there to be taken out of what is counted', async () => {
+  await submit({ resultTtlMs: 60_000 })
+  const id = await run()
+  expect(await store.redis.pttl(store.keys.job(id))).toBeGreaterThan(29 * 86_400_000)
+})
+
 test('the end of a job tells once what it used', async () => {
   await submit({ customer: 'cust', keyId: 'key_1' })
   await run(0.25)

@@ -3,7 +3,7 @@
 -- As in settle-job: the sweeper forgets the job when due, the key's own TTL stands behind that.
 local function keep_job(id, ms)
   redis.call('ZADD', set.jobs_due, now + ms, id)
-  redis.call('PEXPIRE', set.job .. id, ms + 86400000)
+  redis.call('PEXPIRE', set.job .. id, ms + 2592000000)
   redis.call('HSET', set.job .. id, 'expires', now + ms)
 end
 
