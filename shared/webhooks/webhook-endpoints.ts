@@ -64,11 +64,15 @@ export function createWebhookEndpoints(deps: {
   const deleteEndpoint = createScript(redis, 'delete-webhook-endpoint')
   const disableEndpoint = createScript(redis, 'disable-webhook-endpoint')
 
-  async function write(record: EndpointRecord, revision: string): Promise<'written' | 'full' | 'stale'> {
+  async function write(
+    record: EndpointRecord,
+    revision: string,
+    { beginsAnew = false } = {},
+  ): Promise<'written' | 'full' | 'stale'> {
     const { id, tenant, createdMs } = record
     const reply = await writeEndpoint(
-      [keys.endpoint(id), keys.endpointIndex(tenant)],
-      [id, revision, ENDPOINTS_MAX, createdMs, ...endpointFields(record, sealer)],
+      [keys.endpoint(id), keys.endpointIndex(tenant), keys.target(id), keys.targetsDue],
+      [id, revision, ENDPOINTS_MAX, createdMs, beginsAnew ? 1 : 0, ...endpointFields(record, sealer)],
     )
     return String(reply) as 'written' | 'full' | 'stale' // see the script
   }
@@ -149,7 +153,8 @@ export function createWebhookEndpoints(deps: {
       const changed = apply(record, nowMs)
       if (isDeepStrictEqual(changed, record)) return record
       const next = { ...changed, updatedMs: nowMs }
-      if ((await write(next, current.revision)) === 'written') return next
+      const beginsAnew = (record.disabled === null) !== (next.disabled === null) || record.url !== next.url
+      if ((await write(next, current.revision, { beginsAnew })) === 'written') return next
     }
     throw new ConflictError('Others changed this webhook endpoint at the same time. Try again.', 'conflict')
   }
@@ -164,19 +169,10 @@ export function createWebhookEndpoints(deps: {
     id: string,
     { isEnabled, ...settings }: Partial<EndpointSettings & { isEnabled: boolean }>,
   ): Promise<EndpointRecord | null> {
-    let isOther = false
-    const changed = await change(tenant, id, (record, nowMs) => {
+    return change(tenant, id, (record, nowMs) => {
       requireHeaders(record, settings)
-      const next = { ...record, ...settings, disabled: disabledAfter(record, isEnabled, nowMs) }
-      isOther = (record.disabled === null) !== (next.disabled === null) || record.url !== next.url
-      return next
+      return { ...record, ...settings, disabled: disabledAfter(record, isEnabled, nowMs) }
     })
-    if (changed && isOther) await beginAnew(id)
-    return changed
-  }
-
-  async function beginAnew(id: string): Promise<void> {
-    await redis.multi().unlink(keys.target(id)).zadd(keys.targetsDue, 0, id).exec()
   }
 
   /** Makes a new secret; those of before sign along for `overlapMs`. */
@@ -191,10 +187,9 @@ export function createWebhookEndpoints(deps: {
   async function remove(tenant: string, id: string): Promise<boolean> {
     if (!ids.isOwnWebhookEndpointId(tenant, id)) return false
     const reply = await deleteEndpoint(
-      [keys.endpoint(id), keys.endpointIndex(tenant), keys.target(id)],
+      [keys.endpoint(id), keys.endpointIndex(tenant), keys.target(id), keys.targetsDue],
       [id, tenant],
     )
-    if (reply === 1) await beginAnew(id)
     return reply === 1
   }
 
