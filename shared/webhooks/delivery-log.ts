@@ -15,12 +15,10 @@ import {
   type DeliveryTimes,
 } from './delivery-targets.ts'
 import type { Keys } from '../keys.ts'
+import { newestFirst } from '../newest-first.ts'
 import type { DeliveryState } from '../schemas/webhook.ts'
 import { createScript } from '../scripts.ts'
 
-const PAGE = 200
-// A filter that matches nothing must not walk through a month of deliveries.
-const EXAMINED_MAX = 10_000
 const AGAIN_AT_ONCE = 200
 const TRIMMED_MAX = 5_000
 
@@ -76,27 +74,15 @@ export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: Deliv
 
   /** A page of a tenant's deliveries, newest first. @returns null when `after` names none of them. */
   async function list(tenant: string, filter: DeliveryFilter): Promise<DeliveryPage | null> {
-    const { after, limit, endpointId } = filter
+    const { endpointId } = filter
     const index = endpointId === undefined ? keys.deliveryIndex(tenant) : keys.endpointDeliveries(endpointId)
-    const rank = after === undefined ? -1 : await redis.zrevrank(index, after)
-    if (rank === null) return null
-    const found: string[] = []
-    let goOnFrom: string | null = null
-    let examined = 0
-    while (found.length <= limit && examined < EXAMINED_MAX) {
-      const start = rank + 1 + examined
-      const ids = await redis.zrevrange(index, start, start + PAGE - 1)
-      if (ids.length === 0) break
-      found.push(...(await matching(tenant, ids, filter)))
-      examined += ids.length
-      goOnFrom = ids.at(-1) ?? null
-    }
-    const isWhole = found.length > limit || examined < EXAMINED_MAX
-    const deliveries = await Promise.all(found.slice(0, limit).map((id) => read(tenant, id)))
+    const page = await newestFirst(redis, index, filter, (ids) => matching(tenant, ids, filter))
+    if (!page) return null
+    const deliveries = await Promise.all(page.ids.map((id) => read(tenant, id)))
     return {
       deliveries: deliveries.flatMap((delivery) => delivery ?? []),
-      hasMore: !isWhole || found.length > limit,
-      goOnFrom: isWhole ? null : goOnFrom,
+      hasMore: page.hasMore,
+      goOnFrom: page.goOnFrom,
     }
   }
 

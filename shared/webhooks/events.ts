@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis'
 import type { Keys } from '../keys.ts'
+import { newestFirst } from '../newest-first.ts'
 import { jobIdOfResponse } from '../jobs/response-ids.ts'
 import { Event, type EventType } from '../schemas/webhook.ts'
 import type { ScriptArgument } from '../scripts.ts'
@@ -41,9 +42,6 @@ export type EventFilter = {
 /** `goOnFrom`: the event looked at last when the search was cut off, which the next page starts from; else null. */
 export type EventPage = { events: Event[]; hasMore: boolean; goOnFrom: string | null }
 
-const PAGE = 200
-// A filter that matches nothing must not walk through a month of events.
-const EXAMINED_MAX = 10_000
 const TRIMMED_MAX = 5_000
 
 /** The archive of what was told. A tenant's events are reached by tenant and id. */
@@ -58,27 +56,13 @@ export function createEvents({ redis, keys, sealer }: { redis: Redis; keys: Keys
 
   /** A page of a tenant's events, newest first. @returns null when `after` names none of them. */
   async function list(tenant: string, filter: EventFilter): Promise<EventPage | null> {
-    const { after, limit } = filter
-    const index = keys.eventIndex(tenant)
-    const rank = after === undefined ? -1 : await redis.zrevrank(index, after)
-    if (rank === null) return null
-    const found: string[] = []
-    let goOnFrom: string | null = null
-    let examined = 0
-    while (found.length <= limit && examined < EXAMINED_MAX) {
-      const start = rank + 1 + examined
-      const ids = await redis.zrevrange(index, start, start + PAGE - 1)
-      if (ids.length === 0) break
-      found.push(...(await matching(ids, filter)))
-      examined += ids.length
-      goOnFrom = ids.at(-1) ?? null
-    }
-    const isWhole = found.length > limit || examined < EXAMINED_MAX
-    const events = await Promise.all(found.slice(0, limit).map((id) => read(tenant, id)))
+    const page = await newestFirst(redis, keys.eventIndex(tenant), filter, (ids) => matching(ids, filter))
+    if (!page) return null
+    const events = await Promise.all(page.ids.map((id) => read(tenant, id)))
     return {
       events: events.flatMap((event) => event ?? []),
-      hasMore: !isWhole || found.length > limit,
-      goOnFrom: isWhole ? null : goOnFrom,
+      hasMore: page.hasMore,
+      goOnFrom: page.goOnFrom,
     }
   }
 
