@@ -19,7 +19,7 @@ export function createBell(): Bell {
       if (!isRung) {
         const { promise, resolve } = Promise.withResolvers<void>()
         wake = () => resolve()
-        const timer = setTimeout(wake, waitMs)
+        const timer = setTimeout(wake, Math.max(0, waitMs))
         signal?.addEventListener('abort', wake, { once: true })
         await promise
         clearTimeout(timer)
