@@ -309,6 +309,9 @@ describe('an endpoint that does not take its deliveries', () => {
     expect(await states(id)).toEqual(['gone'])
     const quiet = await submit()
     await gateway.ended(quiet.id, { key: tenant.key })
+    await eventually('it was settled who is told of that', async () => {
+      return (await gateway.redis.zscore(gateway.keys.announce, quiet.id)) === null
+    })
     receiver.answer(() => 200)
     await call('POST', `webhook_endpoints/${id}`, { enabled: true })
     const loud = await submit()
