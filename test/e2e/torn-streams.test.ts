@@ -101,7 +101,8 @@ describe.skipIf(!isPossible)('a stream is told whole, or says that it is not', (
     expect(await again()).toBe(whole)
     await gateway.redis.xdel(gateway.keys.stream(id), `${pieces}-1`)
     const text = await again()
-    expect(text).toContain('"three"')
+    // The last piece may hold more than the end: on a slow machine events come in together.
+    expect(text).toContain('"one"')
     expect(text).toMatch(/data: {"error":{[^\n]*"code":"stream_interrupted"}}\n\n$/)
     await gateway.redis.xdel(gateway.keys.stream(id), '2-1')
     const less = await again()
