@@ -13,8 +13,7 @@ export type Script = (keys: readonly string[], args: readonly ScriptArgument[]) 
  * `shared/lua/include/name.lua`, once.
  */
 export function createScript(redis: Redis, name: string): Script {
-  const text = withIncludes(readLua(name), new Set())
-  const sha = createHash('sha1').update(text).digest('hex')
+  const { text, sha } = readScript(name)
   return async (keys, args) => {
     try {
       return await redis.callBuffer('EVALSHA', sha, keys.length, ...keys, ...args)
@@ -23,6 +22,12 @@ export function createScript(redis: Redis, name: string): Script {
       return redis.callBuffer('EVAL', text, keys.length, ...keys, ...args)
     }
   }
+}
+
+/** The whole text of a script, what it includes in its place, and the hash by which Redis knows it. */
+export function readScript(name: string): { text: string; sha: string } {
+  const text = withIncludes(readLua(name), new Set())
+  return { text, sha: createHash('sha1').update(text).digest('hex') }
 }
 
 function withIncludes(text: string, included: Set<string>): string {

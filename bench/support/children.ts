@@ -12,6 +12,7 @@ export type Helper = Child & { url: string }
 const START_TIMEOUT_MS = 30_000
 const STOP_TIMEOUT_MS = 15_000
 const POLL_MS = 50
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
 /** A process of the benchmark. */
 export type Child = { name: string; pid: number; process: ChildProcess; logTail: () => string }
@@ -52,17 +53,15 @@ export function createChildren() {
   }
 
   async function stop(): Promise<void> {
+    for (const signal of SIGNALS) process.off(signal, onSignal)
     // The last one started goes first: the gateway before its Redis and its upstream.
     for (const child of children.toReversed()) await end(child)
     for (const close of closers.toReversed()) await close().catch(() => {})
     rmSync(folder, { recursive: true, force: true })
   }
 
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      void stop().finally(() => process.exit(130))
-    })
-  }
+  const onSignal = () => void stop().finally(() => process.exit(130))
+  for (const signal of SIGNALS) process.once(signal, onSignal)
 
   return {
     folder,

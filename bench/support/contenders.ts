@@ -1,7 +1,14 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { ask, findFreePort, waitUntil, type Child, type Children, type Helper } from './children.ts'
-import { checkGateway, gatewayRequest, project, startGateway, startRedis } from './gateway.ts'
+import {
+  checkGateway,
+  gatewayRequest,
+  project,
+  startGateway,
+  startRedis,
+  type BenchRedis,
+} from './gateway.ts'
 import { readStatistics } from './redis-statistics.ts'
 import { checkOnce, type BenchRequest } from './requests.ts'
 import type { Contender } from './rounds.ts'
@@ -67,9 +74,14 @@ function installPeers(): void {
     throw new Error('The peers could not be installed: npm ci --ignore-scripts in bench/peers')
 }
 
-/** Starts our gateway: one API, one worker and a Redis of its own; and checks one answer. */
-export async function startOurs(children: Children, upstream: Helper, sent: Sent): Promise<Contender> {
-  const redis = await startRedis(children)
+/** Starts our gateway: one API, one worker and, unless one is given, a Redis of its own; and checks one answer. */
+export async function startOurs(
+  children: Children,
+  upstream: Helper,
+  sent: Sent,
+  given: { redis?: BenchRedis } = {},
+): Promise<Contender> {
+  const redis = given.redis ?? (await startRedis(children))
   const gateway = await startGateway({
     children,
     redisUrls: { api: redis.url, worker: redis.url },

@@ -1,0 +1,39 @@
+import type { Children } from './children.ts'
+
+/** What a figure is held against: at least, or at most, so much. */
+export type Aim = { atLeast: number } | { atMost: number }
+
+/** One line of the table that `npm run bench` prints. `aim` is null for what is only told. */
+export type Figure = {
+  text: string
+  /** NaN where it could not be measured; the note says why. */
+  reached: number
+  unit: '' | 'x' | 'ms' | 'us' | 'B' | 'KB' | 'MB' | '%'
+  aim: Aim | null
+  note?: string
+}
+
+/** What a measure found: its lines of the table, and everything else for `--json`. */
+export type Measured = { figures: Figure[]; details: object }
+
+/** How much is measured. */
+export type Size = {
+  /** A run of some three minutes in all, whose figures are rough. */
+  isQuick: boolean
+  /** Folder for V8 profiles of our API and worker; '' = none. */
+  profileFolder: string
+}
+
+/** One of the measures of `npm run bench`. It starts what it needs with `children`, which the caller ends. */
+export type Measure = {
+  /** As `--only` names it. */
+  name: string
+  title: string
+  run: (children: Children, size: Size) => Promise<Measured>
+}
+
+/** Whether a figure reached its aim; null when it has none. */
+export function isMet({ reached, aim }: Figure): boolean | null {
+  if (!aim) return null
+  return 'atLeast' in aim ? reached >= aim.atLeast : reached <= aim.atMost
+}
