@@ -1,4 +1,5 @@
 import type { Claim, Claims } from '../shared/jobs/claims.ts'
+import { packedFrom } from '../shared/compression.ts'
 import { formatLog } from '../shared/jobs/job-record.ts'
 import type { JobError } from '../shared/schemas/job.ts'
 import type { ScriptArgument } from '../shared/scripts.ts'
@@ -90,17 +91,19 @@ function standing(run: Run): ScriptArgument[] {
 }
 
 /** What the job ended with, as record fields; a failed one carries the provider's last answer beside the error. */
-function fieldsOf({ sealed }: Claim, run: Run, end: RunEnd): ScriptArgument[] {
+function fieldsOf({ sealed, meta }: Claim, run: Run, end: RunEnd): ScriptArgument[] {
+  const packFrom = packedFrom(meta.mode)
   if (end.kind === 'answered') {
     const { reply, pieces } = end
     return [
-      ...replyFields(reply, sealed.seal('out', reply.body), pieces),
+      ...replyFields(reply, sealed.seal('out', reply.body, packFrom), pieces),
       ...answerFields(run, reply.headers),
     ]
   }
   const headers = run.lastError?.headers ?? {}
   if (end.kind === 'broken') {
-    return ['out', sealed.seal('out', end.partial), 'status_code', 200, ...answerFields(run, headers)]
+    const out = sealed.seal('out', end.partial, packFrom)
+    return ['out', out, 'status_code', 200, ...answerFields(run, headers)]
   }
   if (end.status !== 'failed') return answerFields(run, {})
   const fields = answerFields(run, headers)

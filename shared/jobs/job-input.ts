@@ -1,4 +1,5 @@
 import type { Admission } from '../tenants/admission.ts'
+import { packedFrom } from '../compression.ts'
 import type { JobMeta } from './job-record.ts'
 import { withoutLogins } from './response-echo.ts'
 import type { JobWebhook, OnCrash } from '../schemas/job.ts'
@@ -77,15 +78,17 @@ export function recordFields(
   sealer: Sealer,
 ): { fields: (string | Buffer)[]; bytes: number } {
   const sealed = sealer.record({ tenant: input.tenant, kind: 'job', id: input.id })
+  const packFrom = packedFrom(input.mode)
   // Fields that outlive the job's end, then those that are erased with it (or, a prompt, when it completed).
   const lasting: (string | Buffer)[] = ['meta', JSON.stringify(metaOf(input))]
-  if (input.keepsRequest) lasting.push('kept', sealed.seal('kept', JSON.stringify(withoutLogins(input.body))))
+  if (input.keepsRequest)
+    lasting.push('kept', sealed.seal('kept', JSON.stringify(withoutLogins(input.body)), packFrom))
   if (input.webhook) lasting.push('hook', sealed.seal('hook', JSON.stringify(input.webhook)))
   if (input.asked) lasting.push('asked', sealed.seal('asked', JSON.stringify(input.asked)))
   if (input.idempotency) lasting.push('idem', input.idempotency.fingerprint)
   if (input.sameCall) lasting.push('same', input.sameCall.fingerprint)
   const erased: (string | Buffer)[] = ['plan', JSON.stringify(input.plan)]
-  erased.push('req', sealed.seal('req', JSON.stringify(input.body)))
+  erased.push('req', sealed.seal('req', JSON.stringify(input.body), packFrom))
   if (input.bundles) erased.push('cred', sealed.seal('cred', JSON.stringify(input.bundles)))
   const lastingBytes = RECORD_BYTES + bytesOf(lasting)
   const fields = [...lasting, ...erased, 'lasting', String(lastingBytes)]
