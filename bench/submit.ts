@@ -39,7 +39,7 @@ async function startOurs(children: Children, redis: BenchRedis, options: Options
   const gateway = await startGateway({
     children,
     redisUrls: { api: redis.url, worker: redis.url },
-    withWorker: false,
+    workers: 0,
     profileFolder: options.profileFolder,
     env: { GATEWAY_KEY_PREFIX: KEY_PREFIX },
   })

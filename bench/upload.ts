@@ -43,8 +43,7 @@ try {
   const gateway = await startGateway({
     children,
     redisUrls: { api: url, worker: url },
-    withWorker: false,
-    profileFolder: '',
+    workers: 0,
     env: { NODE_OPTIONS: `--import=${project('test/support/turn-watch.ts')}` },
   })
   // All its code has been used once before it is measured.

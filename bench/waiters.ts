@@ -118,8 +118,7 @@ async function main(waiters: number): Promise<void> {
     const gateway = await startGateway({
       children,
       redisUrls: { api: store.url, worker: store.url },
-      withWorker: false,
-      profileFolder: '',
+      workers: 0,
       env: {
         GATEWAY_KEY_PREFIX: PREFIX,
         GATEWAY_ENCRYPTION_KEYS: `bench:${SECRETS.encryption.toString('base64')}`,

@@ -4,8 +4,13 @@
 import { connect, type Socket } from 'node:net'
 import { requestBytes, type BenchRequest } from '../support/requests.ts'
 
-/** What one run of load is. */
-export type LoadOrder = { request: BenchRequest; connections: number; seconds: number }
+/** What one run of load is. It ends after its seconds, or when so many requests were sent. */
+export type LoadOrder = {
+  request: BenchRequest
+  connections: number
+  seconds: number
+  requestsMax?: number
+}
 
 /**
  * What one run of load gave. Failed requests are in `errors` only. Of streams, the milliseconds are those to the first event;
@@ -27,9 +32,14 @@ const REOPEN_MS = 100
 const HEAD_END = Buffer.from('\r\n\r\n')
 const LAST_CHUNK = Buffer.from('0\r\n\r\n')
 
-function run({ request, connections, seconds }: LoadOrder): Promise<LoadResult> {
-  const url = new URL(request.url)
-  const bytes = requestBytes(request)
+/** Goes on from one run to the next: no number comes twice. */
+let counted = 0
+
+function run(order: LoadOrder): Promise<LoadResult> {
+  const { request, connections, seconds, requestsMax = Infinity } = order
+  const urls = (request.origins ?? [request.url]).map((origin) => new URL(origin))
+  const nextRequest = createRequests(request)
+  let sent = 0
   const latencies: number[] = []
   const errors = { count: 0, first: null as string | null }
   const sockets = new Set<Socket>()
@@ -47,15 +57,19 @@ function run({ request, connections, seconds }: LoadOrder): Promise<LoadResult> 
     if (text.startsWith('no answer')) for (const socket of sockets) socket.destroy()
   }
 
-  function open(): void {
-    const socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true })
+  const isOver = () => performance.now() >= stopAt || sent >= requestsMax
+
+  function open(connection: number): void {
+    const url = urls[connection % urls.length]
+    const socket = connect({ host: url?.hostname, port: Number(url?.port), noDelay: true })
     sockets.add(socket)
     let sentAt = 0
     let isBroken = false
     let rest: Buffer | null = null
     const send = () => {
       sentAt = performance.now()
-      socket.write(bytes)
+      sent += 1
+      socket.write(nextRequest())
     }
     socket.on('connect', send)
     socket.on('data', (chunk) => {
@@ -67,8 +81,8 @@ function run({ request, connections, seconds }: LoadOrder): Promise<LoadResult> 
       if (status === request.status) latencies.push(now - sentAt)
       else fail(`status ${status}: ${answer.toString('utf8').slice(0, 1000)}`)
       sentAt = 0
-      if (now < stopAt) send()
-      else socket.destroy()
+      if (isOver()) socket.destroy()
+      else send()
     })
     socket.on('error', (error) => {
       isBroken = true
@@ -80,7 +94,7 @@ function run({ request, connections, seconds }: LoadOrder): Promise<LoadResult> 
       setTimeout(
         () => {
           sockets.delete(socket)
-          if (performance.now() < stopAt) open()
+          if (!isOver()) open(connection)
           else if (sockets.size === 0) finish()
         },
         sentAt > 0 || isBroken ? REOPEN_MS : 0,
@@ -102,8 +116,23 @@ function run({ request, connections, seconds }: LoadOrder): Promise<LoadResult> 
     })
   }
 
-  for (let count = 0; count < connections; count += 1) open()
+  for (let count = 0; count < connections; count += 1) open(count)
   return promise
+}
+
+// The same bytes each time, but for the counter.
+function createRequests(request: BenchRequest): () => Buffer {
+  const bytes = requestBytes(request)
+  const { counter } = request
+  if (counter === undefined) return () => bytes
+  const places: number[] = []
+  for (let at = bytes.indexOf(counter); at >= 0; at = bytes.indexOf(counter, at + 1)) places.push(at)
+  return () => {
+    counted += 1
+    const next = Buffer.from(bytes)
+    for (const at of places) next.write(String(counted).padStart(counter.length, '0'), at, 'latin1')
+    return next
+  }
 }
 
 /** The status of a response that is here whole, else null. */

@@ -63,7 +63,6 @@ export async function startBatchGateway(children: Children, options: BatchOption
   const gateway = await startGateway({
     children,
     redisUrls: { api: redis.url, worker: redis.url },
-    withWorker: true,
     profileFolder: options.profileFolder,
     env: {
       WORKER_CONCURRENCY: String(Math.max(SLOTS_MIN, Math.ceil(options.concurrency * SLOTS_PER_CALL))),

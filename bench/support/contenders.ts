@@ -85,7 +85,6 @@ export async function startOurs(
   const gateway = await startGateway({
     children,
     redisUrls: { api: redis.url, worker: redis.url },
-    withWorker: true,
     profileFolder: sent.profileFolder,
   })
   const whole = gatewayRequest(gateway, upstream.url, sent.promptBytes, '')

@@ -29,19 +29,23 @@ export type GatewayOptions = {
   children: Children
   /** Of the API, and of the worker: not the same where the two go to Redis by different ways. */
   redisUrls: { api: string; worker: string }
-  withWorker: boolean
-  /** Folder for V8 profiles, '' = none. */
-  profileFolder: string
+  /** How many processes; 1 unless given. */
+  apis?: number
+  workers?: number
+  /** Folder for V8 profiles, '' or none = no profiles. */
+  profileFolder?: string
+  nodeArgs?: string[]
   env?: Record<string, string>
 }
 
-/** Starts one API and one worker process, as in production, and waits until they say that they are ready. */
+/**
+ * Starts API and worker processes as in production, and waits until each API says that it is ready. `api` and `worker` are
+ * the first ones; `url` is that of the first API.
+ */
 export async function startGateway(options: GatewayOptions) {
-  const { children, redisUrls, profileFolder } = options
-  const port = await findFreePort()
+  const { children, redisUrls, profileFolder = '' } = options
   const masterKey = `sk-bench-${randomBytes(16).toString('hex')}`
   const env = {
-    PORT: String(port),
     GATEWAY_MASTER_KEY: masterKey,
     GATEWAY_ENCRYPTION_KEYS: `bench:${randomBytes(32).toString('base64')}`,
     GATEWAY_ID_SECRET: randomBytes(24).toString('hex'),
@@ -49,14 +53,38 @@ export async function startGateway(options: GatewayOptions) {
     GATEWAY_FILES: `file:${join(children.folder, 'files')}`,
     ...options.env,
   }
-  const nodeArgs = profileFolder === '' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
-  const start = (name: string, file: string, url: string) =>
-    children.start(name, project(file), { env: { ...env, REDIS_URL: url }, nodeArgs })
-  const api = start('api', 'api/main.ts', redisUrls.api)
-  const worker = options.withWorker ? start('worker', 'worker/main.ts', redisUrls.worker) : null
-  const url = `http://127.0.0.1:${port}`
-  await waitUntil('the API is ready', [api], async () => (await fetch(`${url}/readyz`)).ok)
-  return { url, masterKey, api, worker }
+  const profile = profileFolder === '' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
+  const nodeArgs = [...profile, ...(options.nodeArgs ?? [])]
+  const start = (name: string, more: Record<string, string>) =>
+    children.start(name, project(`${name}/main.ts`), { env: { ...env, ...more }, nodeArgs })
+  const startApi = async () => {
+    const port = await findFreePort()
+    const child = start('api', { REDIS_URL: redisUrls.api, PORT: String(port) })
+    const url = `http://127.0.0.1:${port}`
+    await waitUntil('the API is ready', [child], async () => (await fetch(`${url}/readyz`)).ok)
+    return { child, url }
+  }
+
+  const first = await startApi()
+  const apis = [first]
+  while (apis.length < (options.apis ?? 1)) apis.push(await startApi())
+  const workers = Array.from({ length: options.workers ?? 1 }, () =>
+    start('worker', { REDIS_URL: redisUrls.worker }),
+  )
+  return {
+    url: first.url,
+    urls: apis.map(({ url }) => url),
+    masterKey,
+    api: first.child,
+    worker: workers[0] ?? null,
+    /** Of all its processes, by name. */
+    pids: { ...pidsOf('api', apis.map(({ child }) => child)), ...pidsOf('worker', workers) }, // oxfmt-ignore
+  }
+}
+
+// The first of a kind is called by its kind alone.
+function pidsOf(kind: string, children: readonly Child[]): Record<string, number> {
+  return Object.fromEntries(children.map(({ pid }, at) => [at === 0 ? kind : `${kind} ${at + 1}`, pid]))
 }
 
 export type Gateway = Awaited<ReturnType<typeof startGateway>>

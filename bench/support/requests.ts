@@ -1,7 +1,18 @@
 const MODEL = 'user-azure-instance'
 
-/** One request that is sent over and over. */
-export type BenchRequest = { url: string; headers: Record<string, string>; body: string; status: number }
+/**
+ * One request that is sent over and over.
+ * - `origins`: connections are spread over these, not all to that of the URL.
+ * - `counter`: digits in the body that are another number each time.
+ */
+export type BenchRequest = {
+  url: string
+  headers: Record<string, string>
+  body: string
+  status: number
+  origins?: readonly string[]
+  counter?: string
+}
 
 /** A request as it goes over a socket. */
 export function requestBytes({ url, headers, body }: BenchRequest): Buffer {

@@ -46,8 +46,6 @@ export async function countRoundTrips(
   const gateway = await startGateway({
     children,
     redisUrls: { api: taps.api.url, worker: taps.worker.url },
-    withWorker: true,
-    profileFolder: '',
   })
   const names = readScriptNames()
   const sync = gatewayRequest(gateway, upstream, promptBytes, '')
