@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { gatheredText, readScript } from '../../shared/scripts.ts'
+import { readScript } from '../../shared/scripts.ts'
 import { project } from './gateway.ts'
 
 const BullScripts = z.record(z.string(), z.looseObject({ name: z.string(), content: z.string() }))
@@ -17,18 +17,14 @@ export function readScriptNames(): Map<string, string> {
   for (const file of readdirSync(project('shared/lua'))) {
     if (!file.endsWith('.lua')) continue
     const name = file.slice(0, -'.lua'.length)
-    names.set(sha1(readScript(name)), name)
-    names.set(sha1(gatheredText(name)), `${name}[]`)
+    names.set(readScript(name).sha, name)
+    names.set(readScript(name, { isGathered: true }).sha, `${name}[]`)
   }
   const require = createRequire(import.meta.url)
   // BullMQ exports its scripts from no public path; their names are only for people to read.
   const scripts = BullScripts.parse(require(join(require.resolve('bullmq'), '../scripts/index.js')))
   for (const { name, content } of Object.values(scripts)) {
-    names.set(sha1(content), `bullmq ${name}`)
+    names.set(createHash('sha1').update(content).digest('hex'), `bullmq ${name}`)
   }
   return names
-}
-
-function sha1(text: string): string {
-  return createHash('sha1').update(text).digest('hex')
 }
