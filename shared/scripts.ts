@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Redis } from 'ioredis'
+import { createGather } from './gather.ts'
 
 export type ScriptArgument = string | number | Buffer
 
@@ -13,7 +14,41 @@ export type Script = (keys: readonly string[], args: readonly ScriptArgument[]) 
  * `shared/lua/include/name.lua`, once.
  */
 export function createScript(redis: Redis, name: string): Script {
-  const { text, sha } = readScript(name)
+  return scriptOf(redis, readScript(name))
+}
+
+/** More calls than these are more than one script: Redis does nothing else while it runs one. */
+const GATHERED_MAX = 16
+
+/**
+ * The same for what is run for each job: calls of one turn of the event loop go together, as one script that does one after
+ * the other. They share what it costs to send, start and answer a script; each has its own reply, or error.
+ */
+export function createGatheredScript(redis: Redis, name: string): Script {
+  const run = scriptOf(redis, readScript(name, { isGathered: true }))
+  type Call = { keys: readonly string[]; args: readonly ScriptArgument[] }
+  const gather = createGather(async (_: string, calls: readonly Call[]) => {
+    const args = calls.flatMap((call) => [call.args.length, ...call.args])
+    const keys = calls.flatMap((call) => call.keys)
+    return (await run(keys, [calls.length, ...args])) as unknown[] // see each.lua
+  }, GATHERED_MAX)
+  return async (keys, args) => {
+    const reply = await gather(name, { keys, args })
+    if (reply instanceof Error) throw reply
+    return reply
+  }
+}
+
+/** The whole text of a script, what it includes in its place, and the hash by which Redis knows it. */
+export function readScript(name: string, { isGathered = false } = {}): { text: string; sha: string } {
+  const alone = withIncludes(readLua(name), new Set())
+  const text = isGathered
+    ? `local function one(KEYS, ARGV)\n${alone}\nend\n${readLua('include/each')}`
+    : alone
+  return { text, sha: createHash('sha1').update(text).digest('hex') }
+}
+
+function scriptOf(redis: Redis, { text, sha }: { text: string; sha: string }): Script {
   return async (keys, args) => {
     try {
       return await redis.callBuffer('EVALSHA', sha, keys.length, ...keys, ...args)
@@ -22,12 +57,6 @@ export function createScript(redis: Redis, name: string): Script {
       return redis.callBuffer('EVAL', text, keys.length, ...keys, ...args)
     }
   }
-}
-
-/** The whole text of a script, what it includes in its place, and the hash by which Redis knows it. */
-export function readScript(name: string): { text: string; sha: string } {
-  const text = withIncludes(readLua(name), new Set())
-  return { text, sha: createHash('sha1').update(text).digest('hex') }
 }
 
 function withIncludes(text: string, included: Set<string>): string {

@@ -6,9 +6,10 @@ import type { FedJob } from './queues.ts'
 import { randomPart } from '../random.ts'
 import type { Attempt, QueueState } from '../schemas/job.ts'
 import type { CredentialBundle, Plan } from '../schemas/plan.ts'
-import { createScript, type ScriptArgument } from '../scripts.ts'
+import { createGatheredScript, createScript, type ScriptArgument } from '../scripts.ts'
 import type { RecordSealer, Sealer } from '../seal.ts'
 import type { SettleSubject } from './settle.ts'
+import type { WaitReason } from '../tracing.ts'
 
 /** Where a job stands in its plan; kept in the record so that a snooze or a crash goes on where it was. */
 export type Progress = {
@@ -30,6 +31,8 @@ export type Progress = {
   outgrown?: number
   /** A group that had nothing free and is to be waited for when all else failed. */
   waiting: Progress | null
+  /** Why it was put back, and for how long; for the log. */
+  waited?: { why: WaitReason; ms: number }
 }
 
 /** A job in a worker's hands. */
@@ -68,8 +71,8 @@ const CLAIM_FIELDS = [
 /** The record store as a worker uses it: claim, note attempts, renew, snooze. Settling is in settle.ts. */
 export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; leaseMs: number }) {
   const { redis, keys, sealer, leaseMs } = deps
-  const claimJob = createScript(redis, 'claim-job')
-  const startAttempt = createScript(redis, 'start-attempt')
+  const claimJob = createGatheredScript(redis, 'claim-job')
+  const startAttempt = createGatheredScript(redis, 'start-attempt')
   const renewLeases = createScript(redis, 'renew-leases')
   const snoozeJob = createScript(redis, 'snooze-job')
 

@@ -11,7 +11,7 @@ import type { Logger } from '../log.ts'
 import { parseJsonLossless } from '../lossless-json.ts'
 import type { JobQueue } from './queues.ts'
 import type { Job } from '../schemas/job.ts'
-import { createScript } from '../scripts.ts'
+import { createGatheredScript } from '../scripts.ts'
 import type { Sealer } from '../seal.ts'
 import type { createSettle } from './settle.ts'
 import { UNCLAIMED_MS, type Window } from './window.ts'
@@ -47,7 +47,7 @@ export function createJobs(deps: {
   capacity?: Admitter
 }) {
   const { redis, queue, keys, sealer, window, log, capacity } = deps
-  const createJob = createScript(redis, 'create-job')
+  const createJob = createGatheredScript(redis, 'create-job')
   const control = createJobControl(deps)
 
   /**

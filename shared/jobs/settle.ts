@@ -4,7 +4,7 @@ import { parseLog, type JobMeta } from './job-record.ts'
 import type { Keys } from '../keys.ts'
 import type { JobError } from '../schemas/job.ts'
 import { formatUsage, usedBy } from '../tenants/usage-news.ts'
-import { createScript, type ScriptArgument } from '../scripts.ts'
+import { createGatheredScript, type ScriptArgument } from '../scripts.ts'
 import type { Sealer } from '../seal.ts'
 
 // A record that a waiting caller is about to read is kept at least this long, unless nothing is.
@@ -65,7 +65,7 @@ export function createSettle(deps: {
   idempotencyRetentionMs: number
 }) {
   const { redis, keys, sealer } = deps
-  const settleJob = createScript(redis, 'settle-job')
+  const settleJob = createGatheredScript(redis, 'settle-job')
 
   /**
    * Settles for a claim. `complete` is a provider's whole answer and counts from any claim; everything else needs the
