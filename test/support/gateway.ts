@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Redis } from 'ioredis'
 import { inject } from 'vitest'
 import { createApiKeys } from '../../shared/tenants/api-keys.ts'
 import { createKeys } from '../../shared/keys.ts'
@@ -12,6 +11,7 @@ import { eventually, Hopeless } from './eventually.ts'
 import { startProcess, type TestProcess } from './processes.ts'
 import { testRedis } from './redis.ts'
 import { environment } from './redis-process.ts'
+import { openRedis } from './topology.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const READY_TIMEOUT_MS = 20_000
@@ -52,7 +52,7 @@ export async function startGateway(options: GatewayOptions = {}) {
   const folder = await mkdtemp(join(inject('runFolder'), 'gateway-'))
   const masterKey = `sk-master-${randomBytes(12).toString('hex')}`
   const redisUrl = options.redisUrl ?? own.url
-  const redis = new Redis(redisUrl, { maxRetriesPerRequest: 3 })
+  const redis = openRedis(redisUrl)
   // A test may kill its own Redis: the connection tries again by itself.
   redis.on('error', () => {})
   const keys = createKeys(own.prefix)

@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import { findRedisServer } from '../../cli/find-redis.ts'
-import { startRedisProcess } from './redis-process.ts'
 import { endSharedGateways } from './shared-gateways.ts'
+import { startTopology } from './topology.ts'
 
 /**
- * Gives every test a Redis: the one of `TEST_REDIS_URL` (it must never evict), else one started for this run.
+ * Gives every test a Redis: the one of `TEST_REDIS_URL` (it must never evict), else one started for this run, in the form that
+ * `TEST_REDIS_TOPOLOGY` asks for.
  * Tests that kill Redis start their own, so they need a server even where the run's Redis is a foreign one.
  */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
@@ -36,7 +37,7 @@ async function provideRedis(project: TestProject): Promise<{ url: string; stop: 
     return { url: foreignUrl, stop: async () => {} }
   }
   if (!server) throw new Error('No redis-server was found.')
-  const redis = await startRedisProcess(server, 'off')
+  const redis = await startTopology(server, process.env.TEST_REDIS_TOPOLOGY)
   project.provide('redisUrl', redis.url)
   return { url: redis.url, stop: () => redis.stop() }
 }

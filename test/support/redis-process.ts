@@ -79,7 +79,8 @@ export function environment(): Record<string, string> {
 /** Removes all keys under a test's prefix. */
 export async function removeKeys(redis: Redis, prefix: string): Promise<void> {
   for await (const keys of redis.scanStream({ match: `${prefix}:*`, count: 1000 })) {
-    if (keys.length > 0) await redis.unlink(...(keys as string[]))
+    // One by one: in a cluster they lie in many slots.
+    await Promise.all((keys as string[]).map((key) => redis.unlink(key)))
   }
 }
 

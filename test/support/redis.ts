@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { Redis } from 'ioredis'
 import { inject } from 'vitest'
 import { removeKeys, startRedisProcess, type Durability, type RedisProcess } from './redis-process.ts'
+import { openRedis } from './topology.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -21,7 +21,7 @@ declare module 'vitest' {
 export function testRedis() {
   const url = inject('redisUrl')
   const prefix = `t-${randomBytes(8).toString('hex')}`
-  const redis = new Redis(url, { maxRetriesPerRequest: 3 })
+  const redis = openRedis(url)
   return {
     url,
     prefix,

@@ -1,9 +1,9 @@
 import { appendFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Redis } from 'ioredis'
 import { eventually } from './eventually.ts'
 import { removeKeys } from './redis-process.ts'
+import { openRedis } from './topology.ts'
 
 /** Lines of what a run's shared gateways began: `pid 123` for a process, `keys prefix` for keys in the run's Redis. */
 const LEDGER = 'shared-gateways'
@@ -29,7 +29,7 @@ export async function endSharedGateways(folder: string, redisUrl: string): Promi
     for (const pid of pids) if (isRunning(pid)) process.kill(pid, 'SIGKILL')
     throw error
   }
-  const redis = new Redis(redisUrl)
+  const redis = openRedis(redisUrl)
   for (const [kind, prefix] of lines) if (kind === 'keys' && prefix) await removeKeys(redis, prefix)
   redis.disconnect()
 }
