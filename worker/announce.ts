@@ -47,13 +47,13 @@ export function createAnnounce(deps: {
     return [ended.kind === 'batch' ? ofBatch(ended) : ofEndpoint(ended.endpoint)]
   }
 
-  function ofJob({ view, webhook, resultTtlMs, endpointIds }: EndedJob): Telling[] {
+  function ofJob({ view, webhook, resultTtlMs, endpointIds, trace }: EndedJob): Telling[] {
     const { job, tenant } = view
     return endsOf(view).map((end) => {
       const id = ids.eventId(job.id, end.type)
       const event = { id, tenant, type: end.type, subjectId: job.id, body: end.format(id, false) }
       const own = webhook && ownReceiver(webhook, end, id)
-      return { event, customer: job.customer, named: endpointIds, own, resultTtlMs }
+      return { event, customer: job.customer, named: endpointIds, own, resultTtlMs, trace }
     })
   }
 
@@ -65,6 +65,7 @@ export function createAnnounce(deps: {
       event,
       customer: view.customer,
       named: view.webhookEndpointIds,
+      trace: view.trace,
       own: wants ? { ...webhook, kind: 'batch' } : null,
     }
   }

@@ -17,6 +17,7 @@ import type { LinePlans } from '../shared/batches/line-plans.ts'
 import type { PlanDependencies } from '../shared/plans/plan.ts'
 import type { ResultLogs } from '../shared/batches/result-log.ts'
 import type { StoredCredentials } from '../shared/credentials/stored-credentials.ts'
+import { NO_TRACING, type Tracing } from '../shared/tracing.ts'
 import type { BatchPlace, BatchPlaces } from './batch-places.ts'
 import type { BatchSteps } from './batch-steps.ts'
 import { createChunkCredentials, type ChunkCredentials } from './chunk-credentials.ts'
@@ -48,11 +49,12 @@ export function createBatchRunner(deps: {
   slots: Slots
   planDependencies: PlanDependencies & { plans: LinePlans }
   work: Completion['work']
+  tracing?: Tracing
   /** How long calls in flight may go on in a batch that is cancelled, in milliseconds. */
   cancelMs: number
   log: Logger
 }) {
-  const { claims, chunks, places, records, log } = deps
+  const { claims, chunks, places, records, log, tracing = NO_TRACING } = deps
   /** How to start nothing new of the chunks of a batch. */
   const stops = new Map<string, { batchId: string; stop: AbortController }>()
   let isDraining = false
@@ -65,7 +67,9 @@ export function createBatchRunner(deps: {
     try {
       const at = { workerId: place.writer, positions: place.positions() }
       const result = await claims.claim(fed, at)
-      if (result.kind === 'claimed') await runClaimed(result.claim, place)
+      if (result.kind !== 'claimed') return
+      const { claim } = result
+      await tracing.piece({ ...claim, trace: claim.meta.trace }, () => runClaimed(claim, place))
     } catch (error) {
       if (!(error instanceof RedisAwayError)) throw error
     } finally {

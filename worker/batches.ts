@@ -14,6 +14,7 @@ import type { LinePlans } from '../shared/batches/line-plans.ts'
 import type { PlanDependencies } from '../shared/plans/plan.ts'
 import { createResultLogs } from '../shared/batches/result-log.ts'
 import type { Sealer } from '../shared/seal.ts'
+import type { Tracing } from '../shared/tracing.ts'
 import { createStoredCredentials } from '../shared/credentials/stored-credentials.ts'
 import { createBatchChores } from './batch-chores.ts'
 import type { BatchNews } from './batch-news.ts'
@@ -38,6 +39,7 @@ export function openBatches(deps: {
   log: Logger
   slots: Slots
   work: Completion['work']
+  tracing?: Tracing
   planDependencies: PlanDependencies & { plans: LinePlans }
   leaseMs: number
   /** Length of the "minute" of rpm and tpm. */

@@ -7,6 +7,7 @@ import type { Attempt } from '../shared/schemas/job.ts'
 import type { CredentialBundle } from '../shared/schemas/plan.ts'
 import type { Settle, SettleResult, SettleSubject } from '../shared/jobs/settle.ts'
 import { callDeployment, closeAttempt, filteredAttempt, type Providers } from './attempt.ts'
+import { createCallNotes } from './call-notes.ts'
 import { choose } from './choosing.ts'
 import { complete, endBroken, endRun, letGo, stop } from './ending.ts'
 import { failFirst } from './first-failure.ts'
@@ -20,6 +21,7 @@ import {
   openRun,
   overBudgetError,
   streamLostError,
+  tracedWork,
   workerLostError,
   type Run,
 } from './run.ts'
@@ -27,6 +29,7 @@ import type { RunOutcome, RunRecord, Work } from './run-record.ts'
 import type { Hold, RunningJobs } from './running.ts'
 import { createStarting } from './starting.ts'
 import type { Streaming } from './streaming.ts'
+import { NO_TRACING, type Tracing, type WorkTrace } from '../shared/tracing.ts'
 import { strategyOf } from '../shared/routing/strategies.ts'
 import { timeoutMsOf } from './timeouts.ts'
 import { createWaiting } from './waiting.ts'
@@ -45,6 +48,7 @@ export type CompletionDeps = {
   /** Uniform in [0, 1). */
   random: () => number
   log: Logger
+  tracing?: Tracing
   /** Follows every end, possibly twice: announce it, let the next job in. Never throws. */
   afterSettle: (subject: SettleSubject, result: SettleResult) => void
   afterSnooze: (tenantsWaiting: number) => void
@@ -55,11 +59,12 @@ export type CompletionDeps = {
  * back for later. The only retry loop there is.
  */
 export function createCompletion(deps: CompletionDeps) {
-  const { claims, state, running, log } = deps
+  const { claims, state, running, log, tracing = NO_TRACING } = deps
   const records = createJobRecords(deps)
   const { waitFor, rest } = createWaiting(state)
   const starting = createStarting(deps)
   const leaving = createLeaving(deps)
+  const notes = createCallNotes(log)
 
   async function runEntry(fed: FedJob): Promise<RunOutcome> {
     const own = running.find(fed.id)
@@ -93,8 +98,18 @@ export function createCompletion(deps: CompletionDeps) {
    * Runs what was claimed, until it is settled, put back or lost.
    * @throws {RedisAwayError} when it was stopped while Redis was away.
    */
-  async function work(claim: Work, hold: Hold, record: RunRecord): Promise<RunOutcome> {
-    const { run, lostCalls } = openRun(claim, record, Date.now())
+  function work(claim: Work, hold: Hold, record: RunRecord): Promise<RunOutcome> {
+    return tracing.work(tracedWork(claim), (trace) => workTraced(claim, hold, record, trace))
+  }
+
+  async function workTraced(
+    claim: Work,
+    hold: Hold,
+    record: RunRecord,
+    trace: WorkTrace,
+  ): Promise<RunOutcome> {
+    const { run, lostCalls } = openRun(claim, record, Date.now(), trace)
+    if (lostCalls > 0) notes.noteLost(run)
     const remains = record.stream && (await persistUnlessStopped(hold, record.remains))
     if (remains?.kind === 'whole') return complete(run, remains.reply, remains.pieces)
     if (remains) return endBroken(run, streamLostError(), remains.partial)
@@ -135,14 +150,18 @@ export function createCompletion(deps: CompletionDeps) {
       : await callDeployment(run.claim, grant, deps, { timeoutMs, signal: hold.signal, sink: stream })
     const isStopped = outcome.kind === 'error' && hold.reason() !== null
     const closed = closeAttempt(attempt, grant.deployment, outcome, isStopped, Date.now())
+    const note = (ended: Attempt) => {
+      noteAttempt(run, ended)
+      notes.note(run, grant.deployment, ended, outcome)
+    }
     if (outcome.kind === 'reply') {
       noteUse(run, grant, outcome.reply, closed)
       const fallsBack = !stream?.isStarted() && fallsBackFromFilter(run, grant, outcome.reply)
       const pieces = fallsBack ? undefined : await stream?.finish()
-      noteAttempt(run, fallsBack && run.lastError ? filteredAttempt(closed, run.lastError) : closed)
+      note(fallsBack && run.lastError ? filteredAttempt(closed, run.lastError) : closed)
       return fallsBack ? null : complete(run, outcome.reply, pieces)
     }
-    noteAttempt(run, closed)
+    note(closed)
     if (isStopped) {
       starting.release(run, grant)
       return null

@@ -7,7 +7,7 @@ import type { Work } from './run-record.ts'
 
 /** A line as the loop runs it; a call that was in flight when an earlier worker died counts as a crash. */
 export function workOf(
-  { batchId, states }: ChunkClaim,
+  { batchId, states, meta }: ChunkClaim,
   line: number,
   { plan, bundles, body, endpoint }: LinePlan,
 ): Work {
@@ -18,7 +18,11 @@ export function workOf(
     plan,
     bundles,
     body,
-    meta: { endpoint: endpoint.path, onCrash: 'retry' },
+    meta: {
+      endpoint: endpoint.path,
+      onCrash: 'retry',
+      ...(meta.trace === undefined ? {} : { trace: meta.trace }),
+    },
     attempts: state?.attempts ?? [],
     attemptsMade: state?.attemptsMade ?? 0,
     progress: stillOf(plan, state?.progress ?? null),

@@ -24,6 +24,7 @@ import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
 import type { RunningJobs } from './running.ts'
 import { openShard, type Shard } from './shard.ts'
+import { openTracing, type Tracing } from '../shared/tracing.ts'
 import { createSlots } from './slots.ts'
 
 const CLOSE_MS = 1_000
@@ -47,9 +48,11 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     closeConnections()
     throw error
   }
-  const stop = await work(config, log, { operator, redis, blocking, subscriber, store })
+  const tracing = await openTracing(process.env, 'worker', log)
+  const stop = await work(config, log, { operator, redis, blocking, subscriber, store, tracing })
   return async () => {
     await stop()
+    await tracing.close()
     closeConnections()
   }
 }
@@ -60,6 +63,7 @@ type Connections = {
   blocking: Redis
   subscriber: Redis
   store: FileStore
+  tracing: Tracing
 }
 
 async function work(

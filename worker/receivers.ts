@@ -15,6 +15,8 @@ export type Telling = {
   own: OwnReceiver | null
   /** How long a job is kept after it was accepted, in milliseconds. */
   resultTtlMs?: number
+  /** Where the trace of what it is about goes on. */
+  trace?: string | undefined
 }
 
 export type OwnReceiver = {
@@ -35,9 +37,9 @@ export function createReceivers(deps: {
 }) {
   const { ids } = deps
 
-  return async ({ event, customer, named, own, resultTtlMs }: Telling): Promise<DeliveryInput[]> => {
+  return async ({ event, customer, named, own, resultTtlMs, trace }: Telling): Promise<DeliveryInput[]> => {
     const { tenant, type, id: eventId } = event
-    const common = { tenant, eventId, type, ...(resultTtlMs === undefined ? {} : { resultTtlMs }) }
+    const common = { tenant, eventId, type, trace, ...(resultTtlMs === undefined ? {} : { resultTtlMs }) }
     const endpoints = await deps.endpoints.wanting({ tenant, type, customer, named })
     const deliveries: DeliveryInput[] = endpoints.map((endpointId) => ({
       ...common,

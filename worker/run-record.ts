@@ -10,7 +10,7 @@ import type { Remains, RunStream } from './streaming.ts'
 export type Work = Pick<
   Claim,
   'id' | 'plan' | 'bundles' | 'body' | 'attempts' | 'attemptsMade' | 'progress' | 'crashes'
-> & { meta: Pick<JobMeta, 'endpoint' | 'onCrash'> }
+> & { meta: Pick<JobMeta, 'endpoint' | 'onCrash' | 'trace'> }
 
 /** How a run ends its work. */
 export type RunEnd =

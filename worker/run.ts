@@ -8,6 +8,8 @@ import type { ErrorClass } from '../shared/schemas/error-class.ts'
 import type { ProviderError } from './providers/provider.ts'
 import { startProgress } from '../shared/routing/router.ts'
 import type { RunRecord, Work } from './run-record.ts'
+import { isLineId } from '../shared/batches/batch-results.ts'
+import { UNTRACED, type TracedWork, type WaitReason, type WorkTrace } from '../shared/tracing.ts'
 
 /** A group that has nothing free now, and when it will. */
 export type Wait = { at: number; progress: Progress }
@@ -32,10 +34,23 @@ export type Run = {
   hasWaitedTurn: boolean
   /** Deployment of the last call. */
   last: PlanDeployment | null
+  /** Why the next call is not made at once, and how long it was to wait; for the log. */
+  waited: { why: WaitReason; ms: number } | null
+  trace: WorkTrace
+}
+
+/** As it is traced. */
+export function tracedWork({ id, meta }: Work): TracedWork {
+  return { noun: isLineId(id) ? 'line' : 'job', id, trace: meta.trace }
 }
 
 /** Opens a claim: calls that were in flight when an earlier worker died are marked as lost. */
-export function openRun(claim: Work, record: RunRecord, nowMs: number): { run: Run; lostCalls: number } {
+export function openRun(
+  claim: Work,
+  record: RunRecord,
+  nowMs: number,
+  trace: WorkTrace = UNTRACED,
+): { run: Run; lostCalls: number } {
   const run: Run = {
     claim,
     record,
@@ -50,13 +65,15 @@ export function openRun(claim: Work, record: RunRecord, nowMs: number): { run: R
     backoffMs: null,
     hasWaitedTurn: false,
     last: null,
+    waited: claim.progress?.waited ?? null,
+    trace,
   }
   return { run, lostCalls: claim.attempts.filter(isOpen).length }
 }
 
 /** Where a run stands in its plan when it is put back. */
-export function restingProgress({ progress, waits }: Run): Progress {
-  return { ...progress, waiting: waits[0]?.progress ?? null }
+export function restingProgress({ progress, waits, waited }: Run): Progress {
+  return { ...progress, waiting: waits[0]?.progress ?? null, ...(waited ? { waited } : {}) }
 }
 
 /** What an answer's headers tell: who answered after how many tries. Null when no call was made. */

@@ -22,6 +22,7 @@ import { createSettledListener } from '../shared/jobs/settled.ts'
 import { createSettle, type SettleResult, type SettleSubject } from '../shared/jobs/settle.ts'
 import { createWebhookEndpoints } from '../shared/webhooks/webhook-endpoints.ts'
 import { createBatchHookReader, createEndedReader } from '../shared/webhooks/webhooks.ts'
+import type { Tracing } from '../shared/tracing.ts'
 import { createWindow } from '../shared/jobs/window.ts'
 import { createAnnounce } from './announce.ts'
 import type { Providers } from './attempt.ts'
@@ -65,6 +66,7 @@ export type WorkerProcess = {
   operatorBundles: ReadonlyMap<string, CredentialBundle>
   planDependencies: PlanDependencies & { plans: LinePlans }
   webhookOutbound: Outbound
+  tracing: Tracing
 }
 
 /**
@@ -72,7 +74,7 @@ export type WorkerProcess = {
  * before `start`.
  */
 export async function openShard(keys: Keys, own: WorkerProcess) {
-  const { config, log, workerId, redis, ids, sealer, store, slots, state } = own
+  const { config, log, workerId, redis, ids, sealer, store, slots, state, tracing } = own
   const { worker: settings, secrets } = config
   const queue = createJobQueue(redis, keys)
   const window = createWindow(redis, keys)
@@ -121,6 +123,7 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     retryInitialMs: settings.retryInitialMs,
     random: Math.random,
     log,
+    tracing,
     afterSettle,
     afterSnooze: (tenantsWaiting) => void (tenantsWaiting > 0 && feed()),
   })
@@ -136,6 +139,7 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     log,
     slots,
     work: completion.work,
+    tracing,
     planDependencies: own.planDependencies,
     leaseMs: settings.leaseMs,
     windowMs: settings.limitWindowMs,
@@ -188,7 +192,10 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     running.start()
     batches.chunks.start()
     const forQueues = { redis: own.blocking, keys, log, ...settings }
-    const jobsWorkers = startJobsWorkers((fed) => slots.forJob(() => completion.run(fed)), forQueues)
+    const jobsWorkers = startJobsWorkers((fed) => slots.forJob(() => completion.run(fed)), {
+      ...forQueues,
+      telemetry: tracing.telemetry,
+    })
     const batchesWorker = startBatchesWorker(batches.run, { ...forQueues, concurrency: chunks })
     const checksWorker = startChecksWorker(batches.run, forQueues)
     const deliver = createDeliveryProcessor({
@@ -198,6 +205,7 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
       ...config.webhooks,
       random: Math.random,
       log,
+      tracing,
     })
     const webhookWorker = startWorker<DeliveryEntry>(WEBHOOKS_QUEUE, deliver, {
       ...forQueues,

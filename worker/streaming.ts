@@ -26,6 +26,8 @@ const PIECE_BYTES_MAX = 64 * 1024
 export type RunStream = StreamSink & {
   /** A piece was passed on: from now on no other call can take the place of this one. */
   isStarted: () => boolean
+  /** When that was, in Unix milliseconds. */
+  startedMs: () => number | null
   /** Resolves when all that was written is in Redis, or never will be since the run was stopped. */
   flushed: () => Promise<void>
   /**
@@ -63,6 +65,7 @@ export function createStreaming(deps: {
   function writeTo(stream: JobStream, claim: Claim, hold: Hold): RunStream {
     const pending: Uint8Array[] = []
     let number = 0
+    let startedMs: number | null = null
     let flushing: Promise<void> | null = null
     const hurry = createBell()
 
@@ -98,6 +101,7 @@ export function createStreaming(deps: {
 
     return {
       write(events) {
+        startedMs ??= Date.now()
         pending.push(events)
         flushing ??= flush()
           // Stopped while Redis was away: whoever stopped it tells the end.
@@ -105,6 +109,7 @@ export function createStreaming(deps: {
           .finally(() => (flushing = null))
       },
       isStarted: () => number > 0,
+      startedMs: () => startedMs,
       async flushed() {
         isLast = true
         hurry.ring()

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { DeploymentState, Reservation } from '../shared/routing/deployment-state.ts'
 import type { QueueState } from '../shared/schemas/job.ts'
+import { noteWait } from './call-notes.ts'
 import { letGo } from './ending.ts'
 import { groupFits } from './fit.ts'
 import { persistUnlessStopped } from './persist.ts'
@@ -35,6 +36,7 @@ export function createWaiting(state: DeploymentState) {
     run.isLastResort = false
     const isTurn = wait.why === 'busy' && wait.isNext && !run.hasWaitedTurn
     const waitMs = isTurn ? WAIT_IN_PLACE_MS_MAX : wait.at - wait.now
+    noteWait(run, wait.why, waitMs)
     if (wait.why === 'busy' && waitMs <= WAIT_IN_PLACE_MS_MAX) {
       // Calls end at any moment: the place is handed over as soon as one does.
       run.hasWaitedTurn ||= isTurn
@@ -51,6 +53,7 @@ export function createWaiting(state: DeploymentState) {
     waitMs: number,
     queueState: QueueState,
   ): Promise<RunOutcome | null> {
+    if (queueState === 'retrying') noteWait(run, 'backoff', waitMs)
     if (waitMs > WAIT_IN_PLACE_MS_MAX) return snooze(run, hold, waitMs, queueState)
     if (waitMs > 0) await delay(waitMs, undefined, { signal: hold.signal }).catch(() => undefined)
     return null

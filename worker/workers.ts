@@ -1,4 +1,4 @@
-import { Worker } from 'bullmq'
+import { Worker, type Telemetry } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { BATCHES_QUEUE, CHECKS_QUEUE, type ChunkEntry } from '../shared/batches/batch-queue.ts'
 import type { Keys } from '../shared/keys.ts'
@@ -26,6 +26,7 @@ export function startWorker<Entry>(
     stalledCheckMs: number
     /** Another worker of this process looks for stalled entries of the queue. */
     skipStalledCheck?: boolean
+    telemetry?: Telemetry | undefined
   },
 ): Worker<Entry> {
   const worker = new Worker<Entry>(queue, async ({ data }) => void (await process(data)), {
@@ -40,6 +41,7 @@ export function startWorker<Entry>(
     removeOnFail: { count: 0 },
     // An idle worker asks again at least this often, should a marker be lost with its connection (seconds).
     drainDelay: 2,
+    ...(deps.telemetry ? { telemetry: deps.telemetry } : {}),
   })
   // While Redis is away there is an error a second; its connection has said so already.
   worker.on('error', (error) => deps.log.debug({ err: error, queue }, 'A worker had trouble with its queue'))

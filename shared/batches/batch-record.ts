@@ -43,6 +43,8 @@ export type BatchMeta = {
   outputExpiresAfterS: number | null
   keptAtMost?: KeptAtMost
   retryOf: string | null
+  /** Where its trace goes on, as of a job. */
+  trace?: string | undefined
   /** Webhook endpoints that are told of it; absent: all that want to hear of it. */
   webhookEndpointIds?: readonly string[] | undefined
   warnings: string[]

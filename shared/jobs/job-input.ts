@@ -46,6 +46,8 @@ export type JobInput = {
   erased?: readonly string[]
   /** The ended job that it runs again. */
   retryOf?: string
+  /** Where its trace goes on; of one that is run again and not traced anew, that of the old one. */
+  trace?: string | undefined
   /** Of a call whose answer goes back on its connection: what it is known by when that breaks. `isRetry`: it says it did. */
   sameCall?: { fingerprint: string; isRetry: boolean } | null
   /** What its tenant and customer are limited to, and what it takes of that; null: nothing. */
@@ -69,6 +71,7 @@ export function metaOf(input: JobInput): JobMeta {
     ...(input.webhookEndpointIds ? { endpoints: input.webhookEndpointIds } : {}),
     ...(input.erased?.length ? { erased: input.erased } : {}),
     ...(input.retryOf === undefined ? {} : { retryOf: input.retryOf }),
+    ...(input.trace === undefined ? {} : { trace: input.trace }),
   }
 }
 

@@ -35,6 +35,8 @@ export type JobMeta = {
   endpoints?: readonly string[]
   /** The ended job that it runs again. */
   retryOf?: string
+  /** Where its trace goes on: a W3C `traceparent`; missing: it was not traced. */
+  trace?: string
   /** Names of its request's fields that were, or may have held, credentials: a retry needs them anew. */
   erased?: readonly string[]
 }

@@ -1,4 +1,4 @@
-import { Queue } from 'bullmq'
+import { Queue, type Telemetry } from 'bullmq'
 import type { Redis } from 'ioredis'
 import type { Keys } from '../keys.ts'
 
@@ -15,7 +15,12 @@ export type FedJob = { id: string; generation: number }
  * Opens a BullMQ queue for adding. Entries are removed when processed; the event stream is kept to its shortest: nobody
  * reads it.
  */
-export function openQueue<Entry>(name: string, redis: Redis, keys: Keys): Queue<Entry> {
+export function openQueue<Entry>(
+  name: string,
+  redis: Redis,
+  keys: Keys,
+  telemetry?: Telemetry,
+): Queue<Entry> {
   const queue = new Queue<Entry>(name, {
     connection: redis,
     prefix: keys.queuePrefix,
@@ -23,6 +28,7 @@ export function openQueue<Entry>(name: string, redis: Redis, keys: Keys): Queue<
     defaultJobOptions: { removeOnComplete: true, removeOnFail: true },
     // Our own start has looked at it. BullMQ asks once, and when that one answer is late every add fails for ever.
     skipVersionCheck: true,
+    ...(telemetry ? { telemetry } : {}),
   })
   // Without a listener a connection error would end the process; the connection's own listener has logged it.
   queue.on('error', () => {})

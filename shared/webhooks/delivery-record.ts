@@ -34,6 +34,8 @@ export type DeliveryInput = {
   body?: string
   /** How long a job is kept after its events were accepted, in milliseconds; a batch's record hangs on none. */
   resultTtlMs?: number
+  /** Where the trace of what it tells of goes on. */
+  trace?: string | undefined
   /** A sample that somebody waits for: one try, before all others; its end is published under its id. */
   isTest?: boolean
 }

@@ -17,6 +17,8 @@ export type EndedJob = {
   endpointIds: readonly string[] | undefined
   /** How long its record is kept once its event was accepted, in milliseconds. */
   resultTtlMs: number
+  /** Where its trace goes on. */
+  trace: string | undefined
 }
 
 /** A batch, with whom to tell. */
@@ -48,8 +50,8 @@ export function createEndedReader(deps: Deps) {
     if (!view?.isTerminal || !meta) return null
     const place = { tenant: view.tenant, kind: 'job' as const, id, field: 'hook' }
     const webhook = hook ? JobWebhook.parse(JSON.parse(sealer.open(place, hook).toString())) : null
-    const { mode, endpoints, resultTtlMs } = JSON.parse(meta.toString()) as JobMeta // written at submit
-    return { view, webhook, endpointIds: mode === 'sync' ? [] : endpoints, resultTtlMs }
+    const { mode, endpoints, resultTtlMs, trace } = JSON.parse(meta.toString()) as JobMeta // written at submit
+    return { view, webhook, endpointIds: mode === 'sync' ? [] : endpoints, resultTtlMs, trace }
   }
 
   return async (
