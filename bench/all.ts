@@ -2,10 +2,12 @@
 import { parseArgs } from 'node:util'
 import { createChildren } from './support/children.ts'
 import { redisProfile } from './measures/redis.ts'
+import { submit } from './measures/submit.ts'
+import { sync } from './measures/sync.ts'
 import { isMet, type Figure, type Measure, type Measured, type Size } from './support/measure.ts'
 import { printTable, writeJson } from './support/report.ts'
 
-const MEASURES: readonly Measure[] = [redisProfile]
+const MEASURES: readonly Measure[] = [sync, submit, redisProfile]
 
 async function measureOne(measure: Measure, size: Size): Promise<Measured> {
   console.log(`\n${measure.title} (${measure.name})`)

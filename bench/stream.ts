@@ -7,7 +7,7 @@ import { countUpstreamCalls, NAMES, startBareProxy, startOurs, startPortkey } fr
 import { project } from './support/gateway.ts'
 import { readOptions, type Options } from './support/options.ts'
 import { describeStatistics } from './support/redis-statistics.ts'
-import { compare, printTable, describeCpu, warnOfOthers, writeJson } from './support/report.ts'
+import { describeCpu, printRatios, printTable, ratiosOf, warnOfOthers, writeJson } from './support/report.ts'
 import { completionBody } from './support/requests.ts'
 import { measureRounds, type Contender, type Summary } from './support/rounds.ts'
 import type { Pace } from './support/stream-answer.ts'
@@ -113,7 +113,9 @@ async function main(options: Options): Promise<void> {
     const busy = []
     for (const intervalMs of options.intervalsMs) {
       const measured = await measure({ chunks: options.chunks, intervalMs }, options.connections)
-      busy.push({ ...measured, ratios: compare(measured.summaries, PAIRS, []) })
+      const ratios = ratiosOf(measured.summaries, PAIRS)
+      printRatios(ratios)
+      busy.push({ ...measured, ratios })
     }
     const idle = await measure(IDLE, [1])
     const added = printAdded(idle.summaries)

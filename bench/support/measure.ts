@@ -1,5 +1,8 @@
 import type { Children } from './children.ts'
 
+/** Above this share of the machine, others' work makes a figure doubtful. */
+export const OTHERS_SHARE_MAX = 0.05
+
 /** What a figure is held against: at least, or at most, so much. */
 export type Aim = { atLeast: number } | { atMost: number }
 
@@ -36,4 +39,10 @@ export type Measure = {
 export function isMet({ reached, aim }: Figure): boolean | null {
   if (!aim) return null
   return 'atLeast' in aim ? reached >= aim.atLeast : reached <= aim.atMost
+}
+
+/** Tells how much of the machine others used, where that makes a figure doubtful. */
+export function noteOfOthers(summaries: readonly { othersShare: number | null }[]): { note?: string } {
+  const share = Math.max(0, ...summaries.map(({ othersShare }) => othersShare ?? 0))
+  return share > OTHERS_SHARE_MAX ? { note: `others used ${(share * 100).toFixed(0)}% of the machine` } : {}
 }

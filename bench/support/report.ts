@@ -1,12 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
+import { OTHERS_SHARE_MAX } from './measure.ts'
 import type { Summary } from './rounds.ts'
-
-/** Above this share of the machine, others' work makes a figure doubtful. */
-const OTHERS_SHARE_MAX = 0.05
-
-/** What a figure is held against. */
-export type Target = { text: string; of: string; over: string; connections: number; atLeast: number }
 
 /** Prints the medians as one table for each number of connections. */
 export function printSummaries(summaries: readonly Summary[]): void {
@@ -35,31 +30,30 @@ export function warnOfOthers(summaries: readonly Summary[]): void {
   }
 }
 
-/** Ratios of requests a second, one line for each number of connections; those with a target say whether it is met. */
-export function compare(
+/** How many times as many requests a second one did as another, at each number of connections. */
+export type Ratio = { of: string; over: string; connections: number; ratio: number }
+
+/** Ratios of requests a second, of those pairs that were measured. */
+export function ratiosOf(
   summaries: readonly Summary[],
   pairs: readonly (readonly [string, string])[],
-  targets: readonly Target[],
-) {
+): Ratio[] {
   const rate = (name: string, connections: number) =>
     summaries.find((summary) => summary.name === name && summary.connections === connections)?.perSecond
-  const ratios = [...new Set(summaries.map(({ connections }) => connections))].flatMap((connections) =>
+  return [...new Set(summaries.map(({ connections }) => connections))].flatMap((connections) =>
     pairs.flatMap(([of, over]) => {
       const [above, below] = [rate(of, connections), rate(over, connections)]
       return above === undefined || !below ? [] : [{ of, over, connections, ratio: above / below }]
     }),
   )
+}
+
+/** Prints ratios, one a line. */
+export function printRatios(ratios: readonly Ratio[]): void {
   console.log('')
   for (const { of, over, connections, ratio } of ratios) {
-    const target = targets.find(
-      (one) => one.of === of && one.over === over && one.connections === connections,
-    )
-    const verdict = target
-      ? ` (${target.text}: at least ${target.atLeast}, ${ratio >= target.atLeast ? 'met' : 'NOT met'})`
-      : ''
-    console.log(`${of} / ${over} at ${connections} connections: ${ratio.toFixed(2)}${verdict}`)
+    console.log(`${of} / ${over} at ${connections} connections: ${ratio.toFixed(2)}`)
   }
-  return ratios
 }
 
 /** Writes everything that was measured, with what it was measured on. */

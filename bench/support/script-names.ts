@@ -18,7 +18,7 @@ export function readScriptNames(): Map<string, string> {
     if (!file.endsWith('.lua')) continue
     const name = file.slice(0, -'.lua'.length)
     names.set(readScript(name).sha, name)
-    names.set(readScript(name, { isGathered: true }).sha, `${name}[]`)
+    names.set(readScript(name, { isForEach: true }).sha, `${name}[]`)
   }
   const require = createRequire(import.meta.url)
   // BullMQ exports its scripts from no public path; their names are only for people to read.

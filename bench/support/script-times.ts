@@ -35,7 +35,9 @@ export async function watchCommands<Result>(
       const name = command.toLowerCase()
       if (isInside) commandsInside += 1
       else if (name === 'evalsha' || name === 'eval') {
-        logged.push({ name: names.get(sha) ?? `script ${sha.slice(0, 8)}`, us, commandsInside })
+        const scriptName =
+          names.get(sha) ?? (name === 'eval' ? 'a script’s first time' : `script ${sha.slice(0, 8)}`)
+        logged.push({ name: scriptName, us, commandsInside })
         commandsInside = 0
       } else if (!OWN.has(name)) logged.push({ name: name.toUpperCase(), us, commandsInside: 0 })
     }
