@@ -18,7 +18,11 @@ const RESULTS_MAX = 1_000
  * A page of a tenant's usage, a bucket for each day.
  * @throws {InvalidRequestError} naming what of the query makes no sense.
  */
-export async function readUsage(usage: UsageStore, tenant: string, query: UsageQuery): Promise<UsagePage> {
+export async function readUsage(
+  usage: Pick<UsageStore, 'read'>,
+  tenant: string,
+  query: UsageQuery,
+): Promise<UsagePage> {
   const groups = readGroups(query.group_by)
   const { first, last } = readDays(query, Math.floor(Date.now() / DAY_MS))
   const from = query.page === undefined ? first : dayOf(query.page, 'page')

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { hostname } from 'node:os'
-import { createKeys } from '../shared/keys.ts'
 import { createLog } from '../shared/log.ts'
 import { createRedis } from '../shared/redis.ts'
+import { shardKeys } from '../shared/shards.ts'
 
 // Says by its exit code whether the API or the worker of this container is well: `node cli/healthcheck.ts api|worker`.
 
@@ -21,10 +21,14 @@ async function doesWorkerBeat(): Promise<boolean> {
   const redis = createRedis(process.env.REDIS_URL ?? '', 'commands', createLog('silent', 'healthcheck'))
   try {
     await once(redis, 'ready')
-    const keys = createKeys(process.env.GATEWAY_KEY_PREFIX || 'byok')
+    const shards = shardKeys(
+      process.env.GATEWAY_KEY_PREFIX || 'byok',
+      Number(process.env.GATEWAY_SHARDS || 1),
+    )
     const [seconds] = await redis.time()
-    const alive = await redis.zrangebyscore(keys.workers, Number(seconds) * 1000 - SILENCE_MS_MAX, '+inf')
-    return alive.some((id) => id.startsWith(`w-${hostname()}-`))
+    const since = Number(seconds) * 1000 - SILENCE_MS_MAX
+    const alive = await Promise.all(shards.map(({ workers }) => redis.zrangebyscore(workers, since, '+inf')))
+    return alive.every((ids) => ids.some((id) => id.startsWith(`w-${hostname()}-`)))
   } finally {
     redis.disconnect()
   }

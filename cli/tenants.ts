@@ -4,7 +4,8 @@ import { createIds, type Ids } from '../shared/ids.ts'
 import type { Keys } from '../shared/keys.ts'
 import { describeIssue } from '../shared/schema-issues.ts'
 import { TenantChange, TenantId, type Limits, type Tenant } from '../shared/schemas/tenant.ts'
-import { createTenants, type Tenants } from '../shared/tenants/tenants.ts'
+import { readShards, shardKeys } from '../shared/shards.ts'
+import { createTenants, joinTenants, type AllTenants } from '../shared/tenants/tenants.ts'
 import { readDuration } from './durations.ts'
 import { readMadeSecret } from './local-keys.ts'
 import { withRedis } from './redis.ts'
@@ -70,14 +71,17 @@ export async function disableTenant(id: string, disabled: boolean, terminal: Ter
 }
 
 /** The tenants on this Redis, under the secret of the gateway that is meant. */
-export async function openTenants(environment: Environment, redis: Redis, keys: Keys): Promise<Tenants> {
+export async function openTenants(environment: Environment, redis: Redis, keys: Keys): Promise<AllTenants> {
   const { keysDir } = readFolders(environment)
   const made = environment.REDIS_URL ? null : await readMadeSecret(keysDir)
   const secret = environment.GATEWAY_ID_SECRET || made
-  return createTenants({ redis, keys, ids: secret === null ? NO_IDS : createIds(secret) })
+  const ids = secret === null ? NO_IDS : createIds(secret)
+  const count = (await readShards(redis, keys)) ?? Number(environment.GATEWAY_SHARDS || 1)
+  const shards = shardKeys(keys.prefix, count)
+  return joinTenants(shards.map((ofShard) => createTenants({ redis, keys: ofShard, ids })))
 }
 
-function withTenants(environment: Environment, work: (tenants: Tenants) => Promise<void>): Promise<void> {
+function withTenants(environment: Environment, work: (tenants: AllTenants) => Promise<void>): Promise<void> {
   return withRedis(environment, async (redis, keys) => work(await openTenants(environment, redis, keys)))
 }
 

@@ -1,19 +1,21 @@
 /**
  * Every Redis key and channel, spelt here and nowhere else: Lua gets them as arguments.
  *
- * Hash tags: all of a job's keys, the owners' lists and the queues of one shard share `{s0}`, so that one script can
+ * Hash tags: all of a job's keys, the owners' lists and the queues of one shard share one (`{s0}`), so that one script can
  * touch them in a cluster too. Deployment state lies in its owner's own slot and is never part of a job's script.
  * No key holds a secret, a model name or a customer's name: ids and keyed fingerprints only.
+ *
+ * @param tag Of the shard; with more than one of them `shardKeys` chooses it.
  */
-export function createKeys(prefix: string) {
-  const shard = `${prefix}:{s0}`
+export function createKeys(prefix: string, tag = 's0') {
+  const shard = `${prefix}:{${tag}}`
   return {
     /** BullMQ's prefix: its keys are `<prefix>:<queue>:...`. */
     queuePrefix: shard,
     job: (id: string) => `${shard}:job:${id}`,
     /** Stream of a job's answer as it was told, piece by piece, and the channel that each piece goes out on. */
     stream: (id: string) => `${shard}:stream:${id}`,
-    streamChannel: (id: string) => `${shard}:streamed:${id}`,
+    streamChannel: (id: string) => `${prefix}:streamed:${id}`,
     idempotency: (fingerprint: string) => `${shard}:idem:${fingerprint}`,
     /** Sorted set of a tenant's job ids by creation, for lists. */
     index: (tenant: string) => `${shard}:index:${tenant}`,
@@ -133,8 +135,8 @@ export function createKeys(prefix: string) {
 
     settledChannel: `${shard}:settled`,
     cancelChannel: `${shard}:cancel`,
-    /** Says which jobs were handed a place at a full deployment. */
-    wakeChannel: `${shard}:wake`,
+    /** Says which jobs, of whatever shard, were handed a place at a full deployment. */
+    wakeChannel: `${prefix}:wake`,
 
     /** Cooldown and usage of one deployment, and the pause of one key, in their owner's slot. */
     deployment: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:dep:${id}`,
@@ -151,6 +153,8 @@ export function createKeys(prefix: string) {
     /** Hash of a key's id -> its hash; sorted set of a tenant's key ids by creation. */
     apiKeyHashes: `${prefix}:{keys}:hashes`,
     apiKeysOf: (tenant: string) => `${prefix}:{keys}:of:${tenant}`,
+    /** String: how many shards there are. */
+    shards: `${prefix}:{keys}:shards`,
     /** Hash of tenant -> its record, as JSON, beside `concurrency`, which is written with it; all tenants, by creation. */
     tenantRecords: `${shard}:tenant-records`,
     tenantIndex: `${shard}:tenant-index`,

@@ -20,6 +20,7 @@ import { checkRedis } from '../shared/redis-check.ts'
 import { createRedis } from '../shared/redis.ts'
 import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
+import { claimShards, shardKeys } from '../shared/shards.ts'
 import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
 import type { RunningJobs } from './running.ts'
@@ -44,6 +45,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   try {
     await checkRedis(redis, log, signal)
     await store.check()
+    await claimShards(redis, createKeys(redisConfig.keyPrefix), redisConfig.shards)
   } catch (error) {
     closeConnections()
     throw error
@@ -86,7 +88,7 @@ async function work(
     windowMs: settings.limitWindowMs,
     leaseMs: settings.leaseMs,
     retryAfterMsMin: 2 * settings.retryInitialMs,
-    wakeOthers: async (holders) => (await Promise.all(shards.map((shard) => shard.wake(holders)))).flat(),
+    wakeOthers: (holders) => wakeIn(shards, holders),
   })
   state.start()
   const own = {
@@ -109,7 +111,8 @@ async function work(
     },
     webhookOutbound,
   }
-  shards.push(await openShard(keys, own))
+  const keysOfShards = shardKeys(redisConfig.keyPrefix, redisConfig.shards)
+  shards.push(...(await Promise.all(keysOfShards.map((keysOfShard) => openShard(keysOfShard, own)))))
   const started = await Promise.all(shards.map((shard) => shard.start()))
   log.info({ worker_id: workerId, concurrency: settings.concurrency }, 'The worker takes jobs')
 
@@ -136,6 +139,15 @@ function openOutbounds(config: Config, operator: OperatorConfig) {
   const policy = createEgressPolicy({ allowedCidrs, forbidden })
   const files = {
     policy: createEgressPolicy({
+/**
+ * Wakes jobs and lines in whichever shard they are: a holder's id does not tell.
+ * @returns those that have ended, since no shard has them.
+ */
+async function wakeIn(shards: readonly Shard[], holders: readonly string[]): Promise<string[]> {
+  const answers = await Promise.all(shards.map((shard) => shard.wake(holders)))
+  return holders.filter((holder) => answers.every((ended) => ended.includes(holder)))
+}
+
       allowedCidrs: fileAllowedCidrs,
       setting: 'GATEWAY_FILE_ALLOWED_CIDRS',
       forbidden,

@@ -236,13 +236,16 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     start,
     /** What of it this process runs. */
     running: [running, batches.chunks],
-    /** Jobs, and lines of batches, that were handed a place at a deployment go on. @returns ids of those that have ended, or are no jobs of this shard. */
+    /**
+     * Jobs, and lines of batches, that were handed a place at a deployment go on.
+     * @returns ids of those that have ended, or are none of this shard.
+     */
     async wake(holders: readonly string[]): Promise<string[]> {
       const [lines, jobIds] = [holders.filter(isLineId), holders.filter((id) => !isLineId(id))]
-      const ended = await Promise.all([window.wakeNow(jobIds), batches.wakeLines(lines)])
-      void feed()
-      if (lines.length > 0) void batches.feed()
-      return ended.flat()
+      const [endedJobs, endedLines] = await Promise.all([window.wakeNow(jobIds), batches.wakeLines(lines)])
+      if (endedJobs.length < jobIds.length) void feed()
+      if (endedLines.length < lines.length) void batches.feed()
+      return [...endedJobs, ...endedLines]
     },
     async close(): Promise<void> {
       await sweeper.close()

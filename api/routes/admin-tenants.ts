@@ -5,10 +5,15 @@ import type { ApiKeys } from '../../shared/tenants/api-keys.ts'
 import { InsufficientScopeError, InvalidRequestError, NotFoundError } from '../../shared/errors.ts'
 import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { Tenant, TenantChange, TenantId, TenantSettings } from '../../shared/schemas/tenant.ts'
-import type { TenantPage, Tenants } from '../../shared/tenants/tenants.ts'
+import type { AllTenants, TenantPage } from '../../shared/tenants/tenants.ts'
 import { AdminListQuery, requireReach } from '../admin.ts'
+import type { DurabilityCheck } from '../durable.ts'
 
-export type AdminTenantDeps = { tenants: Tenants; apiKeys: Pick<ApiKeys, 'revokeAll'> }
+export type AdminTenantDeps = {
+  tenants: Tenants
+  apiKeys: Pick<ApiKeys, 'revokeAll'>
+  requireDurability: DurabilityCheck
+}
 
 /** What a tenant's own `admin` key may change of it: what is the operator's to grant is not among it. */
 const OWN_FIELDS: ReadonlySet<string> = new Set(['name', 'customer_limits', 'customers'])
@@ -26,7 +31,8 @@ const errors = { '4xx': ErrorResponse, '5xx': ErrorResponse }
 const tags = ['admin']
 
 /** `/admin/tenants`: the master key sees and sets all of them, a key with the scope `admin` some of its own. */
-export function addAdminTenantRoutes(app: FastifyInstance, { tenants, apiKeys }: AdminTenantDeps): void {
+export function addAdminTenantRoutes(app: FastifyInstance, deps: AdminTenantDeps): void {
+  const { tenants, apiKeys } = deps
   const routes = app.withTypeProvider<ZodTypeProvider>()
   const admin = { scope: 'admin' as const }
   const master = { scope: 'master' as const }
@@ -40,6 +46,7 @@ export function addAdminTenantRoutes(app: FastifyInstance, { tenants, apiKeys }:
   }
   routes.post('/admin/tenants', { schema: createSchema, config: master }, async (request) => {
     const { id, ...settings } = request.body
+    await checkDurability(id, settings)
     return tenants.create(id, settings)
   })
 
@@ -81,6 +88,7 @@ export function addAdminTenantRoutes(app: FastifyInstance, { tenants, apiKeys }:
     requireReach(request, request.params.id)
     const isOwn = Object.keys(request.body).every((field) => OWN_FIELDS.has(field))
     if (!isOwn && !request.principal.isMaster) throw new InsufficientScopeError('the master key')
+    await checkDurability(request.params.id, request.body)
     return orMissing(await tenants.update(request.params.id, () => request.body))
   })
 
@@ -98,6 +106,11 @@ export function addAdminTenantRoutes(app: FastifyInstance, { tenants, apiKeys }:
     await apiKeys.revokeAll(id)
     return ended
   })
+
+  /** What can't be kept is not promised. */
+  async function checkDurability(id: string, { durability }: TenantSettings): Promise<void> {
+    if (durability === 'fsync') await deps.requireDurability(id, 'durability')
+  }
 
   async function pageFor(
     { tenant, principal }: FastifyRequest,

@@ -11,7 +11,7 @@ import { requireReach } from '../admin.ts'
 import { readLimits } from '../limits.ts'
 import { readUsage } from '../usage.ts'
 
-export type UsageDeps = { accounts: Accounts; usage: UsageStore }
+export type UsageDeps = { accounts: Accounts; usage: Pick<UsageStore, 'read'> }
 
 const TenantParams = z.object({ id: z.string() })
 const errors = { '4xx': ErrorResponse, '5xx': ErrorResponse }

@@ -3,6 +3,7 @@ import { ConflictError } from '../errors.ts'
 import type { Ids } from '../ids.ts'
 import type { Keys } from '../keys.ts'
 import { createScript } from '../scripts.ts'
+import { ofTenant } from '../shards.ts'
 import { Tenant, type TenantChange, type TenantSettings } from '../schemas/tenant.ts'
 
 // Two who write one tenant at once are rare; a loop that never ends is a bug.
@@ -17,6 +18,16 @@ const BUDGETS = 4
 type ScriptLimit = readonly [key: number, field: string, limit: number | '']
 
 export type TenantPage = { tenants: Tenant[]; hasMore: boolean }
+
+/** Where a tenant stands in the list: newer ones come first, of one moment the one with the greater id. */
+export type TenantPlace = { madeMs: number; id: string }
+type PlacedTenant = { place: TenantPlace; tenant: Tenant }
+
+/** What a list is made of. `listAfter`: from a place on, null from the start. */
+type Listing = {
+  placeOf: (id: string) => Promise<TenantPlace | null>
+  listAfter: (place: TenantPlace | null, limit: number) => Promise<PlacedTenant[]>
+}
 
 /**
  * The store of tenants: their limits and how long things are kept. A tenant without a record has its keys and no limits.
@@ -62,23 +73,29 @@ export function createTenants({ redis, keys, ids }: { redis: Redis; keys: Keys; 
     throw new Error('A tenant was changed by others again and again.')
   }
 
-  /** Newest first. Null when `after` names no tenant. */
-  async function list({
-    after,
-    limit,
-  }: {
-    after?: string | undefined
-    limit: number
-  }): Promise<TenantPage | null> {
-    const rank = after === undefined ? -1 : await redis.zrevrank(keys.tenantIndex, after)
-    if (rank === null) return null
-    const found = await redis.zrevrange(keys.tenantIndex, rank + 1, rank + 1 + limit)
-    const page = found.slice(0, limit)
-    const texts = page.length === 0 ? [] : await redis.hmget(keys.tenantRecords, ...page)
-    return {
-      tenants: texts.flatMap((text) => (text === null ? [] : parse(text))),
-      hasMore: found.length > limit,
-    }
+  async function placeOf(id: string): Promise<TenantPlace | null> {
+    const madeMs = await redis.zscore(keys.tenantIndex, id)
+    return madeMs === null ? null : { madeMs: Number(madeMs), id }
+  }
+
+  async function listAfter(place: TenantPlace | null, limit: number): Promise<PlacedTenant[]> {
+    const places = await placesAfter(place, limit)
+    const texts =
+      places.length === 0 ? [] : await redis.hmget(keys.tenantRecords, ...places.map(({ id }) => id))
+    return places.flatMap((found, at) => {
+      const text = texts[at] ?? null
+      return text === null ? [] : [{ place: found, tenant: parse(text) }]
+    })
+  }
+
+  async function placesAfter(place: TenantPlace | null, limit: number): Promise<TenantPlace[]> {
+    const [from, same] = place
+      ? [`(${place.madeMs}`, await redis.zrevrangebyscore(keys.tenantIndex, place.madeMs, place.madeMs)]
+      : ['+inf', []]
+    const flat = await redis.zrevrangebyscore(keys.tenantIndex, from, '-inf', 'WITHSCORES', 'LIMIT', 0, limit)
+    const older = flat.flatMap((id, at) => (at % 2 === 0 ? [{ madeMs: Number(flat[at + 1]), id }] : []))
+    const ofOneMoment = same.filter((id) => place && id < place.id)
+    return [...ofOneMoment.map((id) => ({ madeMs: place?.madeMs ?? 0, id })), ...older].slice(0, limit)
   }
 
   function read(id: string): Promise<string | null> {
@@ -124,10 +141,47 @@ export function createTenants({ redis, keys, ids }: { redis: Redis; keys: Keys; 
     ]
   }
 
-  return { create, ensure, get, update, list }
+  return { create, ensure, get, update, placeOf, listAfter, list: listOf({ placeOf, listAfter }) }
 }
 
 export type Tenants = ReturnType<typeof createTenants>
+export type AllTenants = Omit<Tenants, keyof Listing>
+
+/** The stores of all shards as one: a tenant is in one of them, a list is of all. */
+export function joinTenants(shards: readonly Tenants[]): AllTenants {
+  const storeOf = (id: string): Tenants => ofTenant(shards, id)
+  return {
+    create: (id, settings) => storeOf(id).create(id, settings),
+    ensure: (id) => storeOf(id).ensure(id),
+    get: (id) => storeOf(id).get(id),
+    update: (id, change) => storeOf(id).update(id, change),
+    list: listOf({
+      placeOf: (id) => storeOf(id).placeOf(id),
+      async listAfter(place, limit) {
+        const found = await Promise.all(shards.map((shard) => shard.listAfter(place, limit)))
+        return found.flat().toSorted(byPlace).slice(0, limit)
+      },
+    }),
+  }
+}
+
+function byPlace({ place: a }: PlacedTenant, { place: b }: PlacedTenant): number {
+  return b.madeMs - a.madeMs || (a.id < b.id ? 1 : -1)
+}
+
+/** Pages of a list, newest first. A page is null when `after` names no tenant. */
+function listOf({ placeOf, listAfter }: Listing) {
+  return async function list(query: {
+    after?: string | undefined
+    limit: number
+  }): Promise<TenantPage | null> {
+    const place = query.after === undefined ? null : await placeOf(query.after)
+    if (query.after !== undefined && place === null) return null
+    const found = await listAfter(place, query.limit + 1)
+    const page = found.slice(0, query.limit)
+    return { tenants: page.map(({ tenant }) => tenant), hasMore: found.length > query.limit }
+  }
+}
 
 // Without a field of its own it is as each customer; null: it has no limit, though each has one.
 function ofNamed(limit: number | null | undefined): number | '' {
