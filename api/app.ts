@@ -12,6 +12,7 @@ import { isAnthropic } from './error-shapes.ts'
 import { handleClientError, handleError, unknownRoute } from './errors.ts'
 import type { Holds } from './holds.ts'
 import type { KeyCache } from './key-cache.ts'
+import type { ApiCounts } from './metrics.ts'
 import { addAuth } from './plugins/auth.ts'
 import { addDocs } from './plugins/docs.ts'
 import { addJsonBody } from './plugins/json-body.ts'
@@ -66,6 +67,8 @@ export type AppDeps = CallDeps &
      * so may an upload, as long as it goes on.
      */
     receiveMs?: number
+    /** Counts what is served. */
+    counts?: Pick<ApiCounts, 'http'>
     /** `GATEWAY_ID_SECRET`, which default webhook secrets are derived from. */
     idSecret: string
   }
@@ -94,6 +97,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     return503OnClosing: false,
   })
   app.setErrorHandler(handleError)
+  deps.counts?.http(app)
   app.addHook('onRequest', async (request, reply) => {
     void reply.header('x-request-id', request.id)
     if (isAnthropic(request)) void reply.header('request-id', request.id)

@@ -29,6 +29,7 @@ import { buildApp } from './app.ts'
 import { openBatches } from './batches.ts'
 import { createHolds } from './holds.ts'
 import { createKeyCache } from './key-cache.ts'
+import { openApiMetrics } from './metrics.ts'
 import { createPresence } from './presence.ts'
 import { openWebhooks } from './webhooks.ts'
 
@@ -82,12 +83,17 @@ async function serve(
   const sealer = createSealer(secrets.encryptionKeys)
   const forbidden = ownTargets(listen, redisConfig.url)
   const queue = createJobQueue(redis, keys)
-  const settle = createSettle({ redis, keys, sealer, ids, ...times })
   const window = createWindow(redis, keys)
   const { highWater, bytesMax: redisBytesMax } = redisConfig
   const capacity = createCapacity({ redis, keys, log, highWater, bytesMax: redisBytesMax })
   await capacity.start()
-  const jobs = createJobs({ redis, queue, keys, sealer, ids, window, settle, log, capacity, ...times })
+  const connections = [redis, subscriber, streamSubscriber]
+  const metrics = await openApiMetrics(config, log, { redis, connections, shards: [keys], capacity, sealer })
+  const { counts } = metrics
+  const settle = counts.settle(createSettle({ redis, keys, sealer, ids, ...times }))
+  const jobs = counts.jobs(
+    createJobs({ redis, queue, keys, sealer, ids, window, settle, log, capacity, ...times }),
+  )
   const settled = createSettledListener(subscriber, keys)
   await settled.start()
   settled.lookAfter(redis)
@@ -149,6 +155,7 @@ async function serve(
     heartbeatMs: times.streamHeartbeatMs,
     bodyBytesMax: listen.bodyBytesMax,
     idSecret: secrets.idSecret,
+    counts,
   })
   const address = await app.listen({ host: listen.host, port: listen.port })
   log.info({ address }, 'The API listens')
@@ -159,6 +166,7 @@ async function serve(
     capacity.close()
     keyCache.close()
     settled.close()
+    metrics.close()
     await Promise.all([queue.close(), batches.close(), webhooks.close()])
   }
 }

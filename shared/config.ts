@@ -34,6 +34,10 @@ const encryptionKeys = list.transform((pairs, context) => {
 const Environment = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: z.coerce.number().int().min(0).max(65_535).default(4000),
+  /** Where each process shows its metrics; nowhere unless it is set. */
+  GATEWAY_METRICS_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
+  /** The address it does so at; that of the API unless given. */
+  GATEWAY_METRICS_HOST: z.string().optional(),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   REDIS_URL: z.string().min(1),
   GATEWAY_CONFIG: z.string().optional(),
@@ -143,6 +147,10 @@ export function parseConfig(environment: Record<string, string | undefined>) {
   }
   return {
     listen: { host: env.HOST, port: env.PORT, bodyBytesMax: env.GATEWAY_BODY_BYTES_MAX },
+    metrics:
+      env.GATEWAY_METRICS_PORT === undefined
+        ? null
+        : { host: env.GATEWAY_METRICS_HOST ?? env.HOST, port: env.GATEWAY_METRICS_PORT },
     logLevel: env.LOG_LEVEL,
     redis: {
       url: env.REDIS_URL,

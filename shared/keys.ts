@@ -43,6 +43,8 @@ export function createKeys(prefix: string, tag = 's0') {
     /** Sorted set worker id -> last heartbeat; hash worker id -> slots. */
     workers: `${shard}:workers`,
     workerSlots: `${shard}:worker-slots`,
+    /** String with a TTL: there since a worker last got ahead with anything. */
+    progress: `${shard}:progress`,
     /** Lease of the one sweeper, and the mark of the last rewrite of Redis' append-only file. */
     sweeper: `${shard}:sweeper`,
     aofRewrite: `${shard}:aof-rewrite`,

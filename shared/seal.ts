@@ -40,6 +40,7 @@ export function createSealer(keys: readonly { id: string; key: Buffer }[]) {
   const masters = keys.map(({ id, key }) => extract(id, key))
   const [current] = masters
   if (!current) throw new SealError('No encryption key is configured.', 'seal_no_key')
+  let sealedBytes = 0
 
   /** Seals and opens the fields of one record; its key is derived once. */
   function record(place: SealedRecord) {
@@ -64,6 +65,7 @@ export function createSealer(keys: readonly { id: string; key: Buffer }[]) {
         const ciphertext =
           typeof content === 'string' ? cipher.update(content, 'utf8') : cipher.update(content)
         cipher.final()
+        sealedBytes += content.length
         return Buffer.concat([header, iv, cipher.getAuthTag(), ciphertext])
       },
 
@@ -102,6 +104,8 @@ export function createSealer(keys: readonly { id: string; key: Buffer }[]) {
     seal: ({ field, ...place }: SealPlace, value: string | Uint8Array, packFrom?: number) =>
       record(place).seal(field, value, packFrom),
     open: ({ field, ...place }: SealPlace, envelope: Buffer) => record(place).open(field, envelope),
+    /** How much was sealed here so far. */
+    sealedBytes: (): number => sealedBytes,
     /** Whether the key that seals now has sealed it: what is kept without an end is sealed anew before its key goes. */
     isCurrent: (envelope: Buffer): boolean =>
       envelope.subarray(1, current.plainHeader.length).equals(current.plainHeader.subarray(1)),

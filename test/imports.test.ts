@@ -9,6 +9,8 @@ const ROOMS = ['api', 'worker', 'shared', 'cli', 'test', 'bench']
 /** The one door out, and its parts, which only it may use. */
 const DOOR = 'worker/outbound.ts'
 const DOOR_PARTS = ['worker/connector.ts', 'worker/exchange.ts', 'worker/resolve.ts']
+/** It listens, and sends nothing: the port of the metrics. */
+const LISTENERS = ['shared/metrics/metrics-port.ts']
 /** Entry points, and the life of a process, which gets its `process` from them. */
 const ENTRIES = ['api/main.ts', 'worker/main.ts']
 
@@ -80,7 +82,12 @@ describe('what only one place may touch', () => {
     const byModule = importersOf(/^(node:)?(https?|http2|tls|net|dgram)$/)
     const byFetch = product.filter(({ text }) => /(?<![.\w])fetch\(/.test(code(text))).map(({ file }) => file)
     const wrong = [...byModule, ...byFetch].filter((file) => /^(api|worker|shared)\//.test(file))
-    expect(wrong.filter((file) => file !== DOOR && !DOOR_PARTS.includes(file))).toEqual([])
+    const allowed = [DOOR, ...DOOR_PARTS, ...LISTENERS]
+    expect(wrong.filter((file) => !allowed.includes(file))).toEqual([])
+  })
+
+  test('only a registry of its own makes metrics, and only where they are wanted', () => {
+    expect(importersOf(/^prom-client$/)).toEqual(['shared/metrics/registry.ts'])
   })
 
   test('the parts of the door out are used by the door only', () => {

@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis'
 import { createBatchClaims, type AfterStep } from '../shared/batches/batch-claims.ts'
 import { createBatchEnds } from '../shared/batches/batch-ends.ts'
 import { createBatchInput } from '../shared/batches/batch-input.ts'
+import type { LineOutcome } from '../shared/batches/batch-results.ts'
 import { createBatchQueue } from '../shared/batches/batch-queue.ts'
 import { createBatchWindow } from '../shared/batches/batch-window.ts'
 import type { FileStore } from '../shared/files/file-store.ts'
@@ -50,6 +51,8 @@ export function openBatches(deps: {
   cancelMs: number
   limits: { linesMax: number; lineBytesMax: number }
   news: BatchNews
+  /** Follows every end of a line. */
+  lineEnded: (outcome: LineOutcome) => void
   /** Announces a batch that has ended. Never throws. */
   announce: (batchId: string) => Promise<void>
 }) {
@@ -75,7 +78,14 @@ export function openBatches(deps: {
   const results = createResultLogs({ store, sealer })
   const chunks = new RunningJobs(claims, deps.leaseMs, log)
   const places = createBatchPlaces({ results, files, workerId: deps.workerId, log })
-  const records = createLineRecords({ claims, log, afterSettle: (batchId) => news.progressed(batchId) })
+  const records = createLineRecords({
+    claims,
+    log,
+    afterSettle(batchId, outcome) {
+      news.progressed(batchId)
+      deps.lineEnded(outcome)
+    },
+  })
   const stored = createStoredCredentials(deps)
   const steps = createBatchSteps({
     ...deps,

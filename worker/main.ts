@@ -21,6 +21,7 @@ import { createRedis } from '../shared/redis.ts'
 import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
 import { claimShards, shardKeys } from '../shared/shards.ts'
+import { openWorkerMetrics } from './metrics.ts'
 import { createOutbound } from './outbound.ts'
 import { createProviders } from './providers/registry.ts'
 import type { RunningJobs } from './running.ts'
@@ -73,7 +74,7 @@ async function work(
   log: Logger,
   { operator, ...connections }: Connections,
 ): Promise<() => Promise<void>> {
-  const { redis, store } = connections
+  const { redis, blocking, subscriber, store } = connections
   const { worker: settings, redis: redisConfig, secrets } = config
   // The host's name lets a container's health check find its own worker's heartbeat.
   const workerId = `w-${hostname()}-${randomBytes(8).toString('hex')}`
@@ -81,6 +82,10 @@ async function work(
   const ids = createIds(secrets.idSecret)
   const { policy, outbound, webhookOutbound } = openOutbounds(config, operator)
   const slots = createSlots(settings.concurrency)
+  const sealer = createSealer(secrets.encryptionKeys)
+  const connected = [redis, blocking, subscriber]
+  const metrics = await openWorkerMetrics(config, log, { redis, connections: connected, slots, sealer })
+  const { counts } = metrics
   const shards: Shard[] = []
   const state = createDeploymentState({
     redis,
@@ -97,10 +102,10 @@ async function work(
     log,
     workerId,
     ids,
-    sealer: createSealer(secrets.encryptionKeys),
+    sealer,
     slots,
-    state,
-    providers: createProviders(outbound),
+    state: counts.state(state),
+    providers: counts.providers(createProviders(outbound)),
     operatorBundles: operatorBundles(operator, ids),
     planDependencies: {
       operator,
@@ -109,6 +114,7 @@ async function work(
       cache: createPlanCache(),
       plans: createLinePlans(),
     },
+    counts,
     webhookOutbound,
   }
   const keysOfShards = shardKeys(redisConfig.keyPrefix, redisConfig.shards)
@@ -128,6 +134,7 @@ async function work(
     await Promise.race([Promise.all(started.map((one) => one.letGo())), delay(CLOSE_MS)])
     await Promise.all(shards.map((shard) => shard.close()))
     await store.close()
+    metrics.close()
     await Promise.all([outbound.close(), webhookOutbound.close()])
   }
 }

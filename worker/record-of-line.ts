@@ -58,7 +58,7 @@ export function createLineRecords({
   claims: BatchClaims
   log: Logger
   /** Follows every end of a line. Never throws. */
-  afterSettle: (batchId: string) => void
+  afterSettle: (batchId: string, outcome: LineOutcome) => void
 }) {
   /** The record of a line of a chunk that this process holds. */
   function open(chunk: HeldChunk, line: EndedLine): RunRecord {
@@ -131,7 +131,7 @@ export function createLineRecords({
     const word = await persist(() => claims.settle(chunk.claim, { by, entry, model, usage, cost }), () => false) // oxfmt-ignore
     if (word === 'fenced') return { kind: 'dropped', why: word }
     chunk.open.delete(line)
-    if (word === 'settled') afterSettle(chunk.claim.batchId)
+    if (word === 'settled') afterSettle(chunk.claim.batchId, outcome)
     return word === 'settled' ? { kind: 'settled', status: outcome } : { kind: 'dropped', why: word }
   }
 

@@ -32,7 +32,9 @@ import { createCompletion } from './completion.ts'
 import { createDeliveryProcessor, WEBHOOK_SLOTS } from './delivery.ts'
 import { createFeeder } from './feeder.ts'
 import { createLeftJobs } from './left-jobs.ts'
+import type { WorkerCounts } from './metrics.ts'
 import type { Outbound } from './outbound.ts'
+import { createProgress } from './progress.ts'
 import { createReceivers } from './receivers.ts'
 import { RunningJobs } from './running.ts'
 import type { Slots } from './slots.ts'
@@ -65,6 +67,7 @@ export type WorkerProcess = {
   providers: Providers
   operatorBundles: ReadonlyMap<string, CredentialBundle>
   planDependencies: PlanDependencies & { plans: LinePlans }
+  counts: WorkerCounts
   webhookOutbound: Outbound
   tracing: Tracing
 }
@@ -79,7 +82,8 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
   const queue = createJobQueue(redis, keys)
   const window = createWindow(redis, keys)
   const feed = createFeeder(window, queue, log)
-  const settle = createSettle({ redis, keys, sealer, ids, ...config.jobs })
+  const progress = createProgress(redis, keys)
+  const settle = own.counts.settle(createSettle({ redis, keys, sealer, ids, ...config.jobs }))
   const claims = createClaims({ redis, keys, sealer, leaseMs: settings.leaseMs })
   const running = new RunningJobs(claims, settings.leaseMs, log)
   const settled = createSettledListener(own.subscriber, keys)
@@ -88,14 +92,9 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
   await settled.start()
 
   const deliveryQueue = createDeliveryQueue(redis, keys)
-  const deliveries = createDeliveries({
-    redis,
-    keys,
-    ids,
-    sealer,
-    queue: deliveryQueue,
-    ...config.webhooks,
-  })
+  const deliveries = own.counts.deliveries(
+    createDeliveries({ redis, keys, ids, sealer, queue: deliveryQueue, ...config.webhooks }),
+  )
   const readEnded = createEndedReader({ redis, keys, sealer })
   const readBatch = createBatchHookReader({ redis, keys, sealer })
   const endpoints = createWebhookEndpoints({ redis, keys, sealer, ids })
@@ -105,6 +104,7 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
   const afterSettle = ({ id, hasWebhook }: SettleSubject, result: SettleResult) => {
     const isTold = result.kind === 'settled' ? result.isTold : result.kind === 'ended' && hasWebhook
     if (isTold) void announce(id)
+    progress.moved()
     if (result.kind === 'settled' && result.tenantsWaiting > 0) void feed()
   }
   const completion = createCompletion({
@@ -125,7 +125,10 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     log,
     tracing,
     afterSettle,
-    afterSnooze: (tenantsWaiting) => void (tenantsWaiting > 0 && feed()),
+    afterSnooze(tenantsWaiting) {
+      progress.moved()
+      if (tenantsWaiting > 0) void feed()
+    },
   })
   const files = createFiles({ redis, keys, sealer, store, log, ...config.files })
   const batches = openBatches({
@@ -146,6 +149,10 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     ...config.batches,
     limits: config.files,
     news,
+    lineEnded(outcome) {
+      progress.moved()
+      own.counts.lineEnded(outcome)
+    },
     announce,
   })
   settled.onBatchStop((batchId) => batches.stop(batchId))
@@ -179,6 +186,7 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
   const all = settings.concurrency
   async function beat(count: number): Promise<number> {
     try {
+      await progress.tell()
       return await window.beat(workerId, count, settings.heartbeatMs * 5)
     } catch (error) {
       log.warn({ err: error }, 'This worker could not say that it lives; trying again')

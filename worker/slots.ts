@@ -95,7 +95,12 @@ export function createSlots(total: number, now: () => number = () => performance
     for (const job of jobsWaiting.splice(0)) job(false)
   }
 
-  return { forJob, forLine, lineDone, drain }
+  /** Slots that are taken, and what waits for one in this process. */
+  function use(): { jobs: number; lines: number; waiting: number } {
+    return { jobs, lines, waiting: jobsWaiting.length + linesWaiting.size }
+  }
+
+  return { forJob, forLine, lineDone, drain, use }
 }
 
 export type Slots = ReturnType<typeof createSlots>

@@ -121,8 +121,11 @@ export function createDeploymentState(deps: {
   const usage = createUsageNotes({ redis, keys, windowMs, now })
   const read = createStandings({ redis, keys, windowMs, now })
 
-  /** Counts a failed call; cools the deployment, and pauses its key after a 429, when the rules say so. */
-  async function fail(plan: Plan, grant: Grant, failure: Failure): Promise<void> {
+  /**
+   * Counts a failed call; cools the deployment, and pauses its key after a 429, when the rules say so.
+   * @returns for how long it cools; 0: it does not.
+   */
+  async function fail(plan: Plan, grant: Grant, failure: Failure): Promise<{ coolsMs: number }> {
     const { deployment, isProbe } = grant
     const ownerId = ownerOf(plan, deployment)
     freePlace(ownerId, grant)
@@ -130,7 +133,7 @@ export function createDeploymentState(deps: {
     if (!failure.isPossiblyBilled) usage.giveBack(ownerId, grant)
     const rule = cooldownRule(plan, deployment, failure, deps.retryAfterMsMin)
     const kept = failure.class === 'timeout' ? samplesOf(failure.strategy) : null
-    await noteFailure(
+    const reply = await noteFailure(
       [keys.deployment(ownerId, deployment.id), keys.credentialPause(ownerId, deployment.key_id)],
       [
         now(),
@@ -146,6 +149,8 @@ export function createDeploymentState(deps: {
         ...(kept ? [kept.samplesMax, kept.samplesTtlMs, TIMEOUT_SECONDS_PER_TOKEN] : []),
       ],
     )
+    const [coolsUntil, , at] = reply as [number, number, number] // see the script
+    return { coolsMs: Math.max(0, coolsUntil - at) }
   }
 
   /**

@@ -31,6 +31,8 @@ export type DeliveryClaim = {
   /** Of the tries since it was made, or was sent again: what the schedule goes by. */
   numberOfRound: number
   startedMs: number
+  /** Since when it was due. */
+  lateMs: number
   tenant: string
   subjectId: string
   eventId: string
@@ -150,13 +152,13 @@ export function createDeliveries(
       [keys.delivery(id)],
       ['', settings, id, token, leaseMs, keys.event(''), ATTEMPTS_SHOWN_MAX],
     )
-    const [kind, number, before, ...texts] = reply as [Buffer, number, number, ...Buffer[]] // see the script
+    const [kind, number, before, ...rest] = reply as [Buffer, number, number, ...(Buffer | number)[]] // see the script
     const said = kind.toString()
     if (said !== 'claimed') return { kind: said as 'early' | 'ended' | 'gone' }
-    const [tenant = '', subjectId = '', eventId = '', target = '', test] = texts.slice(0, 5).map(String)
-    const [body = none, event = none, hook = none] = texts.slice(5)
+    const [tenant = '', subjectId = '', eventId = '', target = '', test] = rest.slice(0, 5).map(String)
+    const [body = none, event = none, hook = none] = rest.slice(5, 8) as Buffer[]
     const names = { id, token, tenant, subjectId, eventId, targetId: target, isTest: test === '1' }
-    const times = { number, numberOfRound: number - before, startedMs }
+    const times = { number, numberOfRound: number - before, startedMs, lateMs: Number(rest[8] ?? 0) }
     return { kind: 'claimed', claim: { ...names, ...times, sealed: { body, event, hook } } }
   }
 

@@ -1,0 +1,22 @@
+import type { Redis } from 'ioredis'
+import type { Keys } from '../shared/keys.ts'
+import { PROGRESS_KEPT_MS } from '../shared/metrics/queue-metrics.ts'
+
+/**
+ * Says in Redis that a shard gets ahead, so that it can be seen when none of its workers does: with each heartbeat, if
+ * anything ended or was put back since the last. How old that word is, its key's own TTL tells, by Redis' clock.
+ */
+export function createProgress(redis: Redis, keys: Keys) {
+  let hasMoved = false
+  return {
+    /** Something ended, or was put back for later. */
+    moved(): void {
+      hasMoved = true
+    },
+    async tell(): Promise<void> {
+      if (!hasMoved) return
+      hasMoved = false
+      await redis.set(keys.progress, 1, 'PX', PROGRESS_KEPT_MS)
+    },
+  }
+}
