@@ -53,12 +53,12 @@ const Environment = z.object({
     .string()
     .regex(/^[a-z0-9-]{1,32}$/)
     .default('byok'),
+  /** Over how many hash tags tenants are spread, so that the nodes of a cluster share the load; chosen once. */
+  GATEWAY_SHARDS: z.coerce.number().int().min(1).max(64).default(1),
   GATEWAY_REDIS_TIMEOUT_MS: milliseconds(900),
   /** How much memory Redis may take, where it has no `maxmemory` of its own. */
   GATEWAY_REDIS_BYTES_MAX: z.coerce.number().int().positive().optional(),
   /** Part of that above which nothing is accepted. */
-  /** Over how many hash tags tenants are spread, so that the nodes of a cluster share the load; chosen once. */
-  GATEWAY_SHARDS: z.coerce.number().int().min(1).max(64).default(1),
   GATEWAY_REDIS_HIGH_WATER: z.coerce.number().min(0.1).max(1).default(0.75),
   GATEWAY_BODY_BYTES_MAX: count(10 * 1024 * 1024),
   /** Where files and the results of batches lie: `file:/a/path` that all processes share, or `s3://bucket/prefix`. */
@@ -155,6 +155,7 @@ export function parseConfig(environment: Record<string, string | undefined>) {
     redis: {
       url: env.REDIS_URL,
       keyPrefix: env.GATEWAY_KEY_PREFIX,
+      shards: env.GATEWAY_SHARDS,
       /** A command that takes longer has failed: below a second, so that a call is told in time. */
       timeoutMs: env.GATEWAY_REDIS_TIMEOUT_MS,
       /** Null: `maxmemory` alone says so. */
@@ -167,7 +168,6 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       hasS3Endpoint: env.AWS_ENDPOINT_URL_S3 !== undefined || env.AWS_ENDPOINT_URL !== undefined,
       bytesMax: env.GATEWAY_FILE_BYTES_MAX,
       batchBytesMax: env.GATEWAY_BATCH_FILE_BYTES_MAX,
-      shards: env.GATEWAY_SHARDS,
       tenantBytesMax: env.GATEWAY_TENANT_FILE_BYTES_MAX,
       lineBytesMax: env.GATEWAY_BATCH_LINE_BYTES_MAX,
       linesMax: env.GATEWAY_BATCH_LINES_MAX,

@@ -10,6 +10,7 @@
 export function createKeys(prefix: string, tag = 's0') {
   const shard = `${prefix}:{${tag}}`
   return {
+    prefix,
     /** BullMQ's prefix: its keys are `<prefix>:<queue>:...`. */
     queuePrefix: shard,
     job: (id: string) => `${shard}:job:${id}`,
@@ -149,14 +150,14 @@ export function createKeys(prefix: string, tag = 's0') {
     line: (ownerId: string, id: string) => `${prefix}:{o-${ownerId}}:line:${id}`,
     credentialPause: (ownerId: string, keyId: string) => `${prefix}:{o-${ownerId}}:key:${keyId}`,
 
+    /** String: how many shards there are. */
+    shards: `${prefix}:{keys}:shards`,
     /** Gateway keys: hash of key hash -> record, and the channel that says they changed. */
     apiKeys: `${prefix}:{keys}:api-keys`,
     apiKeysChannel: `${prefix}:{keys}:changed`,
     /** Hash of a key's id -> its hash; sorted set of a tenant's key ids by creation. */
     apiKeyHashes: `${prefix}:{keys}:hashes`,
     apiKeysOf: (tenant: string) => `${prefix}:{keys}:of:${tenant}`,
-    /** String: how many shards there are. */
-    shards: `${prefix}:{keys}:shards`,
     /** Hash of tenant -> its record, as JSON, beside `concurrency`, which is written with it; all tenants, by creation. */
     tenantRecords: `${shard}:tenant-records`,
     tenantIndex: `${shard}:tenant-index`,
