@@ -1,13 +1,17 @@
 // All measures in one run: what was reached, what the aim is, and whether it is met.
 import { parseArgs } from 'node:util'
 import { createChildren } from './support/children.ts'
+import { cpu } from './measures/cpu.ts'
+import { idle } from './measures/idle.ts'
+import { latency } from './measures/latency.ts'
 import { redisProfile } from './measures/redis.ts'
+import { roundTrips } from './measures/round-trips.ts'
 import { submit } from './measures/submit.ts'
 import { sync } from './measures/sync.ts'
 import { isMet, type Figure, type Measure, type Measured, type Size } from './support/measure.ts'
 import { printTable, writeJson } from './support/report.ts'
 
-const MEASURES: readonly Measure[] = [sync, submit, redisProfile]
+const MEASURES: readonly Measure[] = [cpu, sync, latency, submit, idle, roundTrips, redisProfile]
 
 async function measureOne(measure: Measure, size: Size): Promise<Measured> {
   console.log(`\n${measure.title} (${measure.name})`)
@@ -30,6 +34,7 @@ function printFigures(figures: readonly Figure[]): void {
 }
 
 function format(value: number): string {
+  if (Number.isInteger(value)) return String(value)
   return value >= 100 ? value.toFixed(0) : value.toPrecision(3)
 }
 

@@ -1,27 +1,11 @@
 // A provider that answers every POST with the same completion, at once or in as many milliseconds as it is told, and counts
 // them.
 import { createServer } from 'node:http'
+import { COMPLETION } from '../support/completion.ts'
 
-const completion = Buffer.from(
-  JSON.stringify({
-    id: 'chatcmpl-bench',
-    object: 'chat.completion',
-    created: 1_700_000_000,
-    model: 'gpt-3.5-turbo',
-    choices: [
-      {
-        index: 0,
-        message: { role: 'assistant', content: 'Roses are red, '.repeat(16) },
-        logprobs: null,
-        finish_reason: 'stop',
-      },
-    ],
-    usage: { prompt_tokens: 256, completion_tokens: 64, total_tokens: 320 },
-  }),
-)
 const headers = {
   'content-type': 'application/json',
-  'content-length': completion.length,
+  'content-length': COMPLETION.length,
   'x-request-id': 'bench',
 }
 
@@ -30,8 +14,8 @@ let delayMs = 0
 const server = createServer({ keepAliveTimeout: 120_000 }, (request, response) => {
   request.resume().once('end', () => {
     calls += 1
-    if (delayMs === 0) response.writeHead(200, headers).end(completion)
-    else setTimeout(() => response.writeHead(200, headers).end(completion), delayMs)
+    if (delayMs === 0) response.writeHead(200, headers).end(COMPLETION)
+    else setTimeout(() => response.writeHead(200, headers).end(COMPLETION), delayMs)
   })
 })
 server.listen(0, '127.0.0.1', () => {

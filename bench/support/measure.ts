@@ -1,4 +1,6 @@
+import { availableParallelism } from 'node:os'
 import type { Children } from './children.ts'
+import type { CpuUse } from './cpu.ts'
 
 /** Above this share of the machine, others' work makes a figure doubtful. */
 export const OTHERS_SHARE_MAX = 0.05
@@ -45,4 +47,9 @@ export function isMet({ reached, aim }: Figure): boolean | null {
 export function noteOfOthers(summaries: readonly { othersShare: number | null }[]): { note?: string } {
   const share = Math.max(0, ...summaries.map(({ othersShare }) => othersShare ?? 0))
   return share > OTHERS_SHARE_MAX ? { note: `others used ${(share * 100).toFixed(0)}% of the machine` } : {}
+}
+
+/** The same of processor time that was measured over so many milliseconds. */
+export function noteOfUse(use: CpuUse, ms: number): { note?: string } {
+  return noteOfOthers([{ othersShare: use && use.others / (ms * 1000 * availableParallelism()) }])
 }

@@ -1,39 +1,76 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 
-/** A command as it left a process; `words` are its name and arguments, long ones cut. */
-export type TappedCommand = { process: string; atMs: number; words: string[] }
+/** A command as it left a process, by the departure it goes with; `words` are its name and arguments, long ones cut. */
+export type TappedCommand = { process: string; departure: number; words: string[] }
 
 const WORD_LENGTH_MAX = 300
 
 /**
- * A way to Redis for one process that can be made slow and that notes what passes: commands are noted when they leave the
- * process, those that scripts call inside Redis are not seen. The caller closes it.
+ * A timetable by which commands go to Redis: what comes waits for the next departure, once it was started; before, all goes at once.
+ */
+export function createDepartures(everyMs: number) {
+  let departed = 0
+  let waiting: (() => void)[] = []
+  let timer: NodeJS.Timeout | null = null
+
+  function depart(): void {
+    departed += 1
+    const leaving = waiting
+    waiting = []
+    for (const leave of leaving) leave()
+  }
+
+  return {
+    start() {
+      timer = setInterval(depart, everyMs)
+    },
+    async stop() {
+      if (timer) clearInterval(timer)
+      timer = null
+      depart()
+    },
+    /** How many have left. */
+    count: () => departed,
+    /** Runs `leave` with the next departure. @returns its number. */
+    join(leave: () => void): number {
+      if (timer) waiting.push(leave)
+      else leave()
+      return departed + 1
+    },
+  }
+}
+
+export type Departures = ReturnType<typeof createDepartures>
+
+/**
+ * A way to Redis for one process that notes what passes: commands are noted when they leave the process, those that scripts
+ * call inside Redis are not seen. They go on by the timetable; answers come back at once. The caller closes it.
  * @param socketPath Unix socket of the Redis behind it.
  * @param note Called with each command, in order within a connection.
  */
 export async function startRedisTap(
   socketPath: string,
   process: string,
+  departures: Departures,
   note: (command: TappedCommand) => void,
 ) {
-  let delayMs = 0
   const sockets = new Set<Socket>()
   const server = createServer({ noDelay: true }, (client) => {
     const redis = connect(socketPath)
-    const parse = createCommandParser((words) => note({ process, atMs: performance.now(), words }))
-    client.on('data', parse)
-    pass(client, redis)
-    pass(redis, client)
+    let departure = 0
+    const parse = createCommandParser((words) => note({ process, departure, words }))
+    client.on('data', (bytes) => {
+      departure = departures.join(() => redis.write(bytes))
+      parse(bytes)
+    })
+    redis.on('data', (bytes) => client.write(bytes))
+    endTogether(client, redis)
+    endTogether(redis, client)
   })
 
-  // Half of a round trip each way. Timers of one length run in the order they were set, so bytes stay in order.
-  function pass(from: Socket, to: Socket): void {
+  function endTogether(from: Socket, to: Socket): void {
     sockets.add(from)
-    from.on('data', (bytes) => {
-      if (delayMs === 0) to.write(bytes)
-      else setTimeout(() => to.write(bytes), delayMs / 2)
-    })
     from.on('error', () => {})
     from.on('close', () => {
       sockets.delete(from)
@@ -47,10 +84,6 @@ export async function startRedisTap(
   if (address === null || typeof address === 'string') throw new Error('The tap got no port')
   return {
     url: `redis://127.0.0.1:${address.port}`,
-    /** Makes each round trip take this much longer. */
-    setDelay: (roundTripMs: number) => {
-      delayMs = roundTripMs
-    },
     async close() {
       for (const socket of sockets) socket.destroy()
       server.close()
