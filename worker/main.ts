@@ -45,8 +45,8 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const store = openFileStore(config.files.place, { hasEndpoint: config.files.hasS3Endpoint })
   try {
     await checkRedis(redis, log, signal)
-    await store.check()
     await claimShards(redis, createKeys(redisConfig.keyPrefix), redisConfig.shards)
+    await store.check()
   } catch (error) {
     closeConnections()
     throw error
@@ -139,13 +139,6 @@ async function work(
   }
 }
 
-/** The ways out: to providers and the files that prompts name, and to receivers of webhooks. */
-function openOutbounds(config: Config, operator: OperatorConfig) {
-  const { allowedCidrs, webhookAllowedCidrs, fileAllowedCidrs, testResolve, testCaFile } = config.egress
-  const forbidden = ownTargets(config.listen, config.redis.url)
-  const policy = createEgressPolicy({ allowedCidrs, forbidden })
-  const files = {
-    policy: createEgressPolicy({
 /**
  * Wakes jobs and lines in whichever shard they are: a holder's id does not tell.
  * @returns those that have ended, since no shard has them.
@@ -155,6 +148,13 @@ async function wakeIn(shards: readonly Shard[], holders: readonly string[]): Pro
   return holders.filter((holder) => answers.every((ended) => ended.includes(holder)))
 }
 
+/** The ways out: to providers and the files that prompts name, and to receivers of webhooks. */
+function openOutbounds(config: Config, operator: OperatorConfig) {
+  const { allowedCidrs, webhookAllowedCidrs, fileAllowedCidrs, testResolve, testCaFile } = config.egress
+  const forbidden = ownTargets(config.listen, config.redis.url)
+  const policy = createEgressPolicy({ allowedCidrs, forbidden })
+  const files = {
+    policy: createEgressPolicy({
       allowedCidrs: fileAllowedCidrs,
       setting: 'GATEWAY_FILE_ALLOWED_CIDRS',
       forbidden,
