@@ -6,6 +6,7 @@ import { isRedisOutage, refusedWrite } from '../shared/redis-check.ts'
 import { refusalError } from './admission.ts'
 import type { Caller, Presence } from './presence.ts'
 import { missingJob, sendAccepted } from './job-replies.ts'
+import { traceSubmit } from './plugins/tracing.ts'
 import { tellRequestsLeft } from './rate-limit-headers.ts'
 
 /** Stores a prepared job and answers 202 at once, with the job as it stands. */
@@ -57,7 +58,9 @@ export async function acceptJob(
   input: JobInput,
   reply: FastifyReply | null = null,
 ): Promise<Accepted> {
-  const result = await storeOnce('job', input, () => jobs.create(input))
+  const result = await traceSubmit(reply?.request, 'job', input, (traced) =>
+    storeOnce('job', traced, () => jobs.create(traced)),
+  )
   if (reply && input.admission) tellRequestsLeft(reply, input.admission, result)
   if (result.kind === 'mismatch') throw new IdempotencyMismatchError()
   if (result.kind === 'retried') {

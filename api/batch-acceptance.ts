@@ -8,6 +8,7 @@ import { refusalError } from './admission.ts'
 import { missingBatch } from './batch-replies.ts'
 import type { BatchDraft } from './batch-requests.ts'
 import { createInputFile, type InputFileDeps } from './input-files.ts'
+import { traceSubmit } from './plugins/tracing.ts'
 import { tellRequestsLeft } from './rate-limit-headers.ts'
 
 export type BatchAcceptanceDeps = InputFileDeps & { batches: Pick<Batches, 'create' | 'read'>; ids: Ids }
@@ -29,7 +30,9 @@ export async function acceptBatch(
   return reply.send(toBatch(view))
 
   function overFile(inputFileId: string): Promise<CreateBatchResult> {
-    return storeOnce('batch', draft, () => deps.batches.create({ ...draft, inputFileId }))
+    return traceSubmit(reply.request, 'batch', draft, (traced) =>
+      storeOnce('batch', traced, () => deps.batches.create({ ...traced, inputFileId })),
+    )
   }
 
   async function overLines(lines: AsyncIterable<Uint8Array>): Promise<CreateBatchResult> {

@@ -14,6 +14,7 @@ import {
 import { newRequestId } from '../shared/ids.ts'
 import { isRedisOutage, refusedWrite } from '../shared/redis-check.ts'
 import { shapeError } from './error-shapes.ts'
+import { namesOf } from './plugins/tracing.ts'
 
 // Of a path that is not served, in the answer that says so.
 const PATH_MAX = 200
@@ -30,7 +31,7 @@ function sendError(reply: FastifyReply, error: GatewayError): FastifyReply {
 /** The one error handler: whatever was thrown leaves as a GatewayError. A 5xx is logged and tells nothing inside. */
 export function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const known = toGatewayError(error, request.routeOptions.bodyLimit)
-  const line = { request_id: request.id, path: request.routeOptions.url, code: known.code }
+  const line = { ...namesOf(request, reply), code: known.code }
   if (known.status >= 500 && known.cause !== undefined) {
     request.log.error({ ...line, err: known.cause }, 'A request failed')
   } else if (known.status >= 500) {

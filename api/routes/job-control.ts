@@ -17,6 +17,7 @@ import { cancelFilter, doWithAll, retryFilter } from '../bulk.ts'
 import type { Holds } from '../holds.ts'
 import { missingJob, sendJob } from '../job-replies.ts'
 import { prepareRetry } from '../job-retry.ts'
+import { traceSubmit } from '../plugins/tracing.ts'
 import type { Presence } from '../presence.ts'
 import type { SubmissionDeps } from '../submission.ts'
 
@@ -110,7 +111,7 @@ export function addJobControlRoutes(app: FastifyInstance, deps: JobControlDeps):
     const filter = retryFilter(request.body)
     const hold = deps.holds.hold(reply)
     const outcome = await doWithAll(jobs, { tenant, filter, signal: hold.signal }, async ({ id }) => {
-      await acceptJob(jobs, await retryOf(request, id, given))
+      await traceSubmit(request, 'job', await retryOf(request, id, given), (input) => acceptJob(jobs, input))
     }).finally(hold.release)
     if (!outcome) throw unknownPlace()
     const { done, ...others } = toBulk(outcome)

@@ -10,7 +10,6 @@ import { createGatheredScript, createScript, type ScriptArgument } from '../scri
 import type { RecordSealer, Sealer } from '../seal.ts'
 import type { SettleSubject } from './settle.ts'
 import type { WaitReason } from '../tracing.ts'
-import type { WaitReason } from '../tracing.ts'
 
 /** Where a job stands in its plan; kept in the record so that a snooze or a crash goes on where it was. */
 export type Progress = {
@@ -32,8 +31,6 @@ export type Progress = {
   outgrown?: number
   /** A group that had nothing free and is to be waited for when all else failed. */
   waiting: Progress | null
-  /** Why it was put back, and for how long; for the log. */
-  waited?: { why: WaitReason; ms: number }
   /** Why it was put back, and for how long; for the log. */
   waited?: { why: WaitReason; ms: number }
 }

@@ -39,8 +39,8 @@ export function openQueue<Entry>(
  * Opens the queue of single jobs. Entry ids end in the enqueue generation, since BullMQ silently ignores an id it still
  * knows.
  */
-export function createJobQueue(redis: Redis, keys: Keys) {
-  const queue: Queue<JobEntry> = openQueue(JOBS_QUEUE, redis, keys)
+export function createJobQueue(redis: Redis, keys: Keys, telemetry?: Telemetry) {
+  const queue: Queue<JobEntry> = openQueue(JOBS_QUEUE, redis, keys, telemetry)
   return {
     async add(fed: readonly FedJob[]): Promise<void> {
       const [first] = fed
