@@ -6,7 +6,9 @@ import type {
   TargetVerdict,
 } from '../shared/webhooks/deliveries.ts'
 import type { DeliveryEntry } from '../shared/webhooks/delivery-queue.ts'
+import type { DeliveryAttempt } from '../shared/webhooks/delivery-record.ts'
 import { isEndpointTarget } from '../shared/webhooks/delivery-targets.ts'
+import { NO_TRACING, type Tracing } from '../shared/tracing.ts'
 import { SealError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
 import { signWebhook } from '../shared/webhooks/signature.ts'
@@ -58,8 +60,10 @@ export function createDeliveryProcessor(deps: {
   /** Uniform in [0, 1). */
   random: () => number
   log: Logger
+  tracing?: Tracing
 }) {
   const { deliveries, endpoints, scheduleSeconds, timeoutMs, slots = WEBHOOK_SLOTS, log } = deps
+  const { tracing = NO_TRACING } = deps
   const held = new Map<string, number>()
   let heldByAll = 0
 
@@ -125,10 +129,35 @@ export function createDeliveryProcessor(deps: {
         ? { state: 'disabled' }
         : decideNext(answer, claim.numberOfRound, schedule, deps.random)
     const finished = await deliveries.finish(claim, attempt, outcome, verdictOn(answer))
-    const { id: delivery_id, subjectId: subject_id } = claim
-    log.info({ delivery_id, subject_id, ...attempt, ...outcome }, 'A webhook was tried')
+    tell(claim, attempt, outcome)
     await disableIfDue(claim, outcome, finished)
     return outcome
+  }
+
+  /** A line of the log, and a span where what it tells of is traced. */
+  function tell(
+    { id, subjectId, eventId, type, targetId, trace }: DeliveryClaim,
+    attempt: DeliveryAttempt & { durationMs: number },
+    outcome: DeliveryOutcome,
+  ): void {
+    const traceId = tracing.tried({ trace, deliveryId: id, type, ...attempt })
+    log.info(
+      {
+        delivery_id: id,
+        subject_id: subjectId,
+        event_id: eventId,
+        event_type: type,
+        endpoint_id: isEndpointTarget(targetId) ? targetId : null,
+        try: attempt.number,
+        status: attempt.statusCode,
+        error: attempt.error,
+        ms: attempt.durationMs,
+        state: outcome.state,
+        next_at: outcome.state === 'pending' ? toTime(Date.now() + outcome.waitMs) : null,
+        trace_id: traceId ?? undefined,
+      },
+      'A webhook was tried',
+    )
   }
 
   /** An endpoint that answers 410, or for days nothing but failures, is sent to no more. */
@@ -165,6 +194,10 @@ export function createDeliveryProcessor(deps: {
       else held.delete(tenant)
     }
   }
+}
+
+function toTime(unixMs: number): string {
+  return new Date(unixMs).toISOString()
 }
 
 function ownAddress({ url, secret }: { url: string; secret: string }): Address {

@@ -38,6 +38,10 @@ export type DeliveryClaim = {
   eventId: string
   targetId: string
   isTest: boolean
+  /** Of the event. */
+  type: string
+  /** Where the trace of what it tells of goes on. */
+  trace: string | undefined
   sealed: { body: Buffer; event: Buffer; hook: Buffer }
 }
 
@@ -122,6 +126,7 @@ export function createDeliveries(
       'result_ttl', input.resultTtlMs ?? 0,
     ] // oxfmt-ignore
     if (input.isTest) fields.push('test', 1)
+    if (input.trace !== undefined) fields.push('trace', input.trace)
     if (body !== undefined) fields.push('own', 1, 'body', sealer.seal(place(tenant, id, 'body'), body))
     if (target.kind === 'url') {
       fields.push('hook', sealer.seal(place(tenant, id, 'hook'), JSON.stringify(target.hook)))
@@ -157,7 +162,9 @@ export function createDeliveries(
     if (said !== 'claimed') return { kind: said as 'early' | 'ended' | 'gone' }
     const [tenant = '', subjectId = '', eventId = '', target = '', test] = rest.slice(0, 5).map(String)
     const [body = none, event = none, hook = none] = rest.slice(5, 8) as Buffer[]
-    const names = { id, token, tenant, subjectId, eventId, targetId: target, isTest: test === '1' }
+    const [type = '', trace = ''] = rest.slice(9).map(String)
+    const known = { type, isTest: test === '1', trace: trace === '' ? undefined : trace }
+    const names = { id, token, tenant, subjectId, eventId, targetId: target, ...known }
     const times = { number, numberOfRound: number - before, startedMs, lateMs: Number(rest[8] ?? 0) }
     return { kind: 'claimed', claim: { ...names, ...times, sealed: { body, event, hook } } }
   }
