@@ -23,11 +23,15 @@ export async function scrape(process: TestProcess): Promise<Scrape> {
   const response = await fetch(metricsUrl(process))
   const text = await response.text()
   if (response.status !== 200) throw new Error(`A scrape was answered ${response.status}: ${text}`)
-  const samples = [...text.matchAll(/^([a-z_]\w*)(?:\{(.*)\})? (\S+)$/gm)].map(([, name = '', inside = '', value]) => ({
-    name,
-    labels: new Map([...inside.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, key = '', said = '']) => [key, said])),
-    value: Number(value),
-  }))
+  const samples = [...text.matchAll(/^([a-z_]\w*)(?:\{(.*)\})? (\S+)$/gm)].map(
+    ([, name = '', inside = '', value]) => ({
+      name,
+      labels: new Map(
+        [...inside.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, key = '', said = '']) => [key, said]),
+      ),
+      value: Number(value),
+    }),
+  )
   const labels = new Map<string, Set<string>>()
   for (const sample of samples) {
     for (const [key, said] of sample.labels) labels.set(key, (labels.get(key) ?? new Set()).add(said))
@@ -37,7 +41,9 @@ export async function scrape(process: TestProcess): Promise<Scrape> {
     text,
     value(name, wanted = {}) {
       const found = samples.filter(
-        (sample) => sample.name === name && Object.entries(wanted).every(([key, said]) => sample.labels.get(key) === said),
+        (sample) =>
+          sample.name === name &&
+          Object.entries(wanted).every(([key, said]) => sample.labels.get(key) === said),
       )
       return found.length === 0 ? undefined : found.reduce((sum, sample) => sum + sample.value, 0)
     },
