@@ -1,9 +1,12 @@
 // All measures in one run: what was reached, what the aim is, and whether it is met.
 import { parseArgs } from 'node:util'
 import { createChildren } from './support/children.ts'
+import { bytes } from './measures/bytes.ts'
 import { cpu } from './measures/cpu.ts'
 import { idle } from './measures/idle.ts'
+import { inFlight } from './measures/in-flight.ts'
 import { latency } from './measures/latency.ts'
+import { memory } from './measures/memory.ts'
 import { redisProfile } from './measures/redis.ts'
 import { roundTrips } from './measures/round-trips.ts'
 import { submit } from './measures/submit.ts'
@@ -11,7 +14,18 @@ import { sync } from './measures/sync.ts'
 import { isMet, type Figure, type Measure, type Measured, type Size } from './support/measure.ts'
 import { printTable, writeJson } from './support/report.ts'
 
-const MEASURES: readonly Measure[] = [cpu, sync, latency, submit, idle, roundTrips, redisProfile]
+const MEASURES: readonly Measure[] = [
+  cpu,
+  sync,
+  latency,
+  submit,
+  idle,
+  roundTrips,
+  bytes,
+  inFlight,
+  memory,
+  redisProfile,
+]
 
 async function measureOne(measure: Measure, size: Size): Promise<Measured> {
   console.log(`\n${measure.title} (${measure.name})`)

@@ -51,6 +51,8 @@ export async function startGateway(options: GatewayOptions) {
     GATEWAY_ID_SECRET: randomBytes(24).toString('hex'),
     GATEWAY_ALLOWED_CIDRS: '127.0.0.0/8',
     GATEWAY_FILES: `file:${join(children.folder, 'files')}`,
+    // Redis is not away when the machine stands still.
+    GATEWAY_REDIS_TIMEOUT_MS: '10000',
     ...options.env,
   }
   const profile = profileFolder === '' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`]
@@ -68,15 +70,16 @@ export async function startGateway(options: GatewayOptions) {
   const first = await startApi()
   const apis = [first]
   while (apis.length < (options.apis ?? 1)) apis.push(await startApi())
-  const workers = Array.from({ length: options.workers ?? 1 }, () =>
-    start('worker', { REDIS_URL: redisUrls.worker }),
-  )
+  const startWorker = () => start('worker', { REDIS_URL: redisUrls.worker })
+  const workers = Array.from({ length: options.workers ?? 1 }, startWorker)
   return {
     url: first.url,
     urls: apis.map(({ url }) => url),
     masterKey,
     api: first.child,
     worker: workers[0] ?? null,
+    /** Starts one more; it is not among the pids. */
+    startWorker,
     /** Of all its processes, by name. */
     pids: { ...pidsOf('api', apis.map(({ child }) => child)), ...pidsOf('worker', workers) }, // oxfmt-ignore
   }
