@@ -1,11 +1,11 @@
 /**
  * Gathers calls: those of one turn of the event loop under one key go together, so that many cost one round trip.
  * @param run Does what was gathered under one key; its results are in the order of the items.
- * @param itemsMax More than so many go as several.
+ * @param itemsMax More than so many go as several; asked each time.
  */
 export function createGather<Key, Item, Result>(
   run: (key: Key, items: readonly Item[]) => Promise<readonly Result[]>,
-  itemsMax: number,
+  itemsMax: number | (() => number),
 ) {
   type Waiting = { item: Item; resolve: (result: Result) => void; reject: (error: unknown) => void }
   let gathered = new Map<Key, Waiting[]>()
@@ -14,7 +14,8 @@ export function createGather<Key, Item, Result>(
     const all = gathered
     gathered = new Map()
     for (const [key, waiting] of all) {
-      for (let at = 0; at < waiting.length; at += itemsMax) void send(key, waiting.slice(at, at + itemsMax))
+      const width = typeof itemsMax === 'number' ? itemsMax : itemsMax()
+      for (let at = 0; at < waiting.length; at += width) void send(key, waiting.slice(at, at + width))
     }
   }
 

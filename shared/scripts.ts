@@ -20,18 +20,29 @@ export function createScript(redis: Redis, name: string): Script {
 /** More calls than these are more than one script: Redis does nothing else while it runs one. */
 const GATHERED_MAX = 16
 
+/** One of the calls that a script runs for. */
+export type ScriptCall = { keys: readonly string[]; args: readonly ScriptArgument[] }
+
 /**
- * The same for what is run for each job: calls of one turn of the event loop go together, as one script that does one after
- * the other. They share what it costs to send, start and answer a script; each has its own reply, or error.
+ * The same for what is run for each job: one script does it for several calls, one after the other. They share what it costs to
+ * send, start and answer a script; each has its own reply, or error.
  */
-export function createGatheredScript(redis: Redis, name: string): Script {
-  const run = scriptOf(redis, readScript(name, { isGathered: true }))
-  type Call = { keys: readonly string[]; args: readonly ScriptArgument[] }
-  const gather = createGather(async (_: string, calls: readonly Call[]) => {
+export function createScriptForEach(
+  redis: Redis,
+  name: string,
+): (calls: readonly ScriptCall[]) => Promise<unknown[]> {
+  const run = scriptOf(redis, readScript(name, { isForEach: true }))
+  return async (calls) => {
     const args = calls.flatMap((call) => [call.args.length, ...call.args])
     const keys = calls.flatMap((call) => call.keys)
     return (await run(keys, [calls.length, ...args])) as unknown[] // see each.lua
-  }, GATHERED_MAX)
+  }
+}
+
+/** Runs a script for those of its calls that come in one turn of the event loop, together. */
+export function createGatheredScript(redis: Redis, name: string): Script {
+  const forEach = createScriptForEach(redis, name)
+  const gather = createGather((_: string, calls: readonly ScriptCall[]) => forEach(calls), GATHERED_MAX)
   return async (keys, args) => {
     const reply = await gather(name, { keys, args })
     if (reply instanceof Error) throw reply
@@ -40,11 +51,9 @@ export function createGatheredScript(redis: Redis, name: string): Script {
 }
 
 /** The whole text of a script, what it includes in its place, and the hash by which Redis knows it. */
-export function readScript(name: string, { isGathered = false } = {}): { text: string; sha: string } {
+export function readScript(name: string, { isForEach = false } = {}): { text: string; sha: string } {
   const alone = withIncludes(readLua(name), new Set())
-  const text = isGathered
-    ? `local function one(KEYS, ARGV)\n${alone}\nend\n${readLua('include/each')}`
-    : alone
+  const text = isForEach ? `local function one(KEYS, ARGV)\n${alone}\nend\n${readLua('include/each')}` : alone
   return { text, sha: createHash('sha1').update(text).digest('hex') }
 }
 

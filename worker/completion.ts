@@ -12,6 +12,7 @@ import { choose } from './choosing.ts'
 import { complete, endBroken, endRun, letGo, stop } from './ending.ts'
 import { failFirst } from './first-failure.ts'
 import { createLeaving, fallsBackFromFilter, moveOn } from './leaving.ts'
+import type { NotedOnDisk } from './on-disk.ts'
 import { persistUnlessStopped, RedisAwayError } from './persist.ts'
 import type { CallOutcome, ProviderReply } from './providers/provider.ts'
 import { createJobRecords } from './record-of-job.ts'
@@ -49,6 +50,7 @@ export type CompletionDeps = {
   random: () => number
   log: Logger
   tracing?: Tracing
+  notedOnDisk?: NotedOnDisk
   /** Follows every end, possibly twice: announce it, let the next job in. Never throws. */
   afterSettle: (subject: SettleSubject, result: SettleResult) => void
   afterSnooze: (tenantsWaiting: number) => void
@@ -66,14 +68,13 @@ export function createCompletion(deps: CompletionDeps) {
   const leaving = createLeaving(deps)
   const notes = createCallNotes(log)
 
-  async function runEntry(fed: FedJob): Promise<RunOutcome> {
-    const own = running.find(fed.id)
-    if (own) {
-      // BullMQ took this process for dead and hands the job out again: the run that is under way is the one.
-      await own
-      return { kind: 'dropped', why: 'adopted' }
-    }
-    const result = await claims.claim(fed)
+  /** @param onClaimed Called once it is in hand, or need not be. */
+  async function runJob(fed: FedJob, onClaimed: () => void = noop): Promise<RunOutcome> {
+    // This process was taken for dead, and the job is handed out again: the run that is under way is the one.
+    const isUnderWay = running.find(fed.id) !== null
+    const result = isUnderWay ? null : await claims.claim(fed)
+    onClaimed()
+    if (!result) return { kind: 'dropped', why: 'adopted' }
     if (result.kind === 'cancelled' || result.kind === 'expired') return records.endFree(fed.id, result.kind)
     if (result.kind === 'unreadable') {
       const { message, type, code } =
@@ -203,10 +204,12 @@ export function createCompletion(deps: CompletionDeps) {
     return rest(run, hold, waitMs, 'retrying')
   }
 
-  return { run: runEntry, work }
+  return { run: runJob, work }
 }
 
 export type Completion = ReturnType<typeof createCompletion>
+
+function noop(): void {}
 
 /** The call is about to be made, and is counted as if it will count. */
 function noteStart(run: Run, { deployment }: Grant): void {

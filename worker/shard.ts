@@ -5,6 +5,7 @@ import { isLineId } from '../shared/batches/batch-results.ts'
 import type { Config } from '../shared/config.ts'
 import { createDeliveries } from '../shared/webhooks/deliveries.ts'
 import { createDeliveryQueue, WEBHOOKS_QUEUE, type DeliveryEntry } from '../shared/webhooks/delivery-queue.ts'
+import type { Durability } from '../shared/durability.ts'
 import type { DeploymentState } from '../shared/routing/deployment-state.ts'
 import type { FileStore } from '../shared/files/file-store.ts'
 import { createFiles } from '../shared/files/files.ts'
@@ -30,8 +31,10 @@ import { createBatchNews } from './batch-news.ts'
 import { openBatches } from './batches.ts'
 import { createCompletion } from './completion.ts'
 import { createDeliveryProcessor, WEBHOOK_SLOTS } from './delivery.ts'
+import { createEntries } from './entries.ts'
 import { createFeeder } from './feeder.ts'
 import { createLeftJobs } from './left-jobs.ts'
+import { createNotedOnDisk } from './on-disk.ts'
 import type { WorkerCounts } from './metrics.ts'
 import type { Outbound } from './outbound.ts'
 import { createProgress } from './progress.ts'
@@ -45,7 +48,7 @@ import {
   chunksAtOnce,
   startBatchesWorker,
   startChecksWorker,
-  startJobsWorkers,
+  startJobsWorker,
   startWorker,
 } from './workers.ts'
 
@@ -69,6 +72,7 @@ export type WorkerProcess = {
   planDependencies: PlanDependencies & { plans: LinePlans }
   counts: WorkerCounts
   webhookOutbound: Outbound
+  durability: Durability
   tracing: Tracing
 }
 
@@ -124,6 +128,7 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     random: Math.random,
     log,
     tracing,
+    notedOnDisk: createNotedOnDisk(own.durability, keys),
     afterSettle,
     afterSnooze(tenantsWaiting) {
       progress.moved()
@@ -200,7 +205,8 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     running.start()
     batches.chunks.start()
     const forQueues = { redis: own.blocking, keys, log, ...settings }
-    const jobsWorkers = startJobsWorkers((fed) => slots.forJob(() => completion.run(fed)), {
+    const entries = createEntries({ slots, run: completion.run, log })
+    const jobsWorker = startJobsWorker(entries.take, slots.onRoom, {
       ...forQueues,
       telemetry: tracing.telemetry,
     })
@@ -219,7 +225,7 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
       ...forQueues,
       concurrency: WEBHOOK_SLOTS,
     })
-    const workers = [...jobsWorkers, batchesWorker, checksWorker, webhookWorker]
+    const workers = [jobsWorker, batchesWorker, checksWorker, webhookWorker]
     const heartbeat = setInterval(() => {
       void beat(all).then((ofAll) => (batchesWorker.concurrency = chunksAtOnce(all, ofAll)))
     }, settings.heartbeatMs)

@@ -16,6 +16,7 @@ type Waiter = { take: () => void; giveUp: () => void }
 export function createSlots(total: number, now: () => number = () => performance.now()) {
   const jobsWaiting: ((isGiven: boolean) => void)[] = []
   const linesWaiting = new Set<Waiter>()
+  const whenRoom: (() => void)[] = []
   let jobs = 0
   let lines = 0
   let jobsWaitedAt = Number.NEGATIVE_INFINITY
@@ -40,27 +41,45 @@ export function createSlots(total: number, now: () => number = () => performance
     }
     while (hasRoom() && lines < linesMax()) {
       const [waiter] = linesWaiting
-      if (!waiter) return
+      if (!waiter) break
       lines++
       waiter.take()
     }
+    if (hasRoom()) for (const tell of whenRoom.splice(0)) tell()
   }
 
-  /** Runs one job in a slot, when there is one. @returns null when the process ends before there is. */
-  async function forJob<T>(run: () => Promise<T>): Promise<T | null> {
-    if (hasRoom()) jobs++
-    else {
-      if (isDraining) return null
-      jobsWaitedAt = now()
-      if (!(await new Promise<boolean>((resolve) => jobsWaiting.push(resolve)))) return null
-      jobsWaitedAt = now()
+  /** Calls back once, when a slot is free that nobody here waits for. */
+  function onRoom(tell: () => void): void {
+    whenRoom.push(tell)
+    handOn()
+  }
+
+  /** Takes a slot for a job. @returns false when there is none within `patienceMs`, or the process ends before. */
+  function forJob(patienceMs: number): boolean | Promise<boolean> {
+    if (hasRoom()) {
+      jobs++
+      return true
     }
-    try {
-      return await run()
-    } finally {
-      jobs--
-      handOn()
-    }
+    if (isDraining) return false
+    jobsWaitedAt = now()
+    return new Promise((resolve) => {
+      const end = (isGiven: boolean) => {
+        clearTimeout(timer)
+        jobsWaitedAt = now()
+        resolve(isGiven)
+      }
+      const timer = setTimeout(() => {
+        jobsWaiting.splice(jobsWaiting.indexOf(end), 1)
+        end(false)
+      }, patienceMs)
+      jobsWaiting.push(end)
+    })
+  }
+
+  /** Gives back the slot of a job. */
+  function jobDone(): void {
+    jobs--
+    handOn()
   }
 
   /** Takes a slot for a line, in the order of asking. @returns false when `signal` aborts before. */
@@ -89,7 +108,7 @@ export function createSlots(total: number, now: () => number = () => performance
     handOn()
   }
 
-  /** Jobs that stand in line are another process's: here they would begin when their calls have no time left. */
+  /** Jobs that wait for a slot are another process's: here they would begin when their calls have no time left. */
   function drain(): void {
     isDraining = true
     for (const job of jobsWaiting.splice(0)) job(false)
@@ -100,7 +119,7 @@ export function createSlots(total: number, now: () => number = () => performance
     return { jobs, lines, waiting: jobsWaiting.length + linesWaiting.size }
   }
 
-  return { forJob, forLine, lineDone, drain, use }
+  return { forJob, jobDone, forLine, lineDone, onRoom, drain, use }
 }
 
 export type Slots = ReturnType<typeof createSlots>

@@ -1,10 +1,10 @@
-import { Worker, type Telemetry } from 'bullmq'
+import { WaitingError, Worker, type Job, type Telemetry } from 'bullmq'
 import type { Redis } from 'ioredis'
 import { BATCHES_QUEUE, CHECKS_QUEUE, type ChunkEntry } from '../shared/batches/batch-queue.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import { chunkWidth } from '../shared/batches/batch-window.ts'
-import { JOBS_QUEUE, type FedJob, type JobEntry } from '../shared/jobs/queues.ts'
+import { JOBS_QUEUE, type JobEntry } from '../shared/jobs/queues.ts'
 
 // Above this BullMQ fails a job without asking us; the crash budget is kept by the claim.
 const STALLED_COUNT_MAX = 1_000_000
@@ -12,11 +12,12 @@ const STALLED_COUNT_MAX = 1_000_000
 /**
  * Starts a BullMQ worker on one queue. Entries are removed whatever becomes of them: the record is the truth, and an entry
  * that is lost is made anew.
+ * @param process Its `handBack`, when awaited, leaves the entry to another worker, or to this one later.
  * @param redis A `blocking` connection; BullMQ opens a second one beside it.
  */
 export function startWorker<Entry>(
   queue: string,
-  process: (entry: Entry) => Promise<unknown>,
+  process: (entry: Entry, handBack: () => Promise<never>) => Promise<unknown>,
   deps: {
     redis: Redis
     keys: Keys
@@ -24,18 +25,21 @@ export function startWorker<Entry>(
     concurrency: number
     lockMs: number
     stalledCheckMs: number
-    /** Another worker of this process looks for stalled entries of the queue. */
-    skipStalledCheck?: boolean
     telemetry?: Telemetry | undefined
   },
 ): Worker<Entry> {
-  const worker = new Worker<Entry>(queue, async ({ data }) => void (await process(data)), {
+  const run = async (job: Job<Entry>, token?: string): Promise<void> => {
+    await process(job.data, async () => {
+      await job.moveToWait(token)
+      throw new WaitingError()
+    })
+  }
+  const worker = new Worker<Entry>(queue, run, {
     connection: deps.redis,
     prefix: deps.keys.queuePrefix,
     concurrency: deps.concurrency,
     lockDuration: deps.lockMs,
     stalledInterval: deps.stalledCheckMs,
-    skipStalledCheck: deps.skipStalledCheck ?? false,
     maxStalledCount: STALLED_COUNT_MAX,
     removeOnComplete: { count: 0 },
     removeOnFail: { count: 0 },
@@ -51,9 +55,9 @@ export function startWorker<Entry>(
   return worker
 }
 
-// A BullMQ worker asks for one entry at a time, so under load its slots fill one round trip after the other. Four that
-// share the slots gave a fifth more completions a second at 200 connections (`npm run bench:sync`); eight gave no more.
-const FETCH_LOOPS_MAX = 4
+// An entry of jobs is held until they are claimed, which takes two round trips. More than a few of them at once would only keep
+// what another worker has room for.
+const ENTRIES_AT_ONCE = 4
 
 // Each works for a few milliseconds between two pauses: all together must leave jobs their turns.
 const CHECKS_AT_ONCE = 4
@@ -83,17 +87,25 @@ export function chunksAtOnce(own: number, all: number): number {
   return Math.max(2, Math.ceil((1.5 * own) / chunkWidth(Math.max(own, all))))
 }
 
-/** Starts the workers of single jobs, which share the process's slots. */
-export function startJobsWorkers(
-  run: (fed: FedJob) => Promise<unknown>,
+/**
+ * Starts the worker of single jobs. While it has no slot for them it fetches none: they are another worker's.
+ * @param take See `Entries.take`.
+ * @param onRoom Calls back once when a slot is free.
+ */
+export function startJobsWorker(
+  take: (entry: JobEntry) => Promise<boolean>,
+  onRoom: (tell: () => void) => void,
   deps: Parameters<typeof startWorker>[2],
-): Worker<JobEntry>[] {
-  const loops = Math.min(FETCH_LOOPS_MAX, deps.concurrency)
-  return Array.from({ length: loops }, (_, index) =>
-    startWorker<JobEntry>(JOBS_QUEUE, ({ jobId, generation }) => run({ id: jobId, generation }), {
-      ...deps,
-      concurrency: Math.floor((deps.concurrency + index) / loops),
-      skipStalledCheck: index > 0,
-    }),
+): Worker<JobEntry> {
+  const worker: Worker<JobEntry> = startWorker<JobEntry>(
+    JOBS_QUEUE,
+    async (entry, handBack) => {
+      if (await take(entry)) return
+      await worker.pause(true)
+      onRoom(() => void worker.resume())
+      await handBack()
+    },
+    { ...deps, concurrency: Math.min(ENTRIES_AT_ONCE, deps.concurrency) },
   )
+  return worker
 }

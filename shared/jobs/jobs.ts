@@ -6,12 +6,13 @@ import { metaOf, recordFields, type JobInput } from './job-input.ts'
 import { createJobControl } from './job-control.ts'
 import { createJobPages } from './job-pages.ts'
 import { LIST_FIELDS, parseRecord, READ_FIELDS, type JobView } from './job-record.ts'
+import { formatMeta } from './record-texts.ts'
 import type { Keys } from '../keys.ts'
 import type { Logger } from '../log.ts'
 import { parseJsonLossless } from '../lossless-json.ts'
+import { createIntake } from './intake.ts'
 import type { JobQueue } from './queues.ts'
 import type { Job } from '../schemas/job.ts'
-import { createGatheredScript } from '../scripts.ts'
 import type { Sealer } from '../seal.ts'
 import type { createSettle } from './settle.ts'
 import { UNCLAIMED_MS, type Window } from './window.ts'
@@ -46,8 +47,8 @@ export function createJobs(deps: {
   /** Whether Redis has room. */
   capacity?: Admitter
 }) {
-  const { redis, queue, keys, sealer, window, log, capacity } = deps
-  const createJob = createGatheredScript(redis, 'create-job')
+  const { redis, keys, sealer, window, capacity } = deps
+  const store = createIntake(deps)
   const control = createJobControl(deps)
 
   /**
@@ -62,39 +63,26 @@ export function createJobs(deps: {
     await capacity?.checkUnlessThere(sameCall?.isRetry ? [idem, orphans] : [idem])
     const { fields, bytes } = recordFields(input, sealer)
     capacity?.note(bytes + (admission?.resultBytes ?? 0))
-    const reply = await createJob(
-      [
-        keys.job(id), idem, keys.index(tenant), keys.window, keys.busy,
-        keys.tenants, keys.owners(tenant), keys.waiting(tenant, owner), keys.due, keys.parked, keys.slots,
-        keys.concurrency, keys.batchBusy, orphans, keys.job(input.retryOf ?? id),
-      ], // oxfmt-ignore
-      [
-        '', id, tenant, owner, idempotency?.bodyHash ?? '', deps.idempotencyRetentionMs, input.delayMs, input.expiresInMs,
-        PRIORITY_CLASSES[input.priority], UNCLAIMED_MS, sameCall ? (sameCall.isRetry ? 'again' : 'register') : '',
-        keys.accountPrefix, input.customer === null ? 1 : 2, bytes, admission?.resultBytes ?? 0, admission?.holdMicroUsd ?? 0,
-        limitsJson(admission), keys.jobPrefix, ...fields,
-      ], // oxfmt-ignore
-    )
-    const [kind, ...facts] = reply as [Buffer, ...(Buffer | number)[]] // see the script
-    const [value, createdMs, tenantUsed = 0, customerUsed = 0] = facts
+    const storeKeys = [
+      keys.job(id), idem, keys.index(tenant), keys.window, keys.busy,
+      keys.tenants, keys.owners(tenant), keys.waiting(tenant, owner), keys.due, keys.parked, keys.slots,
+      keys.concurrency, keys.batchBusy, orphans, keys.job(input.retryOf ?? id),
+    ] // oxfmt-ignore
+    const args = [
+      '', id, tenant, owner, idempotency?.bodyHash ?? '', deps.idempotencyRetentionMs, input.delayMs, input.expiresInMs,
+      PRIORITY_CLASSES[input.priority], UNCLAIMED_MS, sameCall ? (sameCall.isRetry ? 'again' : 'register') : '',
+      keys.accountPrefix, input.customer === null ? 1 : 2, bytes, admission?.resultBytes ?? 0, admission?.holdMicroUsd ?? 0,
+      limitsJson(admission), keys.jobPrefix, ...fields,
+    ] // oxfmt-ignore
+    const [kind, ...facts] = await store({ id, isDelayed: input.delayMs > 0, keys: storeKeys, args })
+    const [value, createdMs, , tenantUsed = 0, customerUsed = 0] = facts
     const said = kind.toString()
     if (said === 'mismatch') return { kind: 'mismatch' }
     if (said === 'replayed' || said === 'attached' || said === 'retried')
       return { kind: said, id: String(value) }
     if (said === 'refused') return { kind: 'refused', refusal: readRefusal(facts) }
-    await enqueue(input, Number(value))
     const used = { tenant: Number(tenantUsed), customer: Number(customerUsed) }
     return { kind: 'created', id, createdMs: Number(createdMs), used }
-  }
-
-  // The record is written: from here on a failure delays the job, the sweeper enqueues it.
-  async function enqueue({ id, delayMs }: JobInput, generation: number): Promise<void> {
-    try {
-      if (generation > 0) await queue.add([{ id, generation }])
-      else if (delayMs === 0) await queue.add(await window.feed())
-    } catch (error) {
-      log.warn({ err: error, job_id: id }, 'A job was accepted but not enqueued; the sweeper will')
-    }
   }
 
   /** The job as it stood when it was created: what a read would have given, without the round trip. */
@@ -104,7 +92,7 @@ export function createJobs(deps: {
     const fields: Record<string, string> = {
       status: 'queued',
       tenant: input.tenant,
-      meta: JSON.stringify(metaOf(input)),
+      meta: formatMeta(metaOf(input)),
       created: String(createdMs),
       starts,
       deadline: String(createdMs + input.delayMs + input.expiresInMs),

@@ -5,11 +5,21 @@ import type { Keys } from '../keys.ts'
 /** Queue of single jobs, called for by a person or a service that waits. */
 export const JOBS_QUEUE = 'jobs'
 
-/** What a queue entry holds: the record is the truth, the queue carries ids. */
-export type JobEntry = { jobId: string; generation: number }
+/** What a queue entry holds: jobs that one worker takes together. The record is the truth, the queue carries ids. */
+export type JobEntry = { jobs: [id: string, generation: number][] }
 
-/** A job that has room in the window and wants a queue entry. */
-export type FedJob = { id: string; generation: number }
+/** A job that has room in the window and wants a queue entry. `entry`: the name of one that it shares; missing or '': its own. */
+export type FedJob = { id: string; generation: number; entry?: string }
+
+// With many slots, jobs that come together go together: BullMQ's work on an entry is most of what a job costs Redis. With few,
+// one worker would take what another has room for.
+export const ENTRY_JOBS_MAX = 16
+export const SLOTS_PER_JOB = 32
+
+/** How many jobs an entry may hold at most. @param slots Of all live workers. */
+export function entryWidth(slots: number): number {
+  return Math.max(1, Math.min(ENTRY_JOBS_MAX, Math.floor(slots / SLOTS_PER_JOB)))
+}
 
 /**
  * Opens a BullMQ queue for adding. Entries are removed when processed; the event stream is kept to its shortest: nobody
@@ -36,25 +46,24 @@ export function openQueue<Entry>(
 }
 
 /**
- * Opens the queue of single jobs. Entry ids end in the enqueue generation, since BullMQ silently ignores an id it still
- * knows.
+ * Opens the queue of single jobs. An entry's name is that of its first job and ends in the enqueue generation, since BullMQ
+ * silently ignores an id it still knows.
  */
 export function createJobQueue(redis: Redis, keys: Keys, telemetry?: Telemetry) {
   const queue: Queue<JobEntry> = openQueue(JOBS_QUEUE, redis, keys, telemetry)
   return {
     async add(fed: readonly FedJob[]): Promise<void> {
-      const [first] = fed
-      if (fed.length === 1 && first) {
-        await queue.add('job', entryData(first), { jobId: entryId(first) })
-      } else if (fed.length > 1) {
-        await queue.addBulk(
-          fed.map((job) => ({ name: 'job', data: entryData(job), opts: { jobId: entryId(job) } })),
-        )
-      }
+      const entries = [...Map.groupBy(fed, nameOf)].map(([jobId, jobs]) => {
+        const data: JobEntry = { jobs: jobs.map(({ id, generation }) => [id, generation]) }
+        return { name: 'jobs', data, opts: { jobId } }
+      })
+      const [first] = entries
+      if (entries.length > 1) await queue.addBulk(entries)
+      else if (first) await queue.add(first.name, first.data, first.opts)
     },
-    /** Whether BullMQ still has the entry, waiting or running. */
+    /** Whether BullMQ still has the entry, waiting or being taken. */
     async has(job: FedJob): Promise<boolean> {
-      return (await queue.getJob(entryId(job))) !== undefined
+      return (await queue.getJob(nameOf(job))) !== undefined
     },
     close: () => queue.close(),
   }
@@ -62,10 +71,11 @@ export function createJobQueue(redis: Redis, keys: Keys, telemetry?: Telemetry) 
 
 export type JobQueue = ReturnType<typeof createJobQueue>
 
-function entryId({ id, generation }: FedJob): string {
+/** The name of an entry whose first job this is. */
+export function entryName({ id, generation }: FedJob): string {
   return `${id}-${generation}`
 }
 
-function entryData({ id, generation }: FedJob): JobEntry {
-  return { jobId: id, generation }
+function nameOf(job: FedJob): string {
+  return job.entry || entryName(job)
 }

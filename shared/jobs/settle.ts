@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis'
 import type { Ids } from '../ids.ts'
 import { parseLog, type JobMeta } from './job-record.ts'
+import { parseMeta } from './record-texts.ts'
 import type { Keys } from '../keys.ts'
 import type { JobError } from '../schemas/job.ts'
 import { formatUsage, usedBy } from '../tenants/usage-news.ts'
@@ -12,7 +13,7 @@ const RETENTION_MS_MIN = 60_000
 const IDEMPOTENCY_MARGIN_MS = 86_400_000
 
 // A completed job's prompt has done its duty; a job that ended otherwise keeps it for a later retry.
-const ERASED = ['cred', 'token', 'plan', 'run', 'reserved', 'held']
+const ERASED = ['cred', 'token', 'plan', 'run', 'reserved', 'held', 'entry']
 const ERASED_WHEN_COMPLETED = [...ERASED, 'req']
 
 export type TerminalStatus = 'completed' | 'failed' | 'cancelled' | 'expired'
@@ -120,7 +121,7 @@ export function createSettle(deps: {
       keys.job(id), 'tenant', 'owner', 'meta', 'idem', 'hook', 'log',
     ) // oxfmt-ignore
     if (!tenant || !owner || !meta) return { result: { kind: 'gone' }, subject: null }
-    const parsed = JSON.parse(meta.toString()) as JobMeta // written at submit
+    const parsed = parseMeta(meta.toString())
     const subject = {
       id,
       meta: parsed,

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
 import type { Keys } from '../keys.ts'
-import type { FedJob } from './queues.ts'
+import { ENTRY_JOBS_MAX, SLOTS_PER_JOB, type FedJob } from './queues.ts'
 import { redisNowMs } from '../redis.ts'
 import { TERMINAL_STATUSES } from '../schemas/job.ts'
 import { createScript } from '../scripts.ts'
@@ -33,11 +33,12 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
     async feed(jobsMax = 100): Promise<FedJob[]> {
       const { window, busy, tenants, slots, concurrency, batchBusy, turns } = keys
       const windowKeys = [window, busy, tenants, slots, concurrency, batchBusy, turns]
-      const reply = await feedJobs(windowKeys, [now(), jobsMax, ...prefixes, UNCLAIMED_MS])
-      const flat = reply as (Buffer | number)[] // pairs of id and generation, see the script
+      const widths = [ENTRY_JOBS_MAX, SLOTS_PER_JOB]
+      const reply = await feedJobs(windowKeys, [now(), jobsMax, ...prefixes, UNCLAIMED_MS, ...widths])
+      const flat = reply as (Buffer | number)[] // id, generation and entry of each, see the script
       const fed: FedJob[] = []
-      for (let at = 0; at < flat.length; at += 2) {
-        fed.push({ id: String(flat[at]), generation: Number(flat[at + 1]) })
+      for (let at = 0; at < flat.length; at += 3) {
+        fed.push({ id: String(flat[at]), generation: Number(flat[at + 1]), entry: String(flat[at + 2]) })
       }
       return fed
     },
@@ -81,8 +82,11 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
     /** Jobs of the window that nobody claimed in time, or whose claim was not renewed; with their generation. */
     async overdue(jobsMax = 100): Promise<FedJob[]> {
       const ids = await redis.zrangebyscore(keys.window, '-inf', await clock(), 'LIMIT', 0, jobsMax)
-      const generations = await Promise.all(ids.map((id) => redis.hget(keys.job(id), 'generation')))
-      return ids.map((id, index) => ({ id, generation: Number(generations[index] ?? 0) }))
+      const records = await Promise.all(ids.map((id) => redis.hmget(keys.job(id), 'generation', 'entry')))
+      return ids.map((id, index) => {
+        const [generation, entry] = records[index] ?? []
+        return { id, generation: Number(generation ?? 0), entry: entry ?? '' }
+      })
     },
 
     /** Jobs to look at: their deadline passed, or they ended and their retention is over. */

@@ -8,7 +8,7 @@
 --       is looked for, '' | 'register' | 'again' (a call with this fingerprint), prefix of accounts, accounts it counts in (1 | 2),
 --       its bytes, bytes kept free for its result, micro USD held for it, limits as JSON ('' = none), prefix of records,
 --       then field, value, ... of the record
--- Output: {'created', generation to enqueue or 0 = it waits, created ms, requests of the minute: tenant's, customer's} |
+-- Output: {'created', generation to enqueue or 0 = it waits, created ms, slots, requests of the minute: tenant's, customer's} |
 --         {'replayed', id} | {'attached', id} | {'retried', id of the job that runs it again already} | {'mismatch'} |
 --         {'refused', 'tenant' | 'customer', limit, ms to wait, requests of the minute: tenant's, customer's, ms of now}
 local job, idem, index, window, busy = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -27,7 +27,7 @@ local accounts_count, bytes, reserved, held = ARGV[13], tonumber(ARGV[14]), tonu
 local starts, deadline = now + delay, now + delay + expires_in
 
 local made = redis.call('HMGET', job, 'generation', 'created')
-if made[1] then return { 'created', tonumber(made[1]), tonumber(made[2]), 0, 0 } end
+if made[1] then return { 'created', tonumber(made[1]), tonumber(made[2]), slots, 0, 0 } end
 local known = same_call(ARGV[11])
 if known then return { 'attached', known } end
 if body_hash ~= '' then

@@ -19,4 +19,5 @@ local overdue_at = tonumber(redis.call('ZSCORE', window, id))
 if record[2] ~= ARGV[3] or not overdue_at or overdue_at > now then return 0 end
 -- A job whose worker was lost has no lease to respect: the claim of its new entry must not be told to wait.
 redis.call('ZADD', window, status == 'queued' and now + tonumber(ARGV[4]) or now, id)
+redis.call('HSET', job, 'entry', '')
 return redis.call('HINCRBY', job, 'generation', 1)

@@ -27,12 +27,13 @@ function fillWithLines(): number {
 function startJobs(count: number) {
   const started = { count: 0 }
   const ends = Array.from({ length: count }, () => gate())
-  const jobs = ends.map(({ opened }) =>
-    slots.forJob(async () => {
-      started.count++
-      await opened
-    }),
-  )
+  const jobs = ends.map(async ({ opened }) => {
+    const slot = slots.forJob(60_000)
+    if (!(slot === true || (await slot))) return
+    started.count++
+    await opened
+    slots.jobDone()
+  })
   return { started, end: (at: number) => ends[at]?.open(), ended: Promise.all(jobs) }
 }
 
@@ -118,4 +119,22 @@ test('a process that ends begins none of the jobs that stand in line, and lets t
   late.end(0)
   await late.ended
   expect(late.started.count).toBe(1)
+})
+
+test('a job that finds no slot in time stands in line no longer, and who asked hears of the next free one', async () => {
+  const jobs = startJobs(TOTAL)
+  expect(await slots.forJob(5)).toBe(false)
+  expect(slots.use().waiting).toBe(0)
+  let told = 0
+  slots.onRoom(() => told++)
+  expect(told).toBe(0)
+  const next = Promise.resolve(slots.forJob(60_000))
+  jobs.end(0)
+  expect(await next).toBe(true)
+  expect(told).toBe(0)
+  jobs.end(1)
+  await eventually('it is told', () => told === 1)
+  for (let at = 2; at < TOTAL; at++) jobs.end(at)
+  await jobs.ended
+  expect(told).toBe(1)
 })

@@ -28,4 +28,4 @@ else
     redis.call('RPUSH', tenants, tenant)
   end
 end
-return { 'created', generation, now, counted(accounts) }
+return { 'created', generation, now, slots, counted(accounts) }
