@@ -11,7 +11,8 @@ import { isAnthropic } from './error-shapes.ts'
 import { handleError, unknownRoute } from './errors.ts'
 import type { KeyCache } from './key-cache.ts'
 import type { ApiCounts } from './metrics.ts'
-import { addAuth } from './plugins/auth.ts'
+import type { Board } from './board.ts'
+import { addAuth, createAuth } from './plugins/auth.ts'
 import { addDocs } from './plugins/docs.ts'
 import { addJsonBody } from './plugins/json-body.ts'
 import { addSchemas } from './plugins/schemas.ts'
@@ -21,6 +22,7 @@ import { addAdminKeyRoutes, type AdminKeyDeps } from './routes/admin-keys.ts'
 import { addAdminTenantRoutes, type AdminTenantDeps } from './routes/admin-tenants.ts'
 import { addBatchOutputRoutes } from './routes/batch-output.ts'
 import { addBatchRoutes } from './routes/batches.ts'
+import { addBoardRoute } from './routes/board.ts'
 import { addAzureRoutes, addCompletionRoutes, escapeDeployment } from './routes/completions.ts'
 import { addCredentialRoutes, type CredentialRouteDeps } from './routes/credentials.ts'
 import { addFileRoutes } from './routes/files.ts'
@@ -54,6 +56,8 @@ export type AppDeps = CallDeps &
     redis: Redis
     capacity: Pick<Capacity, 'state'>
     keyCache: KeyCache
+    /** The page of queues; absent or null: it is not served. */
+    board?: Board | null
     /** How deployments stand, for plans that are shown. */
     state: PlanDeps['state']
     /** Null: only keys from the store work. */
@@ -91,6 +95,8 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
 
   await addDocs(app)
   addHealthRoutes(app, deps)
+  if (deps.board)
+    addBoardRoute(app, { board: deps.board, principalOf: createAuth(deps.keyCache, deps.masterKey) })
   const calls = createCalls(deps)
   // The SDKs are used with a base URL that ends in `/v1`, and with one that does not.
   for (const prefix of ['/v1', '']) {

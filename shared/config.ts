@@ -97,6 +97,8 @@ const Environment = z.object({
   GATEWAY_LIMIT_WINDOW_MS: milliseconds(60_000),
   /** Whether each tenant's usage of a day becomes a file of its own when the day is over. */
   GATEWAY_USAGE_EXPORT: z.enum(['on', 'off']).default('on'),
+  /** Whether the API serves the page of queues to the master key. */
+  GATEWAY_BOARD: z.enum(['on', 'off']).default('on'),
   GATEWAY_RETRY_INITIAL_MS: milliseconds(500),
   GATEWAY_CRASHES_MAX: z.coerce.number().int().min(0).default(3),
   /** Seconds between the tries of one webhook delivery; the first is normally 0. */
@@ -152,6 +154,7 @@ export function parseConfig(environment: Record<string, string | undefined>) {
         ? null
         : { host: env.GATEWAY_METRICS_HOST ?? env.HOST, port: env.GATEWAY_METRICS_PORT },
     logLevel: env.LOG_LEVEL,
+    isBoardServed: env.GATEWAY_BOARD === 'on',
     redis: {
       url: env.REDIS_URL,
       keyPrefix: env.GATEWAY_KEY_PREFIX,
