@@ -7,6 +7,7 @@ import { isCredential } from '../shared/batches/line-fields.ts'
 import { BatchRequest, BatchRetryRequest } from '../shared/schemas/batch.ts'
 import { batchAdmissionOf } from './admission.ts'
 import { checkDefaults } from './batch-defaults.ts'
+import { durabilityOf } from './durable.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import { batchKeptAtMost } from './retention.ts'
 import { readRoutingHeaders } from './routing-headers.ts'
@@ -23,7 +24,7 @@ const UNIT_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 
 /** What the making of a batch needs of the process. */
 export type BatchRequestDeps = Pick<
   SubmissionDeps,
-  'ids' | 'operator' | 'egress' | 'webhookEgress' | 'credentials' | 'webhookEndpoints'
+  'ids' | 'operator' | 'egress' | 'webhookEgress' | 'credentials' | 'webhookEndpoints' | 'requireDurability'
 >
 
 /** A batch whose input is still to be found or written. */
@@ -124,6 +125,7 @@ export async function draftFrom(
   const endpointIds = body.webhook_endpoint_ids ?? undefined
   const whose = { tenant, customer, webhookEndpointIds: endpointIds }
   await checkEndpointIds(deps.webhookEndpoints, whose, 'webhook_endpoint_ids')
+  const durability = await durabilityOf(request, body.durability, 'durability', deps)
   return {
     id: deps.ids.newBatchId(tenant),
     tenant,
@@ -143,6 +145,7 @@ export async function draftFrom(
     warnings,
     ...(models === null && endpoints === null ? {} : { allowed: { models, endpoints } }),
     ...(keyId === null ? {} : { key: keyId }),
+    ...durability,
     admission: batchAdmissionOf({ record, customer }),
     defaults,
     webhook: checkWebhook(body.webhook, 'webhook', deps.webhookEgress),

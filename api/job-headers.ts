@@ -45,6 +45,10 @@ const RULES: Readonly<Record<string, Rule>> = {
     (value) => Number.isInteger(value) && value > 0,
     'a whole number above 0',
   ),
+  'X-Job-Durability': {
+    read: (text) => (text === 'fsync' || text === 'default' ? { durability: text } : null),
+    kind: '`fsync` or `default`',
+  },
   'X-Job-Webhook': {
     read: (text) => (text.length <= 2048 ? { webhook: { url: text } } : null),
     kind: 'a URL of at most 2,048 characters',

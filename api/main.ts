@@ -1,5 +1,4 @@
 import type { Redis } from 'ioredis'
-import { createAccounts } from '../shared/tenants/accounts.ts'
 import { createApiKeys } from '../shared/tenants/api-keys.ts'
 import { createCapacity } from '../shared/capacity.ts'
 import type { Config } from '../shared/config.ts'
@@ -7,31 +6,28 @@ import { createDeploymentState } from '../shared/routing/deployment-state.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
 import { openFileStore, type FileStore } from '../shared/files/file-store.ts'
 import { createIds } from '../shared/ids.ts'
-import { createJobs } from '../shared/jobs/jobs.ts'
-import { createJobStreams } from '../shared/jobs/job-streams.ts'
+import type { JobStreams } from '../shared/jobs/job-streams.ts'
 import { createKeys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import { loadOperatorConfig, type OperatorConfig } from '../shared/settings/operator-config.ts'
-import { createJobQueue } from '../shared/jobs/queues.ts'
 import { checkRedis } from '../shared/redis-check.ts'
 import { createPlanCache } from '../shared/plans/plan-cache.ts'
 import { createRedis } from '../shared/redis.ts'
 import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
-import { createSettledListener } from '../shared/jobs/settled.ts'
-import { createSettle } from '../shared/jobs/settle.ts'
-import { createStoredCredentials } from '../shared/credentials/stored-credentials.ts'
+import { claimShards, ofTenant, shardKeys } from '../shared/shards.ts'
 import { createStreamListener } from '../shared/jobs/stream-listener.ts'
-import { createTenants } from '../shared/tenants/tenants.ts'
-import { createUsage } from '../shared/tenants/usage.ts'
-import { createWindow } from '../shared/jobs/window.ts'
+import { joinTenants } from '../shared/tenants/tenants.ts'
+import type { TenantDay } from '../shared/tenants/usage.ts'
+import { openTracing, type Tracing } from '../shared/tracing.ts'
 import { buildApp } from './app.ts'
-import { openBatches } from './batches.ts'
+import { createBoard } from './board.ts'
+import { buildFront } from './front.ts'
 import { createHolds } from './holds.ts'
 import { createKeyCache } from './key-cache.ts'
 import { openApiMetrics } from './metrics.ts'
-import { createPresence } from './presence.ts'
-import { openWebhooks } from './webhooks.ts'
+import { createAuth } from './plugins/auth.ts'
+import { openShard } from './shard.ts'
 
 /** Opens what the API needs, in order, and listens. @returns how to close all of it, in reverse. */
 async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
@@ -50,10 +46,14 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   }
   try {
     await checkRedis(redis, log, signal)
+    await claimShards(redis, createKeys(config.redis.keyPrefix), config.redis.shards)
     await store.check()
-    const closeApi = await serve(config, log, { operator, redis, subscriber, streamSubscriber, store })
+    const tracing = await openTracing(process.env, 'api', log)
+    const connections = { operator, redis, subscriber, streamSubscriber, store, tracing }
+    const closeApi = await serve(config, log, connections)
     return async () => {
       await closeApi()
+      await tracing.close()
       await closeConnections()
     }
   } catch (error) {
@@ -68,77 +68,53 @@ type Connections = {
   subscriber: Redis
   streamSubscriber: Redis
   store: FileStore
+  tracing: Tracing
 }
 
 async function serve(
   config: Config,
   log: Logger,
-  { operator, redis, subscriber, streamSubscriber, store }: Connections,
+  { operator, redis, subscriber, streamSubscriber, store, tracing }: Connections,
 ): Promise<() => Promise<void>> {
   const { redis: redisConfig, jobs: times, listen, secrets } = config
   const masterKey = secrets.masterKey ?? operator.generalSettings.masterKey
   if (masterKey === null) log.warn('No master key is set: only keys made by `keys create` are accepted')
   const keys = createKeys(redisConfig.keyPrefix)
+  const keysOfShards = shardKeys(redisConfig.keyPrefix, redisConfig.shards)
   const ids = createIds(secrets.idSecret)
   const sealer = createSealer(secrets.encryptionKeys)
   const forbidden = ownTargets(listen, redisConfig.url)
-  const queue = createJobQueue(redis, keys)
-  const window = createWindow(redis, keys)
   const { highWater, bytesMax: redisBytesMax } = redisConfig
-  const capacity = createCapacity({ redis, keys, log, highWater, bytesMax: redisBytesMax })
+  const capacity = createCapacity({ redis, keys: keysOfShards, log, highWater, bytesMax: redisBytesMax })
   await capacity.start()
   const connections = [redis, subscriber, streamSubscriber]
-  const metrics = await openApiMetrics(config, log, { redis, connections, shards: [keys], capacity, sealer })
+  const shown = { redis, connections, shards: keysOfShards, capacity, sealer }
+  const metrics = await openApiMetrics(config, log, shown)
   const { counts } = metrics
-  const settle = counts.settle(createSettle({ redis, keys, sealer, ids, ...times }))
-  const jobs = counts.jobs(
-    createJobs({ redis, queue, keys, sealer, ids, window, settle, log, capacity, ...times }),
-  )
-  const settled = createSettledListener(subscriber, keys)
-  await settled.start()
-  settled.lookAfter(redis)
-  const streams = createStreamListener(streamSubscriber, createJobStreams({ redis, keys, sealer }), keys)
-  const { batchBytesMax: bytesMax, lineBytesMax, linesMax, tenantBytesMax } = config.files
-  const batches = openBatches({
-    redis,
-    subscriber,
-    keys,
-    ids,
-    sealer,
-    store,
-    log,
-    inputLimits: { bytesMax, lineBytesMax, linesMax },
-    tenantBytesMax,
-    capacity,
-    retentionMs: config.batches.retentionMs,
-    idempotencyRetentionMs: times.idempotencyRetentionMs,
-  })
-  const webhooks = openWebhooks({ redis, keys, ids, sealer, capacity, ...config.webhooks })
+  const own = { config, log, tracing, redis, subscriber, store, ids, sealer, capacity, counts }
+  const shards = await Promise.all(keysOfShards.map((keysOfShard) => openShard(keysOfShard, own)))
+  const streamOf: JobStreams = (tenant, id) => ofTenant(shards, tenant).streamOf(tenant, id)
   const apiKeys = createApiKeys({ redis, keys })
-  const tenants = createTenants({ redis, keys, ids })
+  const tenants = joinTenants(shards.map((shard) => shard.tenants))
   const keyCache = createKeyCache({ apiKeys, tenants, subscriber, keys })
   // Read only: calls are made, and places handed on, by workers.
   const { limitWindowMs: windowMs, leaseMs } = config.worker
   const state = createDeploymentState({ redis, keys, windowMs, leaseMs, wakeOthers: async () => [] })
-  const presence = createPresence({ redis, keys, jobs, ...times })
-  const app = await buildApp({
+  const board = config.isBoardServed ? createBoard({ redis, shards: keysOfShards }) : null
+  const deps = {
     log,
+    board,
+    tracing,
     redis,
     capacity,
-    jobs,
-    ...batches.services,
-    ...webhooks.services,
     fileBytesMax: config.files.bytesMax,
-    settled,
-    streams,
+    streams: createStreamListener(streamSubscriber, streamOf, keys),
     state,
     ids,
     apiKeys,
     tenants,
-    accounts: createAccounts({ redis, keys, ids }),
-    usage: createUsage({ redis, keys }),
+    usage: { read: (day: TenantDay) => ofTenant(shards, day.tenant).usage.read(day) },
     keyCache,
-    credentials: createStoredCredentials({ redis, keys, ids, sealer, capacity }),
     operator,
     cache: createPlanCache(),
     masterKey,
@@ -151,23 +127,23 @@ async function serve(
     }),
     holds: createHolds(),
     syncHoldMs: times.syncHoldMs,
-    presence,
     heartbeatMs: times.streamHeartbeatMs,
     bodyBytesMax: listen.bodyBytesMax,
     idSecret: secrets.idSecret,
     counts,
-  })
+  }
+  const apps = await Promise.all(shards.map(({ services }) => buildApp({ ...deps, ...services })))
+  const app = await buildFront(apps, { ...deps, principalOf: createAuth(keyCache, masterKey) })
   const address = await app.listen({ host: listen.host, port: listen.port })
   log.info({ address }, 'The API listens')
 
   return async () => {
     await app.close()
-    await presence.close()
+    await board?.close()
     capacity.close()
     keyCache.close()
-    settled.close()
     metrics.close()
-    await Promise.all([queue.close(), batches.close(), webhooks.close()])
+    await Promise.all(shards.map((shard) => shard.close()))
   }
 }
 

@@ -16,6 +16,7 @@ import type { StoredCredentials } from '../shared/credentials/stored-credentials
 import type { WebhookEndpoints } from '../shared/webhooks/webhook-endpoints.ts'
 import { admissionOf } from './admission.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
+import { durabilityOf, type DurabilityCheck } from './durable.ts'
 import { withJobHeaders } from './job-headers.ts'
 import { keptAtMostMs } from './retention.ts'
 import { readRoutingHeaders } from './routing-headers.ts'
@@ -37,6 +38,7 @@ export type SubmissionDeps = {
   /** Credentials that a request may name. */
   credentials: Pick<StoredCredentials, 'openAll'>
   webhookEndpoints: Pick<WebhookEndpoints, 'standings'>
+  requireDurability: DurabilityCheck
   times: {
     syncDeadlineMs: number
     asyncDeadlineMs: number
@@ -100,6 +102,7 @@ export async function prepareJob(submission: Submission, deps: SubmissionDeps): 
   if (isSync && endpointIds && endpointIds.length > 0) {
     warnings.push(`${optionsPath}webhook_endpoint_ids has no effect on a call that waits for its answer`)
   }
+  const durability = await durabilityOf(request, options.durability, `${optionsPath}durability`, deps)
   const expiresInMs = isSync ? deps.times.syncDeadlineMs : deps.times.asyncDeadlineMs
   const resultTtlMs = isSync ? deps.times.syncRetentionMs : deps.times.resultRetentionMs
   const key = readIdempotencyKey(request.headers['idempotency-key']) ?? options.idempotency_key
@@ -113,7 +116,7 @@ export async function prepareJob(submission: Submission, deps: SubmissionDeps): 
     endpoint: submission.endpoint.path,
     model: resolved.model,
     mode,
-    plan: { ...resolved.plan, max_attempts: Math.min(attempts, ATTEMPTS_MAX) },
+    plan: { ...resolved.plan, ...durability, max_attempts: Math.min(attempts, ATTEMPTS_MAX) },
     bundles: resolved.bundles,
     body: resolved.body,
     webhook: checkWebhook(options.webhook, `${optionsPath}webhook`, deps.webhookEgress),

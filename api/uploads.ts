@@ -12,6 +12,7 @@ import type { Files, FileView } from '../shared/files/files.ts'
 import type { Ids } from '../shared/ids.ts'
 import { contentName, readSealedFile, sealedFrameBytes, sealFrames } from '../shared/files/sealed-file.ts'
 import type { Sealer } from '../shared/seal.ts'
+import { durabilityOf, type Durable, type DurabilityCheck } from './durable.ts'
 import { keptAtMostMs } from './retention.ts'
 import { createUploadFields } from './upload-fields.ts'
 
@@ -41,6 +42,9 @@ export type UploadDeps = {
   /** Of any file; the input of a batch has limits of its own. */
   fileBytesMax: number
   inputLimits: BatchInputLimits
+  requireDurability: DurabilityCheck
+  /** Waits until the record of a file is on the disk of Redis. */
+  untilDurable: Durable['file']
 }
 
 type Stored = Omit<WrittenInput, 'lines'> & { lines: number | null }
@@ -87,11 +91,14 @@ export async function receiveFile(
   }
   const announced = Number(request.headers['content-length'] ?? 0)
   if (announced > fileBytesMax + FORM_BYTES_MAX) throw tooLarge(fileBytesMax)
+  const { durability } = await durabilityOf(request, null, 'durability', deps)
   const leave = deps.turns.enter(tenant)
   try {
     const id = deps.ids.newFileId(tenant)
     const upload = { tenant, id, room: await files.reserve(tenant, id) }
-    return await store(request, upload, deps)
+    const file = await store(request, upload, deps)
+    if (durability) await deps.untilDurable(tenant, id)
+    return file
   } finally {
     leave()
     // The client may read no answer before it has sent all: what is left of a refused body goes nowhere.

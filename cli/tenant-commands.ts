@@ -80,6 +80,7 @@ function withSettings(command: Command): Command {
     .option('--each-customer', 'the limits are of each of its customers')
     .option('--customer <name>', 'the limits are of this one of its customers')
     .option('--retention <name=value>', 'how long things are kept; may be given again', gathered)
+    .option('--durability <which>', 'fsync: on the disk of Redis before it counts as accepted; or default')
     .addHelpText('after', LIMITS)
 }
 

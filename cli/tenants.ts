@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { createDurability } from '../shared/durability.ts'
 import { ConfigError } from '../shared/errors.ts'
 import { createIds, type Ids } from '../shared/ids.ts'
 import type { Keys } from '../shared/keys.ts'
@@ -21,16 +22,19 @@ export type TenantOptions = {
   customer?: string
   eachCustomer?: boolean
   retention?: string[]
+  durability?: string
 }
 
 const PAGE = 100
+const FSYNC_TIMEOUT_MS = 5_000
 
 /** Makes a tenant and prints it. */
 export async function createTenant(id: string, options: TenantOptions, terminal: Terminal): Promise<void> {
   const parsed = TenantId.safeParse(id)
   if (!parsed.success) throw new ConfigError('A tenant is 1 to 64 letters, digits, "_" or "-".')
-  await withTenants(terminal.environment, async (tenants) => {
+  await withTenants(terminal.environment, async (tenants, requireDurability) => {
     const settings = changeOf({ limits: {}, customer_limits: {}, customers: {}, retention: {} }, options)
+    await requireDurability(settings)
     terminal.print(asJson(await tenants.create(id, settings)))
   })
 }
@@ -56,7 +60,8 @@ export async function showTenant(id: string, terminal: Terminal): Promise<void> 
 
 /** Changes what is named of a tenant and prints it. */
 export async function setTenant(id: string, options: TenantOptions, terminal: Terminal): Promise<void> {
-  await withTenants(terminal.environment, async (tenants) => {
+  await withTenants(terminal.environment, async (tenants, requireDurability) => {
+    await requireDurability({ durability: options.durability })
     const changed = await tenants.update(id, (before) => changeOf(before, options))
     terminal.print(asJson(orMissing(id, changed)))
   })
@@ -81,8 +86,20 @@ export async function openTenants(environment: Environment, redis: Redis, keys: 
   return joinTenants(shards.map((ofShard) => createTenants({ redis, keys: ofShard, ids })))
 }
 
-function withTenants(environment: Environment, work: (tenants: AllTenants) => Promise<void>): Promise<void> {
-  return withRedis(environment, async (redis, keys) => work(await openTenants(environment, redis, keys)))
+/** What can't be kept is not promised. @throws {DurabilityUnavailableError} */
+type RequireDurability = (settings: { durability?: string | undefined }) => Promise<void>
+
+function withTenants(
+  environment: Environment,
+  work: (tenants: AllTenants, requireDurability: RequireDurability) => Promise<void>,
+): Promise<void> {
+  return withRedis(environment, async (redis, keys) => {
+    const durability = createDurability({ open: () => redis.duplicate(), timeoutMs: FSYNC_TIMEOUT_MS })
+    const require: RequireDurability = async (settings) => {
+      if (settings.durability === 'fsync') await durability.require(keys.fsyncMark, 'durability')
+    }
+    await work(await openTenants(environment, redis, keys), require)
+  })
 }
 
 /** Only what is kept of a customer by name needs the secret. */
@@ -98,7 +115,7 @@ type Groups = Pick<Tenant, 'limits' | 'customer_limits' | 'customers' | 'retenti
 
 function changeOf(
   before: Groups,
-  { name, limit, customer, eachCustomer, retention }: TenantOptions,
+  { name, limit, customer, eachCustomer, retention, durability }: TenantOptions,
 ): TenantChange {
   if (customer !== undefined && eachCustomer) {
     throw new ConfigError('Give --customer or --each-customer, not both.')
@@ -113,6 +130,7 @@ function changeOf(
         customers: { ...before.customers, [customer]: laid(before.customers[customer] ?? {}) },
       }),
     ...(retention && { retention: over(before.retention, retention) }),
+    ...(durability !== undefined && { durability }),
   }
   const parsed = TenantChange.safeParse(change)
   if (!parsed.success) throw describeIssue(parsed.error, change)

@@ -56,6 +56,10 @@ const Environment = z.object({
   /** Over how many hash tags tenants are spread, so that the nodes of a cluster share the load; chosen once. */
   GATEWAY_SHARDS: z.coerce.number().int().min(1).max(64).default(1),
   GATEWAY_REDIS_TIMEOUT_MS: milliseconds(900),
+  /** How long a connection to Redis may owe an answer before another one takes its place. */
+  GATEWAY_REDIS_SILENCE_MS: milliseconds(10_000),
+  /** How long Redis may take to say that its append-only file is on its disk, for what asks for that. */
+  GATEWAY_FSYNC_TIMEOUT_MS: milliseconds(5_000),
   /** How much memory Redis may take, where it has no `maxmemory` of its own. */
   GATEWAY_REDIS_BYTES_MAX: z.coerce.number().int().positive().optional(),
   /** Part of that above which nothing is accepted. */
@@ -161,6 +165,9 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       shards: env.GATEWAY_SHARDS,
       /** A command that takes longer has failed: below a second, so that a call is told in time. */
       timeoutMs: env.GATEWAY_REDIS_TIMEOUT_MS,
+      /** Longer than BullMQ's workers wait for an entry in one command (2 s). */
+      silenceMs: env.GATEWAY_REDIS_SILENCE_MS,
+      fsyncTimeoutMs: env.GATEWAY_FSYNC_TIMEOUT_MS,
       /** Null: `maxmemory` alone says so. */
       bytesMax: env.GATEWAY_REDIS_BYTES_MAX ?? null,
       highWater: env.GATEWAY_REDIS_HIGH_WATER,

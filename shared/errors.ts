@@ -202,6 +202,30 @@ export class StorageReadonlyError extends GatewayError {
   }
 }
 
+/** 501: what is asked to be on the disk first can't be waited for on this Redis. Nothing was stored. */
+export class DurabilityUnavailableError extends GatewayError {
+  constructor(reason: string, param: string | null) {
+    const whose = param === null ? 'This tenant has' : 'This asks for'
+    const message = `${whose} durability "fsync", which needs Redis 7.2 or Valkey with appendonly on: ${reason}. Nothing was stored.`
+    super(501, 'invalid_request_error', 'durability_unavailable', message, { param, shouldRetry: false })
+  }
+}
+
+/**
+ * 503: it was stored, and Redis did not confirm in time that it is on its disk.
+ * @param isFoundAgain The same request, sent again, finds it and makes nothing new.
+ */
+export class UnconfirmedError extends GatewayError {
+  constructor(id: string, path: string, isFoundAgain: boolean) {
+    const retry = isFoundAgain
+      ? 'Send the same request again: it finds this one, or makes it anew if it was lost.'
+      : `Look at GET ${path} before you send it again; with an Idempotency-Key a second try is safe.`
+    const message = `This was stored as ${id}, but is not known to be on the disk of Redis yet: it goes on, unless Redis loses it. ${retry}`
+    const details = { retryAfterSeconds: 1, shouldRetry: isFoundAgain }
+    super(503, 'server_error', 'durability_unconfirmed', message, details)
+  }
+}
+
 /**
  * 504: a synchronous call was held as long as allowed; the job goes on under its id.
  * @param isFoundAgain the same call, sent again, waits for this job and makes none.

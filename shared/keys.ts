@@ -136,6 +136,9 @@ export function createKeys(prefix: string, tag = 's0') {
     /** Says that no new line of a batch is to be started. */
     batchStopChannel: `${shard}:batch-stop`,
 
+    /** String that is written before a wait for Redis' disk: the wait covers it and all that came before. */
+    fsyncMark: `${shard}:fsync`,
+
     settledChannel: `${shard}:settled`,
     cancelChannel: `${shard}:cancel`,
     /** Says which jobs, of whatever shard, were handed a place at a full deployment. */

@@ -9,6 +9,8 @@ import { ConfigError } from './errors.ts'
 export type RedisRole = 'commands' | 'blocking'
 
 const COMMAND_TIMEOUT_MS = 900
+// An answer that is owed for so long never comes: the network has forgotten the connection, and told nobody.
+const SILENCE_MS = 10_000
 // Few enough that Redis and its callers work at the same time: it answers a batch only when it has done all of it.
 const WRITES_JOINED_MAX = 8
 
@@ -17,6 +19,7 @@ const WRITES_JOINED_MAX = 8
  * `redis+sentinel://h1:26379,h2:26379/NAME`, `redis+cluster://h1:6379,h2:6379`, the last two with `user:password@`
  * before the first host where Redis wants a login. The caller closes it.
  * @param timeoutMs How long a command of role `commands` may take before it fails.
+ * @param silenceMs How long a connection may owe an answer before another one takes its place; longer than any command waits in Redis.
  * @throws {ConfigError} for any other form; it repeats nothing of the URL.
  */
 export function createRedis(
@@ -24,8 +27,11 @@ export function createRedis(
   role: RedisRole,
   log: Logger,
   timeoutMs = COMMAND_TIMEOUT_MS,
+  silenceMs = SILENCE_MS,
 ): Redis {
   const options: RedisOptions = {
+    // Also of copies that BullMQ makes for itself, and of the first words on a new connection.
+    socketTimeout: silenceMs,
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 1000),
     ...(role === 'commands'
       ? {
@@ -39,6 +45,7 @@ export function createRedis(
       : { maxRetriesPerRequest: null, enableOfflineQueue: true }),
   }
   const redis = connect(url, options)
+  if (role === 'blocking') keepAsking(redis, silenceMs / 2)
   let isDown = false
   redis.on('error', (error: Error) => {
     if (!isDown) log.warn({ err: error }, 'Redis is not reachable; trying again until it is')
@@ -59,10 +66,40 @@ export async function redisNowMs(redis: Redis): Promise<number> {
 
 /** `INFO` of each node that holds data: of a cluster all masters, else the one server. */
 export async function infoOfNodes(redis: Redis, section: string): Promise<string[]> {
+  return Promise.all(nodesOf(redis).map((node) => node.info(section)))
+}
+
+/** Each node that holds data: of a cluster all masters that are known, else the one server. */
+export function nodesOf(redis: Redis): Redis[] {
   // A cluster goes by the type of a single server, see below.
   const server: object = redis
-  const nodes = server instanceof Cluster ? server.nodes('master') : [redis]
-  return Promise.all(nodes.map((node) => node.info(section)))
+  return server instanceof Cluster ? server.nodes('master') : [redis]
+}
+
+/**
+ * The connection to the one node that holds a key, for commands that must meet there: of a cluster that node's own.
+ * @throws {Error} that `isRedisOutage` knows, while no node holds it.
+ */
+export async function nodeOf(redis: Redis, key: string): Promise<Redis> {
+  const server: object = redis
+  if (!(server instanceof Cluster)) return redis
+  // Its answer comes from that node, so that the table below knows it even when the slot has just moved.
+  const [slot] = await Promise.all([redis.cluster('KEYSLOT', key), redis.exists(key)])
+  const [master] = server.slots[slot] ?? []
+  const node = server.nodes('master').find(({ options: { host, port } }) => `${host}:${port}` === master)
+  if (!node) throw new Error("Cluster isn't ready: no node of it holds the key.")
+  return node
+}
+
+// A subscriber is owed nothing, and would wait for ever on a connection that is gone without a word.
+function keepAsking(redis: Redis, everyMs: number): void {
+  let timer: NodeJS.Timeout | undefined
+  redis.on('ready', () => {
+    clearInterval(timer)
+    // What it says of a failure, the connection's own events say too.
+    timer = setInterval(() => void redis.ping().catch(() => undefined), everyMs)
+  })
+  redis.on('close', () => clearInterval(timer))
 }
 
 // Commands of one turn of the event loop leave in one write, whichever callback gave them: a system call costs more than

@@ -15,7 +15,7 @@ export function workOf(
   const wasCalling = state?.attempts.some(({ outcome }) => outcome === 'in_flight') === true
   return {
     id: lineId(batchId, line),
-    plan,
+    plan: meta.durability ? { ...plan, durability: meta.durability } : plan,
     bundles,
     body,
     meta: {

@@ -4,6 +4,7 @@ import { hostname } from 'node:os'
 import type { Redis } from 'ioredis'
 import type { Config } from '../shared/config.ts'
 import { createDeploymentState } from '../shared/routing/deployment-state.ts'
+import { openDurability } from '../shared/durability.ts'
 import { createEgressPolicy, ownTargets } from '../shared/egress.ts'
 import { openFileStore, type FileStore } from '../shared/files/file-store.ts'
 import { createIds } from '../shared/ids.ts'
@@ -86,6 +87,7 @@ async function work(
   const connected = [redis, blocking, subscriber]
   const metrics = await openWorkerMetrics(config, log, { redis, connections: connected, slots, sealer })
   const { counts } = metrics
+  const durability = openDurability(redisConfig, log)
   const shards: Shard[] = []
   const state = createDeploymentState({
     redis,
@@ -116,6 +118,7 @@ async function work(
     },
     counts,
     webhookOutbound,
+    durability,
   }
   const keysOfShards = shardKeys(redisConfig.keyPrefix, redisConfig.shards)
   shards.push(...(await Promise.all(keysOfShards.map((keysOfShard) => openShard(keysOfShard, own)))))
@@ -133,6 +136,7 @@ async function work(
     // A BullMQ worker that lost its connection may never say that it is closed; nothing of a job depends on it any more.
     await Promise.race([Promise.all(started.map((one) => one.letGo())), delay(CLOSE_MS)])
     await Promise.all(shards.map((shard) => shard.close()))
+    durability.close()
     await store.close()
     metrics.close()
     await Promise.all([outbound.close(), webhookOutbound.close()])

@@ -1,8 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Candidate, DeploymentState, Grant, Reservation } from '../shared/routing/deployment-state.ts'
 import type { Logger } from '../shared/log.ts'
 import type { Attempt } from '../shared/schemas/job.ts'
 import type { ReserveRequest } from '../shared/routing/deployment-reserve.ts'
 import { openAttempt } from './attempt.ts'
+import type { NotedOnDisk } from './on-disk.ts'
 import { groupFits, tokensOf } from './fit.ts'
 import { persistUnlessStopped } from './persist.ts'
 import { nextGroup } from '../shared/routing/router.ts'
@@ -11,6 +13,8 @@ import type { StartWord } from './run-record.ts'
 import type { Hold } from './running.ts'
 import { rankingOf, strategyOf } from '../shared/routing/strategies.ts'
 
+const NOTE_AGAIN_MS = 200
+
 /** Leave to call, noted in the record; or why not. */
 export type Start =
   | { kind: 'started'; grant: Grant; attempt: Attempt }
@@ -18,8 +22,42 @@ export type Start =
   | { kind: Exclude<StartWord, 'started'> }
 
 /** What comes before a call: a place at a deployment, and the attempt in the record, so that it is known whatever dies. */
-export function createStarting({ state, log }: { state: DeploymentState; log: Logger }) {
+export function createStarting({
+  state,
+  log,
+  notedOnDisk = () => Promise.resolve('unsure'),
+}: {
+  state: DeploymentState
+  log: Logger
+  /** Without it nothing is called that asks for it. */
+  notedOnDisk?: NotedOnDisk
+}) {
   async function start(
+    run: Run,
+    hold: Hold,
+    candidates: readonly [Candidate, ...Candidate[]],
+  ): Promise<Start> {
+    const started = await startSoon(run, hold, candidates)
+    if (started.kind !== 'started' || run.claim.plan.durability !== 'fsync') return started
+    const word = await keepNote(run, hold, started.attempt)
+    if (word === 'started') return started
+    release(run, started.grant)
+    return { kind: word }
+  }
+
+  /** Nothing is called before its note is on the disk: a Redis that loses it would let it be called again, unmarked. */
+  async function keepNote(run: Run, hold: Hold, attempt: Attempt): Promise<StartWord> {
+    for (;;) {
+      const kept = await notedOnDisk(run.claim.id, attempt.number)
+      // Whoever is stopped calls nobody: its signal sees to that.
+      if (kept === 'kept' || hold.reason() !== null) return 'started'
+      await delay(NOTE_AGAIN_MS)
+      const word = await persistUnlessStopped(hold, () => note(run, attempt))
+      if (word !== 'started') return word
+    }
+  }
+
+  async function startSoon(
     run: Run,
     hold: Hold,
     candidates: readonly [Candidate, ...Candidate[]],

@@ -52,6 +52,8 @@ export type BatchMeta = {
   allowed?: Allowed
   /** That key's id; absent: the master key. */
   key?: string
+  /** It was accepted, and each call of its lines is made, only when that is on the disk of Redis. */
+  durability?: 'fsync'
 }
 
 /** Sums over settled lines. `cost` in USD, null while none is known. */

@@ -55,6 +55,12 @@ export function lineOfId(batchId: string, id: string): number | null {
   return /^(0|[1-9]\d{0,8})$/.test(number) ? Number(number) : null
 }
 
+/** The batch and the line that a line's id names. */
+export function readLineId(id: string): { batchId: string; line: number } {
+  const end = id.lastIndexOf('_')
+  return { batchId: `batch_${id.slice('batch_req_'.length, end)}`, line: Number(id.slice(end + 1)) }
+}
+
 /** Whether an id is that of a line of some batch. */
 export function isLineId(id: string): boolean {
   return id.startsWith('batch_req_')

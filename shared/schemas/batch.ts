@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { Customer } from './completion.ts'
-import { Metadata, WebhookEndpointIds } from './job.ts'
+import { DurabilityOption, Metadata, WebhookEndpointIds } from './job.ts'
 
 /** Lines that may come in the create call itself; more go into a file. */
 export const INLINE_LINES_MAX = 10_000
@@ -60,6 +60,7 @@ const options = {
   customer: Customer.nullish(),
   webhook: BatchWebhook.nullish(),
   webhook_endpoint_ids: WebhookEndpointIds.nullish(),
+  durability: DurabilityOption.nullish(),
   idempotency_key: z
     .string()
     .regex(/^[\x21-\x7e]{1,255}$/, '1 to 255 printable ASCII characters without spaces')

@@ -117,6 +117,10 @@ export type Job = z.infer<typeof Job>
 export const OnCrash = z.enum(['retry', 'fail'])
 export type OnCrash = z.infer<typeof OnCrash>
 
+/** Whether what is made must be on the disk of Redis before it is told of; `default`: as its tenant has it. */
+export const DurabilityOption = z.enum(['default', 'fsync'])
+export type DurabilityOption = z.infer<typeof DurabilityOption>
+
 /** A per-job webhook as a client gives it. */
 export const JobWebhook = z.strictObject({
   url: z.string().max(2048),
@@ -169,5 +173,7 @@ export const JobOptions = z.strictObject({
   result_ttl: z.number().int().min(0).max(2_592_000).optional(),
   max_attempts: z.number().int().min(1).optional(),
   on_crash: OnCrash.optional(),
+  /** `fsync`: accepted, and each call noted, only when that is on the disk of Redis. */
+  durability: DurabilityOption.optional(),
 })
 export type JobOptions = z.infer<typeof JobOptions>

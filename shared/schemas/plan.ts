@@ -141,6 +141,8 @@ export const Plan = z.object({
   /** Test switch: the first call is not made but fails like this; all others are real. */
   first_failure: z.enum(['fallbacks', 'context', 'content', 'rate_limit']).optional(),
   max_attempts: z.number(),
+  /** No call is made before it is noted on the disk of Redis. */
+  durability: z.literal('fsync').optional(),
   /** Of the job, unless that says its own. */
   priority: z.enum(['high', 'normal', 'low']).optional(),
 })

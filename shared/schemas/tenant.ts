@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Customer } from './completion.ts'
+import { DurabilityOption } from './job.ts'
 
 const Count = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable().optional()
 const Seconds = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable().optional()
@@ -43,6 +44,9 @@ const settings = {
     .refine((named) => Object.keys(named).length <= CUSTOMERS_MAX, `It may name ${CUSTOMERS_MAX} at most`)
     .describe('Of customers by name. What is left out is as `customer_limits` has it; null: no such limit.'),
   retention: Retention,
+  durability: DurabilityOption.describe(
+    '`fsync`: what it submits is accepted only when it is on the disk of Redis, whatever a request says.',
+  ),
 }
 
 /** A tenant, as stored and as shown. Times are Unix seconds. */
@@ -53,6 +57,8 @@ export const Tenant = z.strictObject({
   /** Since when its keys are refused; null: they work. */
   disabled_at: UnixSeconds.nullable(),
   ...settings,
+  // Records of before have none.
+  durability: settings.durability.default('default'),
 })
 export type Tenant = z.infer<typeof Tenant>
 

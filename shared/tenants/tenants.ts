@@ -203,6 +203,7 @@ function blank(id: string, settings: TenantSettings): Tenant {
     customer_limits: {},
     customers: {},
     retention: {},
+    durability: 'default',
     ...settings,
   }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { InjectOptions } from 'fastify'
 import { buildApp } from '../../api/app.ts'
 import { openBatches } from '../../api/batches.ts'
+import { createDurable } from '../../api/durable.ts'
 import { createHolds } from '../../api/holds.ts'
 import { createKeyCache } from '../../api/key-cache.ts'
 import { createPresence } from '../../api/presence.ts'
@@ -11,6 +12,7 @@ import { openWebhooks } from '../../api/webhooks.ts'
 import { createAccounts } from '../../shared/tenants/accounts.ts'
 import { createApiKeys } from '../../shared/tenants/api-keys.ts'
 import { createCapacity } from '../../shared/capacity.ts'
+import { openDurability } from '../../shared/durability.ts'
 import { createEgressPolicy } from '../../shared/egress.ts'
 import { openFileStore } from '../../shared/files/file-store.ts'
 import { createLog } from '../../shared/log.ts'
@@ -72,7 +74,13 @@ export async function startApi(
   const holds = createHolds()
   const folder = mkdtempSync(join(tmpdir(), 'byok-test-files-'))
   const fileStore = openFileStore(`file:${folder}`)
-  const capacity = createCapacity({ redis: store.redis, keys: store.keys, log, highWater: 1, bytesMax: null })
+  const capacity = createCapacity({
+    redis: store.redis,
+    keys: [store.keys],
+    log,
+    highWater: 1,
+    bytesMax: null,
+  })
   const batches = openBatches({
     capacity,
     redis: store.redis,
@@ -112,17 +120,22 @@ export async function startApi(
     cancelsWhenLeft: options.cancelsWhenLeft ?? false,
     leftMs: options.leftMs ?? 600_000,
   })
+  const durability = openDurability({ url: store.url, fsyncTimeoutMs: 1_000 }, log)
+  const durable = createDurable({ durability, keysOf: () => store.keys })
   const app = await buildApp({
     log,
     redis: store.redis,
     capacity,
-    jobs: store.jobs,
+    jobs: durable.jobs(store.jobs),
     state: store.state,
     settled,
     streams,
     presence,
     heartbeatMs: options.heartbeatMs ?? 15_000,
     ...batches.services,
+    batches: durable.batches(batches.services.batches),
+    requireDurability: durable.require,
+    untilDurable: durable.file,
     ...webhooks.services,
     fileBytesMax: options.fileBytesMax ?? 20_000_000,
     ids: store.ids,
@@ -199,6 +212,7 @@ export async function startApi(
 
     async close() {
       await app.close()
+      durability.close()
       await presence.close()
       keyCache.close()
       settled.close()
