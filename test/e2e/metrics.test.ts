@@ -1,10 +1,13 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { ROUTES } from '../support/routes.ts'
 import { ErrorClass } from '../../shared/schemas/error-class.ts'
 import { PROVIDER_ROWS } from '../../shared/settings/provider-rows.ts'
 import { batchesOf, inputLine, inputLines } from '../support/batches.ts'
 import { eventually } from '../support/eventually.ts'
 import { chunks, completion, failure } from '../support/provider.ts'
+import { findPrometheus, startPrometheus } from '../support/prometheus.ts'
 import { startReceiver, type TestReceiver } from '../support/receiver.ts'
 import { ask, ownConfig } from '../support/requests.ts'
 import { metricsUrl, scrape, type Scrape } from '../support/scrape.ts'
@@ -13,6 +16,8 @@ import { gateway, provider, useGateway } from '../support/stage.ts'
 /** In everything that a client sends. */
 const CANARY = 'canary5c1f'
 const KEY = `sk-${CANARY}`
+
+const DASHBOARDS = new URL('../../dashboards/', import.meta.url)
 
 let receiver: TestReceiver
 /** What the API and the worker said after all calls below. */
@@ -35,7 +40,8 @@ beforeAll(async () => {
 
 afterAll(() => receiver?.close())
 
-const config = (key = KEY) => ownConfig({ url: provider.url, key, group: CANARY }, { num_retries: 0 })
+const config = (key = KEY) =>
+  ownConfig({ url: provider.url, key, group: CANARY, rpm: 1_000 }, { num_retries: 0 })
 const body = (key?: string) => ask(config(key), `Say ${CANARY}`, CANARY)
 
 /** Two sync calls, a stream, a job with a webhook, one that fails, one whose key is refused, one for later, two lines. */
@@ -71,9 +77,10 @@ async function callAll() {
   await gateway.call('GET', `/v1/${CANARY}`, { key })
 }
 
+const counted = (seen: Scrape, name: string, labels?: Record<string, string>) =>
+  seen.value(`byok_${name}`, labels)
+
 test('what was called, submitted and ended is counted once, with its outcome', () => {
-  const counted = (seen: Scrape, name: string, labels?: Record<string, string>) =>
-    seen.value(`byok_${name}`, labels)
   const route = { route: '/chat/completions', method: 'POST' }
   expect(counted(api, 'http_requests_total', { ...route, status: '2xx' })).toBe(3)
   expect(counted(api, 'http_request_duration_seconds_count', route)).toBe(3)
@@ -91,6 +98,7 @@ test('what was called, submitted and ended is counted once, with its outcome', (
   expect(counted(worker, 'attempt_duration_seconds_count', { provider: 'openai' })).toBe(8)
   expect(counted(worker, 'first_token_seconds_count', { provider: 'openai' })).toBe(1)
   expect(counted(worker, 'cooldowns_begun_total')).toBe(1)
+  expect(counted(worker, 'limit_used_share_count', { limit: 'rpm' })).toBeGreaterThan(0)
   expect(counted(worker, 'webhook_tries_total', { state: 'delivered' })).toBe(1)
   expect(counted(worker, 'webhook_lag_seconds_count')).toBe(1)
 })
@@ -151,6 +159,50 @@ test('the port shows metrics and nothing else', async () => {
   ])
   expect([other.status, posted.status]).toEqual([404, 404])
   expect((await gateway.call('GET', '/metrics')).status).toBe(404)
+})
+
+const named = (text = '') => new Set(text.match(/\b(byok|nodejs|process)_\w+/g))
+
+test('each metric that the dashboard and the alerts name is there', async () => {
+  const [dashboard, alerts] = await Promise.all(
+    ['grafana.json', 'alerts.yaml'].map((file) => readFile(new URL(file, DASHBOARDS), 'utf8')),
+  )
+  expect(named(dashboard).size).toBeGreaterThan(30)
+  expect(named(alerts).size).toBeGreaterThan(12)
+  const there = new Set([...api.names, ...worker.names])
+  expect([...named(dashboard), ...named(alerts)].filter((name) => !there.has(name))).toEqual([])
+})
+
+test('workers that live and do nothing raise the alert, in a Prometheus that scrapes them', async (context) => {
+  const path = await findPrometheus('prometheus')
+  if (!path) {
+    context.skip('prometheus is neither on the PATH nor named by TEST_PROMETHEUS')
+    return
+  }
+  const rules = await readFile(new URL('alerts.yaml', DASHBOARDS), 'utf8')
+  const prometheus = await startPrometheus(path, {
+    folder: join(inject('runFolder'), 'prometheus'),
+    targets: [gateway.api, ...gateway.workers].map((one) => new URL(metricsUrl(one)).host),
+    // The same, in a hurry.
+    rules: rules
+      .replaceAll(/for: \d+[sm]/g, 'for: 0s')
+      .replace('(byok_progress_age_seconds) > 30', '(byok_progress_age_seconds) > 1'),
+  })
+  const raised = async (name: string) =>
+    (await prometheus.alerts()).find(({ labels, state }) => labels.alertname === name && state === 'firing')
+  try {
+    expect(await raised('NoProgress')).toBeUndefined()
+    for (const one of gateway.workers) one.kill('SIGSTOP')
+    await gateway.submit(body())
+    const alert = await eventually('the alert fires', () => raised('NoProgress'))
+    expect(alert.labels.severity).toBe('critical')
+    expect(alert.annotations.description).toMatch(/^For \d+(\.\d+)?s nothing ended/)
+    for (const one of gateway.workers) one.kill('SIGCONT')
+    await eventually('it is over', async () => !(await raised('NoProgress')))
+  } finally {
+    for (const one of gateway.workers) one.kill('SIGCONT')
+    await prometheus.stop()
+  }
 })
 
 /** All that there are. */
