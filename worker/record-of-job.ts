@@ -1,6 +1,7 @@
 import type { Claim, Claims } from '../shared/jobs/claims.ts'
 import { packedFrom } from '../shared/compression.ts'
 import { formatLog } from '../shared/jobs/job-record.ts'
+import { formatAnswer, formatTokens } from '../shared/jobs/record-texts.ts'
 import type { JobError } from '../shared/schemas/job.ts'
 import type { ScriptArgument } from '../shared/scripts.ts'
 import type { Settle, SettleResult, SettleSubject, TerminalStatus } from '../shared/jobs/settle.ts'
@@ -116,7 +117,7 @@ function replyFields(reply: ProviderReply, out: Buffer, pieces: number | undefin
   const fields: ScriptArgument[] = ['out', out, 'status_code', reply.status]
   if (reply.requestId) fields.push('request_id', reply.requestId)
   if (pieces !== undefined) fields.push('pieces', pieces)
-  if (reply.usage) fields.push('usage', JSON.stringify(reply.usage))
+  if (reply.usage) fields.push('usage', formatTokens(reply.usage))
   if (reply.warnings && reply.warnings.length > 0) fields.push('warned', JSON.stringify(reply.warnings))
   return fields
 }
@@ -125,7 +126,7 @@ function replyFields(reply: ProviderReply, out: Buffer, pieces: number | undefin
 function answerFields(run: Run, headers: Record<string, string>): ScriptArgument[] {
   const facts = answerFacts(run, headers)
   if (!facts) return []
-  const fields: ScriptArgument[] = ['answer', JSON.stringify(facts)]
+  const fields: ScriptArgument[] = ['answer', formatAnswer(facts)]
   const cost = costOf(run.attempts)
   if (cost !== null) fields.push('cost', cost)
   return fields

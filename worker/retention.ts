@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import { parseAccount } from '../shared/tenants/accounts.ts'
 import type { DeliveryLog } from '../shared/webhooks/delivery-log.ts'
 import type { Events } from '../shared/webhooks/events.ts'
-import type { JobMeta } from '../shared/jobs/job-record.ts'
+import { parseMeta } from '../shared/jobs/record-texts.ts'
 import type { Keys } from '../shared/keys.ts'
 import { redisNowMs } from '../shared/redis.ts'
 import type { Tenant } from '../shared/schemas/tenant.ts'
@@ -75,7 +75,7 @@ export function createRetention(deps: {
       redis.zscore(keys.announce, id),
     ])
     const isRecent = ended ? nowMs - Number(ended) < AWAITED_MS : false
-    const isAwaited = isRecent && meta ? (JSON.parse(meta) as JobMeta).mode === 'sync' : false // written at submit
+    const isAwaited = isRecent && meta ? parseMeta(meta).mode === 'sync' : false
     return { size: Number(size ?? 0), isWanted: announced !== null || isAwaited }
   }
 

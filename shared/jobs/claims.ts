@@ -1,5 +1,7 @@
 import type { Redis } from 'ioredis'
 import { parseLog, type JobMeta } from './job-record.ts'
+import { parseBundles, parsePlan } from './plan-text.ts'
+import { parseMeta } from './record-texts.ts'
 import type { Keys } from '../keys.ts'
 import { parseJsonLossless } from '../lossless-json.ts'
 import type { FedJob } from './queues.ts'
@@ -95,7 +97,7 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
       fields[CLAIM_FIELDS.indexOf(name)]?.toString() ?? null
     const tenant = text('tenant') ?? ''
     // Plan, meta, bundles and body were checked by the API that wrote them, the rest by our own scripts.
-    const meta = JSON.parse(text('meta') ?? '{}') as JobMeta
+    const meta = parseMeta(text('meta') ?? '{}')
     const subject: SettleSubject = {
       id,
       meta,
@@ -112,13 +114,14 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
     }
     const run = text('run')
     try {
+      const bundles = open('cred') as unknown[] | null
       const claimed: Claim = {
         id,
         token,
         subject,
         meta,
-        plan: JSON.parse(text('plan') ?? '{}') as Plan,
-        bundles: open('cred') as CredentialBundle[] | null,
+        plan: parsePlan(text('plan') ?? '{}'),
+        bundles: bundles && parseBundles(bundles),
         body: open('req') as Record<string, unknown>,
         sealed,
         attempts: parseLog(text('log') ?? ''),

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis'
 import type { Ids } from '../ids.ts'
 import { LIST_FIELDS, parseRecord, type JobMeta, type JobView } from './job-record.ts'
+import { parseMeta } from './record-texts.ts'
 import type { Keys } from '../keys.ts'
 import { parseJsonLossless } from '../lossless-json.ts'
 import type { Job } from '../schemas/job.ts'
@@ -105,7 +106,7 @@ export function createJobControl(deps: {
       return {
         job: view.job,
         mode: view.mode,
-        meta: JSON.parse(meta.toString()) as JobMeta, // written at submit
+        meta: parseMeta(meta.toString()),
         request: open('req', req),
         keepsRequest: Boolean(kept),
         asked: open('asked', asked) ?? {},

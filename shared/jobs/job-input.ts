@@ -1,6 +1,8 @@
 import type { Admission } from '../tenants/admission.ts'
 import { packedFrom } from '../compression.ts'
 import type { JobMeta } from './job-record.ts'
+import { formatBundles, formatPlan } from './plan-text.ts'
+import { formatMeta } from './record-texts.ts'
 import { withoutLogins } from './response-echo.ts'
 import type { JobWebhook, OnCrash } from '../schemas/job.ts'
 import type { CredentialBundle, Plan } from '../schemas/plan.ts'
@@ -50,6 +52,8 @@ export type JobInput = {
   trace?: string | undefined
   /** Of a call whose answer goes back on its connection: what it is known by when that breaks. `isRetry`: it says it did. */
   sameCall?: { fingerprint: string; isRetry: boolean } | null
+  /** The API process that holds a line for it, and is told its end. */
+  replyTo?: string | null
   /** What its tenant and customer are limited to, and what it takes of that; null: nothing. */
   admission?: Admission | null
 }
@@ -83,16 +87,17 @@ export function recordFields(
   const sealed = sealer.record({ tenant: input.tenant, kind: 'job', id: input.id })
   const packFrom = packedFrom(input.mode)
   // Fields that outlive the job's end, then those that are erased with it (or, a prompt, when it completed).
-  const lasting: (string | Buffer)[] = ['meta', JSON.stringify(metaOf(input))]
+  const lasting: (string | Buffer)[] = ['meta', formatMeta(metaOf(input))]
   if (input.keepsRequest)
     lasting.push('kept', sealed.seal('kept', JSON.stringify(withoutLogins(input.body)), packFrom))
   if (input.webhook) lasting.push('hook', sealed.seal('hook', JSON.stringify(input.webhook)))
   if (input.asked) lasting.push('asked', sealed.seal('asked', JSON.stringify(input.asked)))
   if (input.idempotency) lasting.push('idem', input.idempotency.fingerprint)
   if (input.sameCall) lasting.push('same', input.sameCall.fingerprint)
-  const erased: (string | Buffer)[] = ['plan', JSON.stringify(input.plan)]
+  const erased: (string | Buffer)[] = ['plan', formatPlan(input.plan)]
   erased.push('req', sealed.seal('req', JSON.stringify(input.body), packFrom))
-  if (input.bundles) erased.push('cred', sealed.seal('cred', JSON.stringify(input.bundles)))
+  if (input.replyTo) erased.push('caller', input.replyTo)
+  if (input.bundles) erased.push('cred', sealed.seal('cred', formatBundles(input.bundles)))
   const lastingBytes = RECORD_BYTES + bytesOf(lasting)
   const fields = [...lasting, ...erased, 'lasting', String(lastingBytes)]
   return { fields, bytes: lastingBytes + bytesOf(erased) }

@@ -8,8 +8,8 @@ import {
   type JobStatus,
   type OnCrash,
   type QueueState,
-  type Usage,
 } from '../schemas/job.ts'
+import { parseAnswer, parseAttempt, parseMeta, parseTokens, formatAttempt } from './record-texts.ts'
 import { roundUsd } from '../routing/prices.ts'
 import type { Sealer } from '../seal.ts'
 
@@ -85,7 +85,7 @@ export function parseLog(log: string): Attempt[] {
   const byNumber = new Map<number, Attempt>()
   for (const line of log.split('\n')) {
     if (line === '') continue
-    const attempt = JSON.parse(line) as Attempt // written by formatLog only
+    const attempt = parseAttempt(line) // written by formatLog only
     byNumber.set(attempt.number, attempt)
   }
   return [...byNumber.values()].toSorted((a, b) => a.number - b.number)
@@ -101,7 +101,7 @@ export function keepAttempts(attempts: readonly Attempt[]): Attempt[] {
 
 /** Attempts as lines, one each. */
 export function formatLog(attempts: readonly Attempt[]): string {
-  return attempts.map((attempt) => `${JSON.stringify(attempt)}\n`).join('')
+  return attempts.map((attempt) => `${formatAttempt(attempt)}\n`).join('')
 }
 
 /**
@@ -116,7 +116,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
   if (tenant === null || metaText === null || text('deleted') !== null) return null
 
   // What is not sealed was written by our own scripts from values that the API had checked.
-  const meta = JSON.parse(metaText) as JobMeta
+  const meta = parseMeta(metaText)
   const status = text('status') as JobStatus
   const isTerminal = TERMINAL_STATUSES.has(status)
   const sealed = sealer.record({ tenant, kind: 'job', id })
@@ -152,7 +152,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     attempts_made: Math.max(Number(text('attempts') ?? 0), attempts.at(-1)?.number ?? 0),
     attempts_max: meta.attemptsMax,
     cost: costOf(text('cost'), attempts),
-    usage: usage === null ? null : (JSON.parse(usage) as Usage),
+    usage: usage === null ? null : parseTokens(usage),
     // Made when somebody looks: a synchronous call passes the bytes on and never does.
     get response() {
       return (
@@ -167,7 +167,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     urls: urlsOf(id),
   }
   const answer = text('answer')
-  const facts = answer === null ? null : (JSON.parse(answer) as AnswerFacts)
+  const facts = answer === null ? null : parseAnswer(answer)
   const pieces = text('pieces')
   return {
     job,

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
 import type { Ids } from '../ids.ts'
-import { parseLog, type JobMeta } from './job-record.ts'
+import { parseLog, READ_FIELDS, type JobMeta } from './job-record.ts'
 import { parseMeta } from './record-texts.ts'
 import type { Keys } from '../keys.ts'
 import type { JobError } from '../schemas/job.ts'
@@ -13,8 +13,10 @@ const RETENTION_MS_MIN = 60_000
 const IDEMPOTENCY_MARGIN_MS = 86_400_000
 
 // A completed job's prompt has done its duty; a job that ended otherwise keeps it for a later retry.
-const ERASED = ['cred', 'token', 'plan', 'run', 'reserved', 'held', 'entry']
+const ERASED = ['cred', 'token', 'plan', 'run', 'reserved', 'held', 'entry', 'caller']
 const ERASED_WHEN_COMPLETED = [...ERASED, 'req']
+
+const READ_NAMES = READ_FIELDS.join(' ')
 
 export type TerminalStatus = 'completed' | 'failed' | 'cancelled' | 'expired'
 
@@ -100,7 +102,8 @@ export function createSettle(deps: {
       ], // oxfmt-ignore
       [
         '', id, tenant, owner, by, token, status, retentionMs, idemMs, keys.settledChannel, erased.length, ...erased,
-        log, keys.accountPrefix, used.microUsd, formatUsage({ tenant, ...subject.meta, status }, used), tells(subject.meta), ...write,
+        log, keys.accountPrefix, used.microUsd, formatUsage({ tenant, ...subject.meta, status }, used), tells(subject.meta),
+        keys.replyPrefix, READ_NAMES, ...write,
       ], // oxfmt-ignore
     )
     const [kind, tenantsWaiting = 0, isTold = 0] = reply as [Buffer, number?, number?] // see the script

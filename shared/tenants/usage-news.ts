@@ -1,3 +1,4 @@
+import { parseTokens } from '../jobs/record-texts.ts'
 import type { Usage } from '../schemas/job.ts'
 import type { ScriptArgument } from '../scripts.ts'
 
@@ -39,7 +40,7 @@ export function usedBy(fields: readonly ScriptArgument[]): Used {
   const usage = at('usage')
   const cost = at('cost')
   // As its worker has just written it.
-  return usedOf(usage === null ? null : (JSON.parse(usage) as Usage), cost === null ? null : Number(cost))
+  return usedOf(usage === null ? null : parseTokens(usage), cost === null ? null : Number(cost))
 }
 
 /**

@@ -1,7 +1,8 @@
 import type { Redis } from 'ioredis'
 import { BATCH_FIELDS, parseBatch, type BatchView } from '../batches/batch-record.ts'
 import { isBatchId } from './deliveries.ts'
-import { parseRecord, READ_FIELDS, type JobMeta, type JobView } from '../jobs/job-record.ts'
+import { parseRecord, READ_FIELDS, type JobView } from '../jobs/job-record.ts'
+import { parseMeta } from '../jobs/record-texts.ts'
 import type { Keys } from '../keys.ts'
 import { BatchWebhook } from '../schemas/batch.ts'
 import { JobWebhook } from '../schemas/job.ts'
@@ -50,7 +51,7 @@ export function createEndedReader(deps: Deps) {
     if (!view?.isTerminal || !meta) return null
     const place = { tenant: view.tenant, kind: 'job' as const, id, field: 'hook' }
     const webhook = hook ? JobWebhook.parse(JSON.parse(sealer.open(place, hook).toString())) : null
-    const { mode, endpoints, resultTtlMs, trace } = JSON.parse(meta.toString()) as JobMeta // written at submit
+    const { mode, endpoints, resultTtlMs, trace } = parseMeta(meta.toString())
     return { view, webhook, endpointIds: mode === 'sync' ? [] : endpoints, resultTtlMs, trace }
   }
 

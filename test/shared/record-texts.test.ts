@@ -1,0 +1,127 @@
+import fc from 'fast-check'
+import { z } from 'zod'
+import { expect, test } from 'vitest'
+import { formatBundles, formatPlan, parseBundles, parsePlan } from '../../shared/jobs/plan-text.ts'
+import {
+  formatAnswer,
+  formatAttempt,
+  formatMeta,
+  formatTokens,
+  parseAnswer,
+  parseAttempt,
+  parseMeta,
+  parseTokens,
+} from '../../shared/jobs/record-texts.ts'
+import { fromRow, toRow, type RowForm } from '../../shared/jobs/rows.ts'
+import { Attempt } from '../../shared/schemas/job.ts'
+import { CredentialBundle, Plan, PlanDeployment } from '../../shared/schemas/plan.ts'
+
+/** Any object of a schema's names: its optional fields are there or not, those that may be null are null or not. */
+function anyOf<Shape extends z.ZodObject>(
+  schema: Shape,
+  values: Record<string, fc.Arbitrary<unknown>> = {},
+): fc.Arbitrary<z.infer<Shape>> {
+  const fields = Object.entries(schema.shape).map(([name, field]) => {
+    const value = values[name] ?? fc.oneof(fc.string({ maxLength: 9 }), fc.nat(), fc.constant({ a: [1] }))
+    return [name, field instanceof z.ZodNullable ? fc.option(value) : value] as const
+  })
+  const requiredKeys = Object.keys(schema.shape).filter(
+    (name) => !(schema.shape[name] instanceof z.ZodOptional),
+  )
+  return fc.record(Object.fromEntries(fields), { requiredKeys }) as fc.Arbitrary<z.infer<Shape>> // of these names
+}
+
+const time = fc.nat({ max: 2 ** 45 })
+const names = fc.constantFrom('azure', 'azure/gpt', 'a/b', '', 'openai', '/')
+const attempts = anyOf(Attempt, {
+  started_at: time,
+  ended_at: time,
+  provider: names,
+  deployment: fc.oneof(names, fc.constant('azure/gpt/4')),
+  possibly_billed: fc.boolean(),
+})
+const deployments = anyOf(PlanDeployment, { provider: names, model: names, name: names })
+
+test('a plan and its credentials are read as they were written, with every field that they may have', () => {
+  const plans = anyOf(Plan, { deployments: fc.array(deployments, { maxLength: 3 }) })
+  fc.assert(
+    fc.property(plans, (plan) => {
+      expect(parsePlan(formatPlan(plan))).toEqual(plan)
+    }),
+  )
+  const bundles = fc.array(
+    anyOf(CredentialBundle, { mock_response: fc.constantFrom(null, 'ok', { a: null }) }),
+  )
+  fc.assert(
+    fc.property(bundles, (list) => {
+      expect(parseBundles(JSON.parse(formatBundles(list)) as unknown[])).toEqual(list)
+    }),
+  )
+})
+
+test('attempts, tokens, who answered and what does not change are read as they were written', () => {
+  fc.assert(
+    fc.property(attempts, (attempt) => {
+      expect(parseAttempt(formatAttempt(attempt))).toEqual(attempt)
+    }),
+  )
+  const usage = { input_tokens: 1, output_tokens: 0, total_tokens: 1, cached_input_tokens: 0 }
+  expect(parseTokens(formatTokens(usage))).toEqual(usage)
+  const facts = { model_id: 'd', model_group: 'gpt', retries: 0, fallbacks: 2, headers: { 'x-a': '1' } }
+  expect(parseAnswer(formatAnswer(facts))).toEqual(facts)
+  for (const meta of [usual, unusual]) expect(parseMeta(formatMeta(meta))).toEqual(meta)
+})
+
+test('a field that a form does not know yet is not lost', () => {
+  const form: RowForm<'a' | 'b'> = { names: ['a', 'b'], optional: new Set(['b']) }
+  for (const object of [{ a: 1, new: [2] }, { a: null, b: null, new: null }, { a: null }, { a: 1, b: 2 }]) {
+    expect(fromRow(form, JSON.parse(JSON.stringify(toRow(form, object))))).toEqual(object)
+  }
+})
+
+test('what an earlier version wrote in full is still read', () => {
+  const [attempt] = fc.sample(attempts, 1)
+  const [plan] = fc.sample(anyOf(Plan, { deployments: fc.array(deployments, { minLength: 1 }) }), 1)
+  const [bundle] = fc.sample(anyOf(CredentialBundle), 1)
+  const usage = { input_tokens: 1, output_tokens: 2, total_tokens: 3, cached_input_tokens: 0 }
+  expect(parseAttempt(JSON.stringify(attempt))).toEqual(attempt)
+  expect(parsePlan(JSON.stringify(plan))).toEqual(plan)
+  expect(parseBundles([bundle])).toEqual([bundle])
+  expect(parseTokens(JSON.stringify(usage))).toEqual(usage)
+  expect(parseMeta(JSON.stringify(usual))).toEqual(usual)
+})
+
+test('rows take half of what objects take', () => {
+  const usualAttempt: Attempt = {
+    number: 1, deployment: 'azure/gpt-4o', model_group: 'gpt-4o', provider: 'azure', started_at: 1_795_667_275_189,
+    ended_at: 1_795_667_275_232, outcome: 'completed', status_code: 200, error_class: null, retry_after: null,
+    possibly_billed: false, input_tokens: 256, output_tokens: 64, cost: null,
+  } // oxfmt-ignore
+  expect(formatAttempt(usualAttempt).length).toBeLessThan(JSON.stringify(usualAttempt).length / 2)
+  expect(formatMeta(usual).length).toBeLessThan(JSON.stringify(usual).length * 0.6)
+})
+
+const usual = {
+  endpoint: '/v1/chat/completions',
+  model: 'gpt-4o',
+  mode: 'async' as const,
+  customer: null,
+  metadata: {},
+  priority: 'normal' as const,
+  onCrash: 'retry' as const,
+  warnings: [],
+  attemptsMax: 12,
+  resultTtlMs: 86_400_000,
+}
+const unusual = {
+  ...usual,
+  customer: 'c1',
+  metadata: { a: 'b' },
+  priority: 'high' as const,
+  onCrash: 'fail' as const,
+  warnings: ['w'],
+  key: 'key_1',
+  endpoints: [],
+  retryOf: 'job_1',
+  erased: ['api_key'],
+}
