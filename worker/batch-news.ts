@@ -57,7 +57,13 @@ export function createBatchNews(deps: {
   function receiversFor(event: NewEvent, { view, webhook }: BatchWithHook): Promise<DeliveryInput[]> {
     const isNamed = webhook?.events?.some((type) => type === event.type) === true
     const own = webhook && isNamed ? { ...webhook, kind: 'batch' as const } : null
-    return receiversOf({ event, customer: view.customer, named: view.webhookEndpointIds, own, trace: view.trace })
+    return receiversOf({
+      event,
+      customer: view.customer,
+      named: view.webhookEndpointIds,
+      own,
+      trace: view.trace,
+    })
   }
 
   function lookAgain(id: string, afterMs: number): void {

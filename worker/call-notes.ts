@@ -9,12 +9,7 @@ import type { Run } from './run.ts'
 /** Tells of each call that has ended: a line of the log, and a span where its job is traced. */
 export function createCallNotes(log: Logger) {
   /** @param outcome Null: its worker was lost. */
-  function note(
-    run: Run,
-    deployment: PlanDeployment,
-    attempt: Attempt,
-    outcome: CallOutcome | null,
-  ): void {
+  function note(run: Run, deployment: PlanDeployment, attempt: Attempt, outcome: CallOutcome | null): void {
     const { claim, record, trace, waited } = run
     const reply = outcome?.kind === 'reply' ? outcome.reply : null
     const firstMs = record.stream?.startedMs() ?? null
