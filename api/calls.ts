@@ -111,7 +111,7 @@ export function createCalls(deps: CallDeps) {
     let watch = settled.watch(input.id)
     const hold = holds.hold(reply)
     try {
-      const { kind, id, caller } = await acceptCall(reply, input, deps)
+      const { kind, id, caller } = await acceptCall(reply, { ...input, replyTo: settled.replyTo }, deps)
       if (kind !== 'created') {
         watch.close()
         watch = settled.watch(id)

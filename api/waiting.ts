@@ -26,6 +26,8 @@ export async function awaitOwnJob(
 ): Promise<JobView | null> {
   const untilMs = performance.now() + wait.waitMs
   const read = async (): Promise<JobView | null> => {
+    const told = wait.watch.told?.()
+    if (told) return jobs.readTold(input.tenant, wait.id, told)
     for (;;) {
       try {
         return await jobs.read(input.tenant, wait.id)

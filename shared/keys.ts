@@ -140,6 +140,9 @@ export function createKeys(prefix: string, tag = 's0') {
     fsyncMark: `${shard}:fsync`,
 
     settledChannel: `${shard}:settled`,
+    /** Tells one API process the whole of the jobs that it holds a line for. */
+    replyChannel: (process: string) => `${shard}:reply:${process}`,
+    replyPrefix: `${shard}:reply:`,
     cancelChannel: `${shard}:cancel`,
     /** Says which jobs, of whatever shard, were handed a place at a full deployment. */
     wakeChannel: `${prefix}:wake`,

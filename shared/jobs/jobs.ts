@@ -107,7 +107,12 @@ export function createJobs(deps: {
 
   /** @param fields `LIST_FIELDS` leave out the result, which may be large. */
   async function readRecord(tenant: string, id: string, fields = READ_FIELDS): Promise<JobView | null> {
-    const view = parseRecord(id, await redis.hmgetBuffer(keys.job(id), ...fields), sealer)
+    return readTold(tenant, id, await redis.hmgetBuffer(keys.job(id), ...fields))
+  }
+
+  /** A job whose fields came along with the message of its end. */
+  function readTold(tenant: string, id: string, fields: readonly (Buffer | null)[]): JobView | null {
+    const view = parseRecord(id, fields, sealer)
     return view?.tenant === tenant ? view : null
   }
 
@@ -130,6 +135,7 @@ export function createJobs(deps: {
     create,
     describeCreated,
     read: readRecord,
+    readTold,
     readRequest,
     list,
     cancel,

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis'
 import { createBell, type Bell } from '../bell.ts'
+import { readEndMessage } from './end-message.ts'
 import { isLookedAfter, startEndClock } from './end-clock.ts'
 import type { Keys } from '../keys.ts'
 import { isRedisOutage } from '../redis-check.ts'
@@ -14,35 +15,47 @@ export type Watch = {
   wait: Bell['wait']
   /** Rings in any case, at the latest a few seconds after the end. */
   isLookedAfter?: boolean
+  /** The fields of the ended job (`READ_FIELDS`), where they came along. */
+  told?: () => readonly (Buffer | null)[] | null
   close: () => void
 }
+
+type Ring = (fields?: readonly (Buffer | null)[]) => void
 
 /**
  * Hears which jobs and batches ended, which jobs are to be cancelled and which were handed a place, over one subscriber connection a process, and wakes whoever
  * waits for them. A wake-up is a hint: the record is the truth.
  *
  * @param subscriber A connection of its own; the caller closes it.
+ * @param replyTo The name under which this process is told the whole of the jobs that it holds a line for (`JobInput.replyTo`).
  */
-export function createSettledListener(subscriber: Redis, keys: Keys) {
-  const watchers = new Map<string, Set<() => void>>()
+export function createSettledListener(subscriber: Redis, keys: Keys, replyTo: string | null = null) {
+  const watchers = new Map<string, Set<Ring>>()
   const cancelHandlers = new Set<(jobId: string) => void>()
   const wakeHandlers = new Set<(jobId: string) => void>()
   const batchStopHandlers = new Set<(batchId: string) => void>()
   let clock: ReturnType<typeof startEndClock> | null = null
 
-  function ringFor(id: string): void {
-    for (const wake of watchers.get(id) ?? []) wake()
+  function ringFor(id: string, fields?: readonly (Buffer | null)[]): void {
+    for (const wake of watchers.get(id) ?? []) wake(fields)
   }
 
-  const onMessage = (channel: string, id: string) => {
-    if (channel === keys.settledChannel) ringFor(id)
-    else if (channel === keys.cancelChannel) for (const handle of cancelHandlers) handle(id)
-    else if (channel === keys.wakeChannel) for (const handle of wakeHandlers) handle(id)
-    else if (channel === keys.batchStopChannel) for (const handle of batchStopHandlers) handle(id)
+  const handlers = new Map<string, (message: Buffer) => void>([
+    [keys.settledChannel, (id) => ringFor(id.toString())],
+    [keys.cancelChannel, (id) => cancelHandlers.forEach((handle) => handle(id.toString()))],
+    [keys.wakeChannel, (id) => wakeHandlers.forEach((handle) => handle(id.toString()))],
+    [keys.batchStopChannel, (id) => batchStopHandlers.forEach((handle) => handle(id.toString()))],
+  ])
+  if (replyTo !== null) {
+    handlers.set(keys.replyChannel(replyTo), (message) => {
+      const [id, ...fields] = readEndMessage(message)
+      if (id) ringFor(id.toString(), fields)
+    })
   }
-  subscriber.on('message', onMessage)
+  const onMessage = (channel: Buffer, message: Buffer) => handlers.get(channel.toString())?.(message)
+  subscriber.on('messageBuffer', onMessage)
 
-  function onEnd(jobId: string, ring: () => void): () => void {
+  function onEnd(jobId: string, ring: Ring): () => void {
     const all = watchers.get(jobId) ?? new Set()
     watchers.set(jobId, all.add(ring))
     return () => {
@@ -53,20 +66,25 @@ export function createSettledListener(subscriber: Redis, keys: Keys) {
 
   function watch(jobId: string): Watch {
     const { ring, wait } = createBell()
-    return { wait, isLookedAfter: clock !== null && isLookedAfter(jobId), close: onEnd(jobId, ring) }
+    let told: readonly (Buffer | null)[] | null = null
+    const close = onEnd(jobId, (fields) => {
+      told ??= fields ?? null
+      ring()
+    })
+    return { wait, isLookedAfter: clock !== null && isLookedAfter(jobId), told: () => told, close }
   }
 
   return {
+    replyTo,
     /** Subscribes; resolves when the subscription holds. ioredis renews it after a reconnect. */
-    start: () =>
-      subscriber.subscribe(keys.settledChannel, keys.cancelChannel, keys.wakeChannel, keys.batchStopChannel),
+    start: () => subscriber.subscribe(...handlers.keys()),
     /** From now on jobs that are waited for are looked after, over a connection for commands. */
     lookAfter(redis: Redis) {
       clock ??= startEndClock({ redis, keys, watched: () => watchers.keys(), ring: ringFor })
     },
     watch,
     /** Calls `ring` when the job is said to have ended. @returns how to stop that. */
-    onEnd,
+    onEnd: (jobId: string, ring: () => void) => onEnd(jobId, () => ring()),
     onCancel: (handle: (jobId: string) => void) => cancelHandlers.add(handle),
     /** Hears which waiting jobs, and lines of batches, were handed a place at a deployment (`Window.wakeNow`). */
     onWake: (handle: (jobId: string) => void) => wakeHandlers.add(handle),
@@ -75,7 +93,7 @@ export function createSettledListener(subscriber: Redis, keys: Keys) {
     /** How many jobs are being waited for. */
     size: () => watchers.size,
     close() {
-      subscriber.off('message', onMessage)
+      subscriber.off('messageBuffer', onMessage)
       clock?.close()
       watchers.clear()
       cancelHandlers.clear()

@@ -5,6 +5,7 @@
 -- ARGV: now_ms ('' = Redis TIME), id, tenant, owner, by ('complete' | 'claim' | 'free'), token, terminal status, retention ms,
 --       idempotency retention ms ('' = no key), channel, number of fields to erase, these fields, attempts as lines,
 --       prefix of accounts, micro USD it cost, what it used as JSON, '1' when endpoints of its tenant are told,
+--       prefix of the channels of API processes, names of the fields that who holds its line is told,
 --       then field, value, ... to write
 -- Output: {'settled', tenants with waiting jobs, 1 when it is to be announced} | {'ended', status it already has} | {'fenced'} |
 --         {'held'} | {'gone'}
@@ -17,7 +18,8 @@ local attempts, prefix, cost, used, tells = ARGV[at], ARGV[at + 1], tonumber(ARG
 -- @include now
 -- @include account
 -- @include count-busy
-local record = redis.call('HMGET', job, 'status', 'token', 'hook', 'accounts', 'size', 'reserved', 'held', 'lasting', 'deleted')
+-- @include tell-caller
+local record = redis.call('HMGET', job, 'status', 'token', 'hook', 'accounts', 'size', 'reserved', 'held', 'lasting', 'deleted', 'caller')
 local current = record[1]
 if not current then return { 'gone' } end
 if current ~= 'queued' and current ~= 'in_progress' and current ~= 'cancelling' then return { 'ended', current } end
@@ -36,7 +38,7 @@ local is_told = record[3] or tells == '1' and redis.call('EXISTS', KEYS[11]) == 
 if is_told then redis.call('ZADD', announce, now, id) end
 -- @include count-end
 redis.call('HSET', job, 'status', status, 'ended', now, 'expires', now + retention, 'log', attempts, 'size', size,
-  unpack(ARGV, at + 5))
+  unpack(ARGV, at + 7))
 if redis.call('ZREM', window, id) == 1 then count_busy(tenant, owner, record[4], -1) end
 if current == 'queued' then
   redis.call('ZREM', parked, id)
@@ -49,5 +51,6 @@ end
 redis.call('ZADD', due, now + retention, id)
 redis.call('PEXPIRE', job, retention + 2592000000)
 if ARGV[9] ~= '' then redis.call('PEXPIRE', idem, ARGV[9]) end
+if record[10] then tell_caller(ARGV[at + 5] .. record[10], id, job, ARGV[at + 6]) end
 redis.call('PUBLISH', ARGV[10], id)
 return { 'settled', redis.call('LLEN', tenants), is_told and 1 or 0 }

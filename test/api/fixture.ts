@@ -62,7 +62,7 @@ export async function startApi(
   const store = testStore()
   const log = createLog('silent', 'test')
   const subscriber = store.redis.duplicate()
-  const settled = createSettledListener(subscriber, store.keys)
+  const settled = createSettledListener(subscriber, store.keys, 'this-process')
   await settled.start()
   settled.lookAfter(store.redis)
   const streamSubscriber = store.redis.duplicate()
