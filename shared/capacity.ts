@@ -4,6 +4,7 @@ import type { Keys } from './keys.ts'
 import type { Logger } from './log.ts'
 import { isRedisOutage, refusedWrite } from './redis-check.ts'
 import { readMemory, type RedisMemory } from './redis-memory.ts'
+import { nodesOf } from './redis.ts'
 
 const READ_EVERY_MS = 1_000
 /** So much of the maximum below the mark it opens again: else each result that goes would let one submit in. */
@@ -27,7 +28,8 @@ export type StorageState = 'open' | 'full' | 'readonly'
  */
 export function createCapacity(deps: {
   redis: Redis
-  keys: Keys
+  /** Of all shards. */
+  keys: readonly Keys[]
   log: Logger
   /** Part of the maximum above which nothing is accepted. */
   highWater: number
@@ -48,14 +50,22 @@ export function createCapacity(deps: {
     const storedBefore = storedBytes
     const [now, reserved, isReadonly] = await Promise.all([
       readMemory(redis),
-      redis.hget(keys.account('*'), 'reserved'),
+      readReserved(),
       refusesWrites(redis),
     ])
     memory = { ...now, bytesMax: now.bytesMax ?? deps.bytesMax }
-    reservedBytes = Number(reserved ?? 0)
+    reservedBytes = reserved
     // What was stored while the answer was on its way may not be in it.
     storedBytes -= storedBefore
     judge(isReadonly)
+  }
+
+  /** What is kept free for results, of all that lies on one node: the shards are taken to be spread evenly. */
+  async function readReserved(): Promise<number> {
+    const all = await Promise.all(keys.map(({ account }) => redis.hget(account('*'), 'reserved')))
+    return (
+      all.reduce((sum, bytes) => sum + Number(bytes ?? 0), 0) / Math.min(keys.length, nodesOf(redis).length)
+    )
   }
 
   /** How much more may be taken until nothing is accepted. */
@@ -135,10 +145,10 @@ const NEWS: Record<StorageState, string> = {
   readonly: 'Redis can not save to its disk and takes no writes: nothing is accepted, and nothing goes on',
 }
 
-// Redis refuses a PING as it does a write when it can't save; a full one does not.
+// Redis refuses a PING as it does a write when it can't save; a full one does not. In a cluster any node may be a job's.
 async function refusesWrites(redis: Redis): Promise<boolean> {
   try {
-    await redis.ping()
+    await Promise.all(nodesOf(redis).map((node) => node.ping()))
     return false
   } catch (error) {
     if (refusedWrite(error) !== 'readonly') throw error

@@ -3,7 +3,7 @@ import type { Deliveries } from '../shared/webhooks/deliveries.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import type { JobQueue } from '../shared/jobs/queues.ts'
-import { redisNowMs } from '../shared/redis.ts'
+import { nodesOf, redisNowMs } from '../shared/redis.ts'
 import type { Settle, SettleResult, SettleSubject } from '../shared/jobs/settle.ts'
 import type { Window } from '../shared/jobs/window.ts'
 import type { BatchChores } from './batch-chores.ts'
@@ -141,7 +141,7 @@ export function createSweeper(deps: {
     if (last > 0 && now - last < deps.aofRewriteMs) return
     await redis.set(keys.aofRewrite, now)
     // Managed servers may forbid it, and one without an append-only file has nothing to rewrite.
-    if (last > 0) await redis.bgrewriteaof().catch(() => undefined)
+    if (last > 0) await Promise.allSettled(nodesOf(redis).map((node) => node.bgrewriteaof()))
   }
 
   // One line an outage: a round comes several times a second.

@@ -51,19 +51,21 @@ const NEEDS = {
  * @param masterKey null: only keys from the store work.
  */
 export function addAuth(app: FastifyInstance, keyCache: KeyCache, masterKey: string | null): void {
-  const masterHash = masterKey === null ? null : digest(masterKey)
+  const principalOf = createAuth(keyCache, masterKey)
 
   app.decorateRequest('tenant', '')
   app.addHook('onRequest', async (request) => {
-    const key = readKey(request)
-    if (key === null) throw new AuthenticationError()
-    // Digests have one length, and how far two of them agree says nothing about the keys.
-    const isMaster = masterHash !== null && timingSafeEqual(digest(key), masterHash)
-    const principal = isMaster ? await master() : await keyHolder(key)
+    const principal = await principalOf(request)
+    if (!principal) throw new AuthenticationError()
     requireScope(principal, request)
     request.tenant = principal.tenant
     request.principal = principal
   })
+}
+
+/** Tells who calls by the key of a call; null: nobody whose key works. @param masterKey null: only keys from the store work. */
+export function createAuth(keyCache: KeyCache, masterKey: string | null) {
+  const masterHash = masterKey === null ? null : digest(masterKey)
 
   async function master(): Promise<Principal> {
     const record = await keyCache.tenantOf(MASTER_TENANT)
@@ -71,12 +73,20 @@ export function addAuth(app: FastifyInstance, keyCache: KeyCache, masterKey: str
     return { tenant: MASTER_TENANT, keyId: null, isMaster: true, ...any, record }
   }
 
-  async function keyHolder(key: string): Promise<Principal> {
+  async function keyHolder(key: string): Promise<Principal | null> {
     const found = await keyCache.find(hashApiKey(key))
-    if (!found) throw new AuthenticationError()
+    if (!found) return null
     const { id, tenant, scopes, models, endpoints } = found.key
     const record = found.tenant
     return { tenant, keyId: id, isMaster: false, scopes: new Set(scopes), models, endpoints, record }
+  }
+
+  return async function principalOf(request: Pick<FastifyRequest, 'headers'>): Promise<Principal | null> {
+    const key = readKey(request)
+    if (key === null) return null
+    // Digests have one length, and how far two of them agree says nothing about the keys.
+    const isMaster = masterHash !== null && timingSafeEqual(digest(key), masterHash)
+    return isMaster ? master() : keyHolder(key)
   }
 }
 
@@ -86,7 +96,7 @@ function requireScope({ isMaster, scopes }: Principal, { method, routeOptions }:
   if (needed === 'master' || !scopes.has(needed)) throw new InsufficientScopeError(NEEDS[needed])
 }
 
-function readKey({ headers }: FastifyRequest): string | null {
+function readKey({ headers }: Pick<FastifyRequest, 'headers'>): string | null {
   const bearer = BEARER.exec(headers.authorization ?? '')?.[1]
   if (bearer !== undefined) return bearer
   const bare = KEY_HEADERS.map((name) => headers[name]).find((value) => typeof value === 'string')

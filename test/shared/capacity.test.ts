@@ -43,7 +43,7 @@ describe.skipIf(!isPossible)('admission by memory', () => {
     bytesMax = 20 * MB,
   }: { everyMs?: number; bytesMax?: number | null } = {}): Promise<Capacity> {
     const log = createLog('silent', 'test')
-    const one = createCapacity({ redis, keys, log, highWater: 0.75, bytesMax, everyMs })
+    const one = createCapacity({ redis, keys: [keys], log, highWater: 0.75, bytesMax, everyMs })
     open.push(one)
     await one.start()
     return one
