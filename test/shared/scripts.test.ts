@@ -4,7 +4,7 @@ import { testStore } from '../support/store.ts'
 
 const store = testStore()
 const { redis, keys } = store
-afterAll(store.cleanup)
+afterAll(() => store.cleanup())
 
 describe('a script that is run for each job', () => {
   const start = createGatheredScript(redis, 'start-attempt')
