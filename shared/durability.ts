@@ -149,20 +149,11 @@ function createLane(mark: string, deps: { open: () => Redis; timeoutMs: number }
     const redis = deps.open()
     try {
       const said = await trySync(await nodeOf(await whenReady(redis), mark), mark, timeoutMs)
-      known = { ...said, atMs: performance.now() }
-      return said
+      known = said && { ...said, atMs: performance.now() }
+      return said ?? { reason: null, isEarly: true }
     } finally {
       redis.disconnect()
     }
-  }
-
-  /** @throws {Error} that `isRedisOutage` knows, when it is not in time. */
-  async function whenReady(redis: Redis): Promise<Redis> {
-    for (const until = performance.now() + READY_MS_MAX; redis.status !== 'ready';) {
-      if (performance.now() > until) throw new Error('Connection is closed.')
-      await new Promise((resolve) => setTimeout(resolve, READY_EVERY_MS))
-    }
-    return redis
   }
 
   return {
@@ -174,4 +165,13 @@ function createLane(mark: string, deps: { open: () => Redis; timeoutMs: number }
       for (const redis of all) redis.disconnect()
     },
   }
+}
+
+/** @throws {Error} that `isRedisOutage` knows, when it is not in time. */
+async function whenReady(redis: Redis): Promise<Redis> {
+  for (const until = performance.now() + READY_MS_MAX; redis.status !== 'ready';) {
+    if (performance.now() > until) throw new Error('Connection is closed.')
+    await new Promise((resolve) => setTimeout(resolve, READY_EVERY_MS))
+  }
+  return redis
 }
