@@ -1,6 +1,8 @@
 /** What the terminal is told once the gateway is ready. */
 export type Welcome = {
   url: string
+  /** Where the API's metrics are, then each worker's; empty: they are not shown. */
+  metricsUrls: readonly string[]
   /** File with the keys made at the first start; null when they come from the environment or the operator's config. */
   keysFile: string | null
   /** The gateway key in plain: only at the first start, and only for a terminal. */
@@ -25,16 +27,17 @@ const FIRST_REQUEST = {
 }
 
 /** The text printed at start: the address, the key or where it is, and a first request that needs no provider. */
-export function formatWelcome({ url, keysFile, newKey }: Welcome): string {
+export function formatWelcome({ url, metricsUrls, keysFile, newKey }: Welcome): string {
   const keyNote = newKey
     ? `Your gateway key, shown only this once (kept in ${keysFile}):`
     : keysFile
       ? `Your gateway key is in ${keysFile}; this reads it:`
       : 'Your gateway key is the one you set:'
   const keyLine = newKey ?? (keysFile ? `$(sed -n 's/^GATEWAY_MASTER_KEY=//p' ${quote(keysFile)})` : 'sk-...')
+  const metrics = metricsUrls.length === 0 ? '' : `Metrics (API, then workers): ${metricsUrls.join('  ')}\n`
   return `
 byok-gateway is ready: ${url}   (API reference: ${url}/docs)
-
+${metrics}
 ${keyNote}
   export GATEWAY_KEY=${newKey ?? `"${keyLine}"`}
 

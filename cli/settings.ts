@@ -55,6 +55,28 @@ export async function chooseAddress(environment: Environment) {
   return { host, port: boundPort, url: `http://${reachableHost(host)}:${boundPort}` }
 }
 
+/**
+ * The environment of the API (0) or of a worker (1 and on), each of which shows its metrics on a port of its own: the one that is
+ * set, and those that follow it. With port 0 each takes one that is free.
+ */
+export function withMetricsPort(environment: Environment, number: number): Environment {
+  const port = metricsPort(environment)
+  return port === 0 ? environment : { ...environment, GATEWAY_METRICS_PORT: String(port + number) }
+}
+
+/** Where the metrics of the API and of so many workers are; empty when they are shown nowhere, or where is not known yet. */
+export function metricsUrls(environment: Environment, workers: number): string[] {
+  const port = metricsPort(environment)
+  if (port === 0) return []
+  const host = reachableHost(environment.GATEWAY_METRICS_HOST || environment.HOST || DEFAULT_HOST)
+  return Array.from({ length: workers + 1 }, (_, number) => `http://${host}:${port + number}/metrics`)
+}
+
+/** 0: none is set, or any will do. */
+function metricsPort({ GATEWAY_METRICS_PORT: port }: Environment): number {
+  return Number(port || 0)
+}
+
 function noAddress(host: string, port: number, error: Error): ConfigError {
   if ('code' in error && error.code === 'EADDRINUSE') {
     return new ConfigError(`Port ${port} of ${host} is taken by another process. Set PORT to a free one.`)

@@ -12,7 +12,14 @@ import { findRedisServer } from './find-redis.ts'
 import { readOrMakeKeys, type LocalKeys } from './local-keys.ts'
 import { startNodeChild } from './node-child.ts'
 import type { RunningProcess } from './running-process.ts'
-import { chooseAddress, readFolders, readStopTimeoutMs, type Environment } from './settings.ts'
+import {
+  chooseAddress,
+  metricsUrls,
+  readFolders,
+  readStopTimeoutMs,
+  withMetricsPort,
+  type Environment,
+} from './settings.ts'
 import { supervise, type SuperviseDeps, type Supervised } from './supervise.ts'
 
 const READY_TIMEOUT_MS = 60_000
@@ -63,7 +70,8 @@ export async function start({ workers }: { workers: number }, deps: StartDeps): 
     ])
     const failures = children.map(failedStart)
     isReady = await Promise.race([waitUntilReady(address.url, stopping.signal), ...failures])
-    if (isReady) deps.print(formatWelcome(describeStart(deps, address.url, environment, keys)))
+    if (isReady)
+      deps.print(formatWelcome(describeStart(deps, { url: address.url, workers }, environment, keys)))
     if (!stopping.signal.aborted) await once(stopping.signal, 'abort')
   } finally {
     stopping.abort()
@@ -134,11 +142,12 @@ async function startNodeChildren(
   supervising: SuperviseDeps,
 ): Promise<void> {
   const stopTimeoutMs = readStopTimeoutMs(environment)
-  const launch = (file: string) => () => startNodeChild(file, environment, stopTimeoutMs)
-  await superviseInto(children, 'API', launch('api/main.ts'), supervising)
+  const launch = (file: string, number: number) => () =>
+    startNodeChild(file, withMetricsPort(environment, number), stopTimeoutMs)
+  await superviseInto(children, 'API', launch('api/main.ts', 0), supervising)
   for (let number = 1; number <= workers; number += 1) {
     const name = workers === 1 ? 'worker' : `worker ${number}`
-    await superviseInto(children, name, launch('worker/main.ts'), supervising)
+    await superviseInto(children, name, launch('worker/main.ts', number), supervising)
   }
 }
 
@@ -179,11 +188,17 @@ async function isAnsweredWith200(url: string, signal: AbortSignal): Promise<bool
   }
 }
 
-function describeStart(deps: StartDeps, url: string, environment: Environment, keys: LocalKeys | null) {
+function describeStart(
+  deps: StartDeps,
+  { url, workers }: { url: string; workers: number },
+  environment: Environment,
+  keys: LocalKeys | null,
+) {
   const isMade = keys !== null && environment.GATEWAY_MASTER_KEY === keys.environment.GATEWAY_MASTER_KEY
   const isShown = isMade && keys.isNew && deps.isTerminal
   return {
     url,
+    metricsUrls: metricsUrls(environment, workers),
     keysFile: isMade ? keys.file : null,
     newKey: isShown ? keys.environment.GATEWAY_MASTER_KEY : null,
   }

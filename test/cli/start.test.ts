@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { eventually } from '../support/eventually.ts'
 import { startProcess } from '../support/processes.ts'
 import { testRedis } from '../support/redis.ts'
+import { freePort } from '../support/redis-process.ts'
 import { createMachine, isRunning, type Machine, type RunningMachine } from './one-machine.ts'
 
 /** Of util-linux: runs a command on a terminal of its own. */
@@ -49,10 +50,17 @@ describe('a gateway started with one command', () => {
 
   beforeAll(async () => {
     machine = await createMachine()
-    running = await machine.start()
+    running = await machine.start([], { GATEWAY_METRICS_PORT: String(await freePort()) })
   })
 
   afterAll(() => machine.cleanup())
+
+  test('prints where each process shows its metrics', async () => {
+    const urls = /Metrics \(API, then workers\): (.*)/.exec(running.output())?.[1]?.split('  ') ?? []
+    const told = await Promise.all(urls.map(async (url) => (await fetch(url)).text()))
+    const processes = told.map((text) => /byok_build_info{.*process="(\w+)"/.exec(text)?.[1])
+    expect(processes).toEqual(['api', 'worker'])
+  })
 
   test('prints a first request that works, and where its key is but not the key, since this is no terminal', async () => {
     const output = running.output()
