@@ -7,8 +7,9 @@ export default defineConfig({
     reporters: ['default', new SummaryReporter()],
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Nothing fails for having waited: a test that can't pass says so by what it waits for, well before this.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     // Most files wait for processes and timers rather than compute: a few at once keep two cores busy.
     pool: 'forks',
     maxWorkers: 3,

@@ -190,7 +190,7 @@ test('a client that leaves does not end its job', async () => {
   await eventually('the job is fed', () => api.store.queued.length === 1)
   const { id } = api.store.queued[0] ?? { id: '' }
   call.destroy()
-  await eventually('the wait is given up', () => api.settled.size() === 0, { timeoutMs: 1000 })
+  await eventually('the wait is given up', () => api.settled.size() === 0)
   expect((await api.call('GET', `/v1/jobs/${id}`)).json.status).toBe('queued')
   await api.work({ body: COMPLETION })
   expect((await api.call('GET', `/v1/jobs/${id}`)).json.status).toBe('completed')

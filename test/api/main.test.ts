@@ -29,7 +29,7 @@ test('a stopping API answers what it holds, leaves the jobs to others and ends w
   gateway.api.kill('SIGTERM')
   expect(await sync).toMatchObject({ status: 504, json: { error: { code: 'sync_wait_exceeded' } } })
   expect(await poll).toMatchObject({ status: 200, json: { status: 'queued' } })
-  expect(await gateway.api.ended(15_000)).toBe(0)
+  expect(await gateway.api.ended()).toBe(0)
   await gateway.replaceApi()
   expect((await gateway.job(submitted.id)).status).toBe('queued')
 })
@@ -45,7 +45,7 @@ test.skipIf(!ownRedis().isPossible)(
     await eventually('it waits for Redis', () => waiting.output().includes('Redis does not answer'))
     for (const api of [down.api, waiting]) {
       api.kill('SIGTERM')
-      expect(await api.ended(15_000)).toBe(0)
+      expect(await api.ended()).toBe(0)
     }
     await down.stop()
     await redis.stop()
@@ -55,13 +55,13 @@ test.skipIf(!ownRedis().isPossible)(
 test('an API whose port is taken says so and ends', async () => {
   const port = new URL(gateway.url).port
   const second = startProcess(process.execPath, ['api/main.ts'], { env: { ...gateway.env, PORT: port } })
-  expect(await second.ended(15_000)).toBe(1)
+  expect(await second.ended()).toBe(1)
   expect(second.output()).toContain('EADDRINUSE')
 })
 
 test('an API without what it needs names every missing variable', async () => {
   const started = startProcess(process.execPath, ['api/main.ts'], { env: { PATH: process.env.PATH ?? '' } })
-  expect(await started.ended(15_000)).toBe(1)
+  expect(await started.ended()).toBe(1)
   expect(started.output()).toContain('REDIS_URL')
   expect(started.output()).toContain('GATEWAY_ID_SECRET')
 })

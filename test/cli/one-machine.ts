@@ -43,7 +43,7 @@ export async function createMachine() {
     /** Runs a command to its end. */
     async run(args: string[], extra: Record<string, string> = {}) {
       const one = command(args, extra)
-      return { code: await one.ended(END_TIMEOUT_MS), output: one.output() }
+      return { code: await one.ended(), output: one.output() }
     },
 
     /** Runs `start` until it says that the gateway is ready. */
@@ -66,14 +66,14 @@ export async function createMachine() {
         pids: () => pidsOf(one.output()),
         async interrupt() {
           one.kill('SIGINT')
-          return one.ended(END_TIMEOUT_MS)
+          return one.ended()
         },
       }
     },
 
     async cleanup() {
       for (const one of processes) if (!one.hasEnded()) one.kill('SIGTERM')
-      await Promise.all(processes.map((one) => one.ended(END_TIMEOUT_MS)))
+      await Promise.all(processes.map((one) => one.ended()))
       // Where a test failed between a kill and the next start, its Redis still runs.
       const leftover = await readFile(join(folder, 'data', 'redis.json'), 'utf8').catch(() => '')
       const pid = /"pid":(\d+)/.exec(leftover)?.[1]

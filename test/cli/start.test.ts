@@ -162,7 +162,7 @@ describe('on a machine of its own', () => {
         timeoutMs: 30_000,
       })
       terminal.kill('SIGTERM')
-      await terminal.ended(20_000)
+      await terminal.ended()
       shown.push(terminal.output().includes(`export GATEWAY_KEY=${keyOf(machine)}`))
     }
     expect(shown).toEqual([true, false])

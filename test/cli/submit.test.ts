@@ -57,7 +57,7 @@ function command(typed: string, env: Record<string, string> = {}) {
 
 async function run(typed: string, env: Record<string, string> = {}) {
   const one = command(typed, env)
-  const code = await one.ended(END_TIMEOUT_MS)
+  const code = await one.ended()
   expect(one.output()).not.toContain(SECRET)
   return { code, output: one.output() }
 }
@@ -139,7 +139,7 @@ test('Ctrl-C leaves the batch running; watching goes on by its id, through a res
   const first = command('byok-gateway submit many.jsonl --user-config keys.yaml --watch --output many.out')
   await eventually('four results are in the file', async () => (await idsIn('many.out')).length === 4)
   first.kill('SIGINT')
-  expect(await first.ended(END_TIMEOUT_MS)).toBe(130)
+  expect(await first.ended()).toBe(130)
   const id = idOf(first.output())
   expect(first.output()).toContain(`byok-gateway watch ${id} --output many.out`)
   expect((await batchesOf(gateway).read(id)).status).toBe('in_progress')
@@ -152,7 +152,7 @@ test('Ctrl-C leaves the batch running; watching goes on by its id, through a res
   await eventually('it has noticed', () => second.output().includes('No gateway answers'))
   await gateway.replaceApi()
   held.open()
-  expect(await second.ended(END_TIMEOUT_MS)).toBe(0)
+  expect(await second.ended()).toBe(0)
   expect(second.output()).toContain('The gateway is back.')
   expect(second.output()).toContain('12 of 12 lines completed')
   expect(await idsIn('many.out')).toEqual(
@@ -179,7 +179,7 @@ test('results come in the order of the input when that is asked for', async () =
     (batch) => batch.progress.completed === 1,
   )
   held.open()
-  expect(await watching.ended(END_TIMEOUT_MS)).toBe(0)
+  expect(await watching.ended()).toBe(0)
   const rows = (await readFile(join(folder, 'ordered.out'), 'utf8')).trimEnd().split('\n')
   expect(rows.map((row) => ResultLine.parse(JSON.parse(row)).custom_id)).toEqual(['o-0', 'o-1', 'o-2'])
 })
@@ -196,7 +196,7 @@ test('a cancelled batch ends the watching with a code of its own', async () => {
     output: expect.stringMatching(/status: +cancelling/),
   })
   held.open()
-  expect(await watching.ended(END_TIMEOUT_MS)).toBe(3)
+  expect(await watching.ended()).toBe(3)
   expect(watching.output()).toMatch(/cancelled after .* 1 of 2 lines completed, 1 cancelled/)
 })
 

@@ -110,7 +110,7 @@ describe.skipIf(!isPossible)(`two tenants, each with a batch of ${LINES} lines a
 
       held.open()
       for (const { tenant, id, batches, file } of runs) {
-        const batch = await batches.ended(id, 60_000)
+        const batch = await batches.ended(id)
         expect(batch).toMatchObject({ status: 'completed', request_counts: { completed: LINES, failed: 0 } })
         const { output } = await batches.results(batch)
         for (const { custom_id: name, response } of output)

@@ -102,7 +102,7 @@ test('what an API that was killed had written is removed when its time is over',
   await eventually('some of it is written', async () => (await storedBytes()) > before + MB)
   gateway.api.kill('SIGKILL')
   await sent
-  await gateway.api.ended(15_000)
+  await gateway.api.ended()
   const left = (await redis.zrange(keys.filesDue, '0', '-1')).filter((id) => !due.includes(id))
   expect(left).toHaveLength(1)
   expect(await storedBytes()).toBeGreaterThan(before)

@@ -75,7 +75,7 @@ test('after the death of its API process a reader goes on at another, where it w
   const first = await follow(id)
   const before = await first.until(({ data }) => contentOf([{ id: '', event: '', data }]).includes('Hel'))
   gateway.api.kill('SIGKILL')
-  await gateway.api.ended(5_000)
+  await gateway.api.ended()
   await gateway.replaceApi()
   held.open()
   const second = await follow(id, '', { 'last-event-id': before.at(-1)?.id ?? '' })

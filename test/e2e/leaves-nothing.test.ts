@@ -1,34 +1,12 @@
 import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { parseAccount } from '../../shared/tenants/accounts.ts'
+import { oddKeys } from '../support/at-rest.ts'
 import { eventually } from '../support/eventually.ts'
 import { chunks, completion, failure } from '../support/provider.ts'
 import { startReceiver } from '../support/receiver.ts'
 import { ask, ownConfig } from '../support/requests.ts'
 import { gateway, provider, useGateway } from '../support/stage.ts'
-
-// What an installation has when it is at rest, by the part of a key behind the prefix and its hash tag.
-const CONSTANT = [
-  // Sums of all jobs, and of all lines in flight.
-  /^account:\*$|^batch-busy$/,
-  // Usage of a day, until it was exported or its time is over.
-  /^usage(-days)?$|^usage:[\w-]+:\d+$/,
-  // Workers and what they agree on.
-  /^(workers|worker-slots|slots|sweeper|aof-rewrite)$/,
-  /^(jobs|batches|batch-checks|webhooks):(meta|id|marker|events|stalled|stalled-check|pc)$/,
-  // Gateway keys and tenants.
-  /^(api-keys|tenants|tenant-index|tenant-records|hashes|of:[\w-]+)$/,
-]
-
-// What is found again for a while, and goes by itself.
-const FADING = [
-  /^idem:/,
-  /^account:[\w-]+/,
-  /^(dep|key|use|fly|line):/,
-  /^file-gone:/,
-  /^turns:/,
-  /^batch-told:/,
-]
 
 useGateway({
   env: {
@@ -42,20 +20,6 @@ useGateway({
 })
 
 const config = () => ownConfig({ url: provider.url, key: 'sk-own' }, { num_retries: 0 })
-
-/** Keys as they are spelt behind the prefix and the hash tag, and whether they go by themselves. */
-async function keysLeft(): Promise<{ name: string; isFading: boolean }[]> {
-  const found: string[] = []
-  for await (const keys of gateway.redis.scanStream({ match: `${gateway.prefix}:*`, count: 1000 })) {
-    found.push(...(keys as string[]))
-  }
-  return Promise.all(
-    found.map(async (key) => ({
-      name: key.replace(/^[^{]*\{[^}]*\}:/, ''),
-      isFading: (await gateway.redis.pttl(key)) > 0,
-    })),
-  )
-}
 
 test(
   'when all has ended and its time is over, nothing of it is left in Redis',
@@ -133,15 +97,11 @@ test(
     await eventually(
       'nothing is left',
       async () => {
-        const left = await keysLeft()
-        const odd = left.filter(({ name, isFading }) => {
-          if (CONSTANT.some((known) => known.test(name))) return false
-          return !isFading || !FADING.some((known) => known.test(name))
-        })
+        const odd = await oddKeys(gateway.redis, gateway.prefix)
         if (odd.length > 0) throw new Error(odd.map(({ name }) => name).join('\n'))
         return true
       },
-      { timeoutMs: 30_000, everyMs: 500 },
+      { everyMs: 500 },
     )
     // What was counted has been taken off again, to the last byte.
     const accounts = await gateway.redis.keys(`${gateway.keys.accountPrefix}*`)

@@ -53,7 +53,7 @@ test('SIGTERM drains: the calls in flight finish and count, nothing is lost and 
     expect(job).toMatchObject({ status: 'completed', attempts_made: 1 })
     expect(job.attempts).toMatchObject([{ outcome: 'completed', possibly_billed: false }])
   }
-  expect(await Promise.all(leaving.map((worker) => worker.ended(15_000)))).toEqual(leaving.map(() => 0))
+  expect(await Promise.all(leaving.map((worker) => worker.ended()))).toEqual(leaving.map(() => 0))
   expect(provider.ledger).toHaveLength(jobs.length + more.length)
 })
 

@@ -237,7 +237,7 @@ describe('encryption keys', () => {
       const answer = await gateway.call('GET', `/v1/jobs/${kept.id}`)
       expect(answer).toMatchObject({ status: 500, json: { error: { code: 'seal_unknown_key' } } })
       rotated.kill('SIGTERM')
-      await rotated.ended(15_000)
+      await rotated.ended()
 
       const lost = await gateway.submit(ask(config))
       await gateway.addWorker({ GATEWAY_ENCRYPTION_KEYS: `new:${second}` })
@@ -246,7 +246,7 @@ describe('encryption keys', () => {
       })
       gateway.env.GATEWAY_ENCRYPTION_KEYS = `new:${second},old:${first}`
       gateway.api.kill('SIGTERM')
-      await gateway.api.ended(15_000)
+      await gateway.api.ended()
       await gateway.replaceApi()
       const failed = (await gateway.call('GET', `/v1/jobs/${lost.id}`)).json as Job
       expect(failed).toMatchObject({ status: 'failed', error: { code: 'seal_unknown_key' } })

@@ -71,7 +71,7 @@ test.skipIf(process.platform !== 'linux')(
     for (let count = 0; count < READERS; count += 1) {
       await call('/v1/chat/completions', { ...ask(config()), stream: true })
     }
-    await eventually('their jobs end', async () => (await completed()) === 1 + READERS, { timeoutMs: 20_000 })
+    await eventually('their jobs end', async () => (await completed()) === 1 + READERS)
     // What was collected late is in it; were the streams kept, it would be more than twice as much.
     expect(memoryOf(gateway.api.pid) - before).toBeLessThan(READERS * PIECES * PIECE_BYTES)
   },
@@ -175,7 +175,7 @@ describe('a client that leaves, where that cancels', () => {
 
 async function replaceApi(): Promise<void> {
   gateway.api.kill('SIGKILL')
-  await gateway.api.ended(5_000)
+  await gateway.api.ended()
   await gateway.replaceApi()
 }
 /** What comes until this does. */

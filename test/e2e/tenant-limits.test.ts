@@ -130,7 +130,7 @@ test('what lost workers had held comes back with the jobs and lines that they he
   const [worker] = gateway.workers
   await gateway.addWorker()
   worker?.kill('SIGKILL')
-  await worker?.ended(20_000)
+  await worker?.ended()
   hold.open()
   expect(await gateway.ended(one.id, { key })).toMatchObject({ status: 'completed' })
   expect(await gateway.ended(other.id, { key })).toMatchObject({ status: 'failed' })

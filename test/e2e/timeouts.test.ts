@@ -6,12 +6,13 @@ import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 // A call that is given up costs its job and everybody behind it no more time than that.
 
-/** What else runs on this machine can hold up any one call: so each has three tries (`retry`). */
-const AT_ONCE_MS = 250
+/** Longer than a machine with other things to do stands still, and less than what must not be waited for takes here. */
+const AT_ONCE_MS = 6_000
 
-// One slot, so that it shows when it is free; the usual pace of the sweeper, so that nothing hangs on it.
+// One slot, so that it shows when it is free. Whoever waited for the back-off of a retry or for the sweeper's next round, the two
+// things that come by themselves, would wait for long.
 useGateway({
-  env: { WORKER_CONCURRENCY: '1', GATEWAY_SWEEP_MS: '200' },
+  env: { WORKER_CONCURRENCY: '1', GATEWAY_SWEEP_MS: '20000', GATEWAY_RETRY_INITIAL_MS: '20000' },
   answer: ({ model }) => (model === 'slow' ? { kind: 'hang' } : completion('ok')),
 })
 
@@ -51,7 +52,6 @@ test.for([
   ],
 ] as const)(
   'a timeout set by %s cuts the call, and the next hop starts at once',
-  { retry: 2 },
   async ([, config, request, headers]) => {
     const body = { ...ask(config()), ...request }
     const answer = await gateway.call('POST', '/v1/chat/completions', { body, headers })
@@ -70,17 +70,19 @@ test.for([
     })
     const { started_at: startedAt = 0, ended_at: endedAt = 0 } = job.attempts[0] ?? {}
     expect((endedAt ?? 0) - startedAt).toBeGreaterThan(390)
+    // The timeouts that stand behind it are longer.
+    expect((endedAt ?? 0) - startedAt).toBeLessThan(30_000)
   },
 )
 
-test('a retry goes to the deployment that has not failed, at once', { retry: 2 }, async () => {
+test('a retry goes to the deployment that has not failed, at once', async () => {
   const model_list = [...entryOf('slow', 'mine', { order: 1 }), ...entryOf('spare', 'mine', { order: 2 })]
   const { id } = await gateway.submit(ask({ model_list, num_retries: 1, timeout: 0.4 }))
   expect(await gateway.ended(id)).toMatchObject({ status: 'completed', attempts_made: 2 })
   expect(twoCalls().gapMs).toBeLessThan(AT_ONCE_MS)
 })
 
-test('an answer that trickles in for ever is cut at the timeout of the call', { retry: 2 }, async () => {
+test('an answer that trickles in for ever is cut at the timeout of the call', async () => {
   provider.answer(({ model }) => (model === 'slow' ? { kind: 'tarpit', everyMs: 20 } : completion('ok')))
   const { id } = await gateway.submit(ask(slowFirst({ timeout: 0.4 })))
   expect(await gateway.ended(id)).toMatchObject({ status: 'completed', attempts_made: 2 })
@@ -92,7 +94,6 @@ test.for([
   ['its deadline', { expires_in: 1 }, null, 'expired'],
 ] as const)(
   'a call that %s gives up leaves its worker’s only slot to the next job at once',
-  { retry: 2 },
   async ([, options, act, status]) => {
     const stuck = await gateway.submit(ask({ model_list: entryOf('slow', 'mine') }), options)
     await eventually('the call is under way', () => provider.open() === 1)

@@ -14,7 +14,6 @@ if (!isPossible) console.log(`skipped: ${reason}`)
 
 test.skipIf(!isPossible)(
   'all who wait for jobs hear of their ends, though Redis was killed meanwhile and no message reached anybody',
-  { timeout: 60_000 },
   async () => {
     const redis = await startRedis('always')
     const gateway = await startGateway({ redisUrl: redis.url, workers: 0 })

@@ -53,8 +53,7 @@ const verifies = (delivery: Received, secret: string) =>
     () => true,
     () => false,
   )
-const arrives = (count: number) =>
-  eventually(`${count} deliveries arrive`, () => received().length >= count, { timeoutMs: 20_000 })
+const arrives = (count: number) => eventually(`${count} deliveries arrive`, () => received().length >= count)
 
 const load = (count: number) => Promise.all(Array.from({ length: count }, () => submit()))
 

@@ -160,7 +160,7 @@ test('eight workers and one 429: nobody calls before the pause is over, and then
       else expect(each.at).toBeGreaterThanOrEqual(until)
     }
     return grants.length > 0
-  }, { timeoutMs: 3_000 }) // oxfmt-ignore
+  }) // oxfmt-ignore
   expect(grants).toMatchObject([{ isProbe: true }])
   expect(grants[0]?.at).toBeGreaterThanOrEqual(until)
 })

@@ -135,7 +135,7 @@ test('no limit of any kind is ever broken in any window, whatever comes when, an
   )
 })
 
-test('at least 95% of the limit is used while work waits, also by jobs that come a little late', async () => {
+test('at least 97% of the limit is used while work waits, also by jobs that come a little late', async () => {
   const one = testDeployment('one', { rpm: 20 })
   const jobs = Array.from({ length: 200 }, (_, index) => {
     return { at: START, lateMs: (index * 37) % 200, tokens: NONE, members: [one], slot: null }
@@ -143,7 +143,7 @@ test('at least 95% of the limit is used while work waits, also by jobs that come
   const calls = await runAll(jobs)
   const last = Math.max(...calls.map(({ at }) => at))
   for (const call of calls) expect(isWithinLimits(call, calls)).toBe(true)
-  expect(last - START).toBeLessThan((9 * WINDOW_MS) / 0.95)
+  expect(last - START).toBeLessThan((9 * WINDOW_MS) / 0.97)
 })
 
 test('a job that comes before its place waits for it, and keeps it', async () => {

@@ -68,7 +68,7 @@ test('allowed_fails of 0 and a cooldown_time of the deployment are taken as they
   await fail(testPlan([two]), two)
   expect(await isCooling(one)).toBe(true)
   expect(await isCooling(two)).toBe(false)
-  await eventually('the cooldown is over', async () => !(await isCooling(one)), { timeoutMs: 1000 })
+  await eventually('the cooldown is over', async () => !(await isCooling(one)))
 })
 
 test('one failure counted by two workers at the same time is two failures', async () => {

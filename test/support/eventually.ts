@@ -5,6 +5,9 @@ export class Hopeless extends Error {}
 
 type Falsy = false | null | undefined | 0 | ''
 
+/** Longer than a machine with other things to do stands still: only what is never so takes that long. */
+export const PATIENCE_MS = 120_000
+
 /** Who has waited long is asked less often: what the answers cost is taken from what is waited for. */
 const EVERY_MS_MAX = 50
 
@@ -15,7 +18,7 @@ const EVERY_MS_MAX = 50
 export async function eventually<T>(
   what: string,
   check: () => T | Promise<T>,
-  { timeoutMs = 10_000, everyMs = 15 }: { timeoutMs?: number; everyMs?: number } = {},
+  { timeoutMs = PATIENCE_MS, everyMs = 15 }: { timeoutMs?: number; everyMs?: number } = {},
 ): Promise<Exclude<T, Falsy>> {
   const deadline = performance.now() + timeoutMs
   let last: unknown
@@ -42,4 +45,32 @@ function describe(what: string, timeoutMs: number, last: unknown): string {
 export function gate(): { opened: Promise<void>; open: () => void } {
   const { promise, resolve } = Promise.withResolvers<void>()
   return { opened: promise, open: () => resolve() }
+}
+
+/** Holds whoever comes, and lets them through in the order in which they came: as many as it is told to. */
+export function turnstile() {
+  const held: (() => void)[] = []
+  let left = 0
+  function letThrough(count: number): void {
+    left += count
+    while (left > 0 && held.length > 0) {
+      left -= 1
+      held.shift()?.()
+    }
+  }
+  return {
+    pass: (): Promise<void> =>
+      new Promise((resolve) => {
+        held.push(resolve)
+        letThrough(0)
+      }),
+    /** Lets so many more through, those that have yet to come among them. */
+    letThrough,
+    open: () => letThrough(Number.POSITIVE_INFINITY),
+  }
+}
+
+/** For what must not happen: waits a moment for it. A machine that stands still meanwhile makes this weaker, never wrong. */
+export async function moment(ms = 500): Promise<void> {
+  await pause(ms)
 }

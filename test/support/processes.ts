@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { PATIENCE_MS } from './eventually.ts'
 
 /** A child process with its output kept, and an end that can be awaited. */
 export type TestProcess = {
@@ -8,8 +9,8 @@ export type TestProcess = {
   output: () => string
   hasEnded: () => boolean
   kill: (signal: NodeJS.Signals) => void
-  /** Resolves with the exit code, or the signal's name. Kills and rejects when it takes longer than `timeoutMs`. */
-  ended: (timeoutMs: number) => Promise<number | string>
+  /** Resolves with the exit code, or the signal's name. Kills and rejects when it takes longer than `timeoutMs`, two minutes unless given. */
+  ended: (timeoutMs?: number) => Promise<number | string>
 }
 
 const running = new Set<ChildProcess>()
@@ -51,7 +52,7 @@ export function startProcess(
   })
   const name = args[0] ?? command
 
-  async function ended(timeoutMs: number): Promise<number | string> {
+  async function ended(timeoutMs = PATIENCE_MS): Promise<number | string> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise((resolve) => {
       timer = setTimeout(resolve, timeoutMs)

@@ -55,14 +55,14 @@ export async function startRedisProcess(
     /** Kills the process at once: nothing is flushed or closed. */
     async kill() {
       server.kill('SIGKILL')
-      await server.ended(5000)
+      await server.ended()
     },
     async restart() {
       server = await launch()
     },
     async stop() {
       if (!server.hasEnded()) server.kill('SIGTERM')
-      await server.ended(10_000)
+      await server.ended()
       await rm(folder, { recursive: true, force: true })
     },
   }

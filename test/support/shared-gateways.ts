@@ -7,7 +7,6 @@ import { openRedis } from './topology.ts'
 
 /** Lines of what a run's shared gateways began: `pid 123` for a process, `keys prefix` for keys in the run's Redis. */
 const LEDGER = 'shared-gateways'
-const END_TIMEOUT_MS = 20_000
 
 /** Notes what is there until the end of the run, when nobody else knows of it any more. */
 export function noteShared(folder: string, kind: 'pid' | 'keys', value: string | number): void {
@@ -24,7 +23,7 @@ export async function endSharedGateways(folder: string, redisUrl: string): Promi
   const lines = text.split('\n').map((line) => line.split(' '))
   const pids = lines.filter(([kind]) => kind === 'pid').map(([, pid]) => Number(pid))
   try {
-    await eventually('the shared gateways end', () => !pids.some(isRunning), { timeoutMs: END_TIMEOUT_MS })
+    await eventually('the shared gateways end', () => !pids.some(isRunning))
   } catch (error) {
     for (const pid of pids) if (isRunning(pid)) process.kill(pid, 'SIGKILL')
     throw error
