@@ -14,6 +14,8 @@ import { errorEvent, HEARTBEAT, startEventStream } from './stream-events.ts'
 
 // The head waits for the first piece, so that a failure that comes first has its own status.
 const HEAD_MS = 10_000
+// What OpenAI's SDK takes for the end: it hangs up as soon as it has read it, before anything that could come after it.
+const LAST_EVENT = Buffer.from('data: [DONE]\n\n')
 
 export type StreamingDeps = FollowDeps & {
   ids: Ids
@@ -88,17 +90,27 @@ async function* eventsOf(
     noteWhole,
   }: { heartbeatMs: number; following: Following; hold: Hold; noteWhole: (view: JobView) => void },
 ): AsyncGenerator<Buffer | string> {
+  // Kept back until the job has ended: who hangs up then has all there is, and his job is no longer his to lose.
+  let isComplete = false
   for (let next = first; ; next = await following.next(heartbeatMs, hold.signal)) {
-    if (next.kind === 'pieces') yield pick ? pick(next.bytes) : next.bytes
-    else if (next.kind === 'quiet' && !hold.signal.aborted) yield HEARTBEAT
+    if (next.kind === 'pieces') {
+      const bytes = pick ? pick(next.bytes) : next.bytes
+      isComplete = endsWithLast(bytes)
+      yield endsWithLast(bytes) ? bytes.subarray(0, -LAST_EVENT.length) : bytes
+    } else if (next.kind === 'quiet' && !hold.signal.aborted) yield HEARTBEAT
     else {
       if (next.kind === 'ended') caller?.noteAnswer()
-      const error = endOf(next)
+      const error = isComplete && next.kind !== 'ended' ? null : endOf(next)
       if (next.kind === 'ended' && next.stream === 'whole') noteWhole(next.view)
       if (error) yield errorEvent(endpoint, error)
+      else if (isComplete) yield LAST_EVENT
       return
     }
   }
+}
+
+function endsWithLast(bytes: Buffer | string): bytes is Buffer {
+  return Buffer.isBuffer(bytes) && bytes.subarray(-LAST_EVENT.length).equals(LAST_EVENT)
 }
 
 /** Why a stream ends here; null when its answer is complete. */
