@@ -6,6 +6,8 @@ type Link = {
   upstream: Socket
   /** Nothing that either end says reaches the other any more. */
   isDead: boolean
+  /** The target hears the client, which hears nothing any more. */
+  isMute: boolean
 }
 
 /**
@@ -17,11 +19,12 @@ export async function createFaultProxy(target: string) {
   const links = new Set<Link>()
   let isHole = false
   let delayMs = 0
+  let msPerByte = 0
   let resets = 0
 
   const server = createServer((client) => {
     const upstream = createConnection(Number(targetPort), hostname)
-    const link: Link = { client, upstream, isDead: isHole }
+    const link: Link = { client, upstream, isDead: isHole, isMute: false }
     links.add(link)
     pass(link, client, upstream)
     pass(link, upstream, client)
@@ -32,20 +35,28 @@ export async function createFaultProxy(target: string) {
   /** Passes on what `from` says, in its order and no faster than `to` takes it. */
   function pass(link: Link, from: Socket, to: Socket): void {
     let dueAt = 0
+    const waiting: { at: number; step: () => void }[] = []
+    // One timer for all that waits: timers of their own could overtake each other.
+    const goOn = (): void => {
+      while (waiting[0] && waiting[0].at <= performance.now()) waiting.shift()?.step()
+      if (waiting[0]) setTimeout(goOn, waiting[0].at - performance.now())
+    }
     // At once where nothing is on its way: a timer of 0 ms takes one.
-    const later = (step: () => void): void => {
+    const later = (step: () => void, sizeBytes = 0): void => {
       const now = performance.now()
-      dueAt = Math.max(dueAt, now + delayMs)
-      if (dueAt <= now) step()
-      else setTimeout(step, dueAt - now)
+      dueAt = Math.max(dueAt + sizeBytes * msPerByte, now + delayMs)
+      if (dueAt <= now && waiting.length === 0) return step()
+      waiting.push({ at: dueAt, step })
+      if (waiting.length === 1) setTimeout(goOn, dueAt - now)
+      return undefined
     }
     from.setNoDelay(true)
     from.on('data', (chunk) => {
-      if (link.isDead) return
+      if (isLost(link, from)) return
       later(() => {
-        if (link.isDead || to.destroyed) return
+        if (isLost(link, from) || to.destroyed) return
         if (!to.write(chunk)) from.pause()
-      })
+      }, chunk.length)
     })
     to.on('drain', () => from.resume())
     from.on('end', () => later(() => void (link.isDead || to.end())))
@@ -95,11 +106,23 @@ export async function createFaultProxy(target: string) {
     delay(ms: number): void {
       delayMs = ms
     },
+    /** From now on each connection passes on so much, each way; null: as much as there is. */
+    throttle(bytesPerSecond: number | null): void {
+      msPerByte = bytesPerSecond === null ? 0 : 1_000 / bytesPerSecond
+    },
+    /** What the target says on connections that stand now reaches nobody any more; what it is told does reach it. */
+    halfOpen(): void {
+      for (const link of links) link.isMute = true
+    },
     async close(): Promise<void> {
       for (const link of links) reset(link)
       await new Promise((resolve) => server.close(resolve))
     },
   }
+}
+
+function isLost({ isDead, isMute, upstream }: Link, from: Socket): boolean {
+  return isDead || (isMute && from === upstream)
 }
 
 export type FaultProxy = Awaited<ReturnType<typeof createFaultProxy>>

@@ -1,0 +1,91 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { readdir } from 'node:fs/promises'
+import { parseAccount } from '../../shared/tenants/accounts.ts'
+import { oddKeys } from '../support/at-rest.ts'
+import { insist } from './calls.ts'
+import type { Fleet } from './fleet.ts'
+
+/** Kept for its own time after its end: batches with their files, events, deliveries and how their targets behave. */
+const KEPT =
+  /^(batch|batch-index|file|files|file-keys|files-due|files-use|batch-due|event|events|delivery|deliveries|deliveries-due|endpoint-deliveries|target)(:|$)/
+
+const DELETES_AT_ONCE = 8
+
+/** Takes all of these jobs away, as their owner can: what is still there of them then is left behind. */
+export async function deleteJobs(
+  fleet: Fleet,
+  jobs: readonly { id: string; tenant: string }[],
+): Promise<void> {
+  const left = [...jobs]
+  const work = Array.from({ length: DELETES_AT_ONCE }, async (_, api) => {
+    for (let job = left.pop(); job; job = left.pop()) {
+      await insist(fleet, 'DELETE', `/v1/jobs/${job.id}`, { key: fleet.keyOf(job.tenant), api })
+    }
+  })
+  await Promise.all(work)
+}
+
+/**
+ * What is left of jobs, batches and deliveries that have all ended, in words: nothing, or it is a fault.
+ * @param isOver Whether the time of what is kept is over as well.
+ * @param patienceMs How long it may take until nothing is left.
+ */
+export async function findLeftovers(fleet: Fleet, isOver: boolean, patienceMs: number): Promise<string[]> {
+  const giveUpAt = performance.now() + patienceMs
+  for (;;) {
+    const left = await leftNow(fleet, isOver)
+    if (left.length === 0 || performance.now() > giveUpAt) return left
+    await pause(250)
+  }
+}
+
+async function leftNow(fleet: Fleet, isOver: boolean): Promise<string[]> {
+  const redis = fleet.redis()
+  const odd = await oddKeys(redis, 'chaos')
+  const keys = odd.filter(({ name }) => isOver || !KEPT.test(name)).map(({ name }) => `left: ${name}`)
+  const files = isOver ? await filesLeft(fleet) : []
+  return [...keys, ...files, ...(await accountsLeft(fleet, isOver)), ...(await placesLeft(fleet))]
+}
+
+async function filesLeft(fleet: Fleet): Promise<string[]> {
+  const entries = await readdir(fleet.filesFolder, { recursive: true, withFileTypes: true }).catch(() => [])
+  const files = entries.filter((entry) => entry.isFile())
+  return files.length === 0 ? [] : [`left: ${files.length} files in the store`]
+}
+
+/** Accounts that still count something; bytes of batches count as long as these are kept. */
+async function accountsLeft(fleet: Fleet, isOver: boolean): Promise<string[]> {
+  const redis = fleet.redis()
+  const names = await redis.keys(`${fleet.keys.accountPrefix}*`)
+  const wrong = names.map(async (name) => {
+    if (name === fleet.keys.account('*')) {
+      const reserved = Number(await redis.hget(name, 'reserved'))
+      return reserved === 0 ? [] : [`account of all: ${reserved} bytes reserved`]
+    }
+    const { live, reserved, held, bytes, ended } = parseAccount(await redis.get(name))
+    const counts = isOver ? { live, reserved, held, bytes, ended } : { live, reserved, held }
+    const isZero = Object.values(counts).every((count) => count === 0)
+    return isZero ? [] : [`${name.slice(fleet.keys.accountPrefix.length)} counts ${JSON.stringify(counts)}`]
+  })
+  const busy = await redis.hgetall(fleet.keys.batchBusy)
+  const lines = Object.entries(busy).filter(([, count]) => count !== '0')
+  return [...(await Promise.all(wrong)).flat(), ...lines.map(([who, count]) => `batch-busy: ${who} ${count}`)]
+}
+
+/** Places at deployments that are held, and those who stand in line for one: such keys go by themselves, but slowly. */
+async function placesLeft(fleet: Fleet): Promise<string[]> {
+  const redis = fleet.redis()
+  const keys: string[] = []
+  for (const kind of ['fly', 'line']) {
+    for await (const found of redis.scanStream({ match: `chaos:{o-*}:${kind}:*`, count: 1000 }))
+      keys.push(...(found as string[]))
+  }
+  const counts = await Promise.all(
+    keys.map(async (key) => ({
+      key,
+      // Leases that have run out hold nobody up; the next call takes them away.
+      held: key.includes(':fly:') ? await redis.zcount(key, Date.now(), '+inf') : await redis.zcard(key),
+    })),
+  )
+  return counts.filter(({ held }) => held > 0).map(({ key, held }) => `${key}: ${held} held`)
+}
