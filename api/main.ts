@@ -12,7 +12,7 @@ import type { Logger } from '../shared/log.ts'
 import { loadOperatorConfig, type OperatorConfig } from '../shared/settings/operator-config.ts'
 import { checkRedis } from '../shared/redis-check.ts'
 import { createPlanCache } from '../shared/plans/plan-cache.ts'
-import { createRedis } from '../shared/redis.ts'
+import { createRedis, createSubscriber } from '../shared/redis.ts'
 import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
 import { claimShards, ofTenant, shardKeys } from '../shared/shards.ts'
@@ -35,9 +35,9 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   for (const warning of operator.warnings) log.warn(`${config.operatorConfigFile}: ${warning}`)
   const store = openFileStore(config.files.place, { hasEndpoint: config.files.hasS3Endpoint })
   const redis = createRedis(config.redis.url, 'commands', log, config.redis.timeoutMs)
-  const subscriber = createRedis(config.redis.url, 'blocking', log)
+  const subscriber = createSubscriber(config.redis.url, log)
   // Its messages are bytes: on a connection of their own they are not decoded as text as well.
-  const streamSubscriber = createRedis(config.redis.url, 'blocking', log)
+  const streamSubscriber = createSubscriber(config.redis.url, log)
   const closeConnections = async () => {
     redis.disconnect()
     subscriber.disconnect()

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import { ConfigError } from './errors.ts'
 import type { Logger } from './log.ts'
+import { infoOfNodes } from './redis.ts'
 
 const RETRY_MS = 250
 const LOG_EVERY_MS = 5_000
@@ -45,11 +46,25 @@ export function refusedWrite(error: unknown): 'full' | 'readonly' | null {
 
 /**
  * Waits until Redis answers (with a log line every 5 s while it does not), then checks by `INFO`, since managed ones
- * block `CONFIG`, that it can be trusted with jobs. Missing persistence and a missing `maxmemory` are warnings.
+ * block `CONFIG`, that it can be trusted with jobs: of a cluster each node. Missing persistence and a missing `maxmemory` are
+ * warnings.
  * @throws {ConfigError} for a version below 6.2, an eviction policy that drops keys, or a refused login.
  */
 export async function checkRedis(redis: Redis, log: Logger, signal?: AbortSignal): Promise<void> {
-  const info = parseInfo(await readInfo(redis, log, signal))
+  await waitForAnswer(redis, log, signal)
+  const nodes = (await infoOfNodes(redis, 'default')).map(parseInfo)
+  nodes.forEach(requireTrust)
+  if (nodes.some((info) => info.get('aof_enabled') !== '1')) {
+    log.warn('Redis has its append-only file off: jobs accepted since its last snapshot are lost if it stops')
+  }
+  if (nodes.some((info) => info.get('maxmemory') === '0')) {
+    log.warn(
+      'Redis has no maxmemory: set one, so that it refuses writes before the machine runs out of memory. Until then GATEWAY_REDIS_BYTES_MAX says how full it may be; without both jobs are accepted whatever it holds',
+    )
+  }
+}
+
+function requireTrust(info: Map<string, string>): void {
   const version = info.get('redis_version') ?? '0.0.0'
   const [major = 0, minor = 0] = version.split('.').map(Number)
   if (major < 6 || (major === 6 && minor < 2)) {
@@ -61,17 +76,10 @@ export async function checkRedis(redis: Redis, log: Logger, signal?: AbortSignal
       `Redis has maxmemory-policy "${policy ?? 'unknown'}" and would drop jobs when it is full. Set it to noeviction.`,
     )
   }
-  if (info.get('aof_enabled') !== '1') {
-    log.warn('Redis has its append-only file off: jobs accepted since its last snapshot are lost if it stops')
-  }
-  if (info.get('maxmemory') === '0') {
-    log.warn(
-      'Redis has no maxmemory: set one, so that it refuses writes before the machine runs out of memory. Until then GATEWAY_REDIS_BYTES_MAX says how full it may be; without both jobs are accepted whatever it holds',
-    )
-  }
 }
 
-async function readInfo(redis: Redis, log: Logger, signal?: AbortSignal): Promise<string> {
+/** Until it answers. */
+async function waitForAnswer(redis: Redis, log: Logger, signal?: AbortSignal): Promise<void> {
   // A refused login shows only here: the connection is never ready, so commands fail as if Redis were down.
   let isLoginRefused = false
   const note = (error: unknown): void => {
@@ -83,7 +91,7 @@ async function readInfo(redis: Redis, log: Logger, signal?: AbortSignal): Promis
   try {
     for (;;) {
       const info = await redis.info().catch((error: unknown) => error)
-      if (typeof info === 'string') return info
+      if (typeof info === 'string') return
       note(info)
       if (isLoginRefused) {
         throw new ConfigError('Redis refuses the login in REDIS_URL, or does not allow INFO to it.')

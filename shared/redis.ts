@@ -11,6 +11,9 @@ export type RedisRole = 'commands' | 'blocking'
 const COMMAND_TIMEOUT_MS = 900
 // An answer that is owed for so long never comes: the network has forgotten the connection, and told nobody.
 const SILENCE_MS = 10_000
+const CLUSTER = 'redis+cluster://'
+/** With a tenth of a second between two tries, less than a call may take. */
+const REDIRECTIONS_MAX = 8
 // Few enough that Redis and its callers work at the same time: it answers a batch only when it has done all of it.
 const WRITES_JOINED_MAX = 8
 
@@ -29,10 +32,41 @@ export function createRedis(
   timeoutMs = COMMAND_TIMEOUT_MS,
   silenceMs = SILENCE_MS,
 ): Redis {
-  const options: RedisOptions = {
+  return tended(connect(url, optionsOf(role, timeoutMs, silenceMs)), role, log, silenceMs)
+}
+
+/**
+ * Opens a connection for messages. In a cluster every node hears all that is told, so it is one to any node, and to the next
+ * when that is gone: its owner is told of it as of any other connection (`close`, `ready`), which the client of a cluster does
+ * not do for the subscriber that it keeps. The caller closes it.
+ */
+export function createSubscriber(url: string, log: Logger, silenceMs = SILENCE_MS): Redis {
+  if (!url.startsWith(CLUSTER)) return createRedis(url, 'blocking', log, COMMAND_TIMEOUT_MS, silenceMs)
+  const options = optionsOf('blocking', COMMAND_TIMEOUT_MS, silenceMs)
+  const { nodes, username, password } = parseNodes(url.slice(CLUSTER.length), 6379)
+  let at = 0
+  const redis: Redis = new Redis({
+    ...options,
+    ...nodes[at],
+    username,
+    password,
+    retryStrategy(times) {
+      at = (at + 1) % nodes.length
+      // The next connection goes where the options say by then.
+      Object.assign(redis.options, nodes[at])
+      return retryDelayMs(times)
+    },
+  })
+  return tended(redis, 'blocking', log, silenceMs)
+}
+
+const retryDelayMs = (times: number): number => Math.min(50 * 2 ** Math.min(times, 6), 1000)
+
+function optionsOf(role: RedisRole, timeoutMs: number, silenceMs: number): RedisOptions {
+  return {
     // Also of copies that BullMQ makes for itself, and of the first words on a new connection.
     socketTimeout: silenceMs,
-    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 1000),
+    retryStrategy: retryDelayMs,
     ...(role === 'commands'
       ? {
           // What was sent and not answered may have run: it fails when the connection breaks, and is never sent again.
@@ -44,7 +78,9 @@ export function createRedis(
         }
       : { maxRetriesPerRequest: null, enableOfflineQueue: true }),
   }
-  const redis = connect(url, options)
+}
+
+function tended(redis: Redis, role: RedisRole, log: Logger, silenceMs: number): Redis {
   if (role === 'blocking') keepAsking(redis, silenceMs / 2)
   let isDown = false
   redis.on('error', (error: Error) => {
@@ -144,6 +180,11 @@ function connect(url: string, options: RedisOptions): Redis {
     const cluster = new Cluster(nodes, {
       redisOptions: { ...options, username, password },
       enableOfflineQueue: options.enableOfflineQueue,
+      // What waits for Redis waits until a replica has taken the place of a node that is gone. What fails at once is not sent
+      // again when a connection broke, since it may have run; a node that says that it did not run it is asked again.
+      ...(options.enableOfflineQueue
+        ? { maxRedirections: Infinity }
+        : { retryDelayOnFailover: 0, maxRedirections: REDIRECTIONS_MAX }),
     })
     // A cluster has no socket of its own: its nodes' connections have.
     cluster.on('+node', joinWrites)

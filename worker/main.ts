@@ -18,7 +18,7 @@ import {
 import { createLinePlans } from '../shared/batches/line-plans.ts'
 import { createPlanCache } from '../shared/plans/plan-cache.ts'
 import { checkRedis } from '../shared/redis-check.ts'
-import { createRedis } from '../shared/redis.ts'
+import { createRedis, createSubscriber } from '../shared/redis.ts'
 import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
 import { claimShards, shardKeys } from '../shared/shards.ts'
@@ -40,7 +40,7 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const { redis: redisConfig } = config
   const redis = createRedis(redisConfig.url, 'commands', log, redisConfig.timeoutMs)
   const blocking = createRedis(redisConfig.url, 'blocking', log)
-  const subscriber = createRedis(redisConfig.url, 'blocking', log)
+  const subscriber = createSubscriber(redisConfig.url, log)
   const closeConnections = () =>
     [redis, blocking, subscriber].forEach((connection) => connection.disconnect())
   const store = openFileStore(config.files.place, { hasEndpoint: config.files.hasS3Endpoint })
