@@ -105,6 +105,29 @@ describe('what only one place may touch', () => {
     expect(bull.filter((file) => file !== 'worker/workers.ts')).toEqual([])
   })
 
+  test('what only some want is loaded when they want it: OpenTelemetry where traces go somewhere, the page of queues when it is asked for', () => {
+    const wanted =
+      /^(@opentelemetry\/|bullmq-otel|@bull-board\/)|^shared\/(tracing-otel|queue-telemetry)\.ts$/
+    const loaders = product.filter(({ imports }) =>
+      imports.some(({ name, isType }) => !isType && wanted.test(name)),
+    )
+    expect(loaders.map(({ file }) => file)).toEqual([
+      'api/board.ts',
+      'shared/queue-telemetry.ts',
+      'shared/tracing-otel.ts',
+      'shared/tracing.ts',
+    ])
+    // Each of its imports is in a function.
+    const atOnce = ['api/board.ts', 'shared/tracing.ts'].filter((file) =>
+      product.some(
+        (source) =>
+          source.file === file &&
+          /^import (?!type)[^']*'(@opentelemetry|@bull-board|\.\/tracing-otel)/m.test(source.text),
+      ),
+    )
+    expect(atOnce).toEqual([])
+  })
+
   test('only entry points and the command line read process.env', () => {
     const readers = product.filter(({ text }) => /\bprocess\.env\b|\benv\b.*from 'node:process'/.test(text))
     const wrong = readers
