@@ -137,7 +137,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     provider: attempts.at(-1)?.provider ?? null,
     customer: meta.customer,
     created_at: seconds('created') ?? 0,
-    not_before: text('starts') === text('created') ? null : seconds('starts'),
+    not_before: seconds('starts'),
     in_progress_at: seconds('started'),
     completed_at: endedAs('completed'),
     failed_at: endedAs('failed'),
@@ -147,7 +147,7 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     expires_at: seconds('deadline') ?? 0,
     result_expires_at: seconds('expires'),
     priority: meta.priority,
-    queue: queueOf(meta, isTerminal ? null : (text('queue_state') as QueueState | null), text('next_at')),
+    queue: queueOf(meta, queueStateOf(status, text('queue_state')), text('next_at')),
     attempts,
     attempts_made: Math.max(Number(text('attempts') ?? 0), attempts.at(-1)?.number ?? 0),
     attempts_max: meta.attemptsMax,
@@ -211,6 +211,12 @@ function costOf(noted: string | null, attempts: readonly Attempt[]): number | nu
   if (noted !== null) return roundUsd(Number(noted))
   const known = attempts.flatMap(({ cost }) => cost ?? [])
   return known.length === 0 ? null : roundUsd(known.reduce((sum, cost) => sum + cost, 0))
+}
+
+// Only why a job waits is written down.
+function queueStateOf(status: JobStatus, why: string | null): QueueState | null {
+  if (TERMINAL_STATUSES.has(status)) return null
+  return status === 'queued' ? ((why ?? 'waiting') as QueueState) : 'active'
 }
 
 function queueOf({ mode }: JobMeta, state: QueueState | null, nextAt: string | null): Job['queue'] {

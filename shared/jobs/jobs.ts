@@ -88,16 +88,13 @@ export function createJobs(deps: {
   /** The job as it stood when it was created: what a read would have given, without the round trip. */
   function describeCreated(input: JobInput, createdMs: number): Job {
     const starts = String(createdMs + input.delayMs)
-    const isDelayed = input.delayMs > 0
     const fields: Record<string, string> = {
       status: 'queued',
       tenant: input.tenant,
       meta: formatMeta(metaOf(input)),
       created: String(createdMs),
-      starts,
       deadline: String(createdMs + input.delayMs + input.expiresInMs),
-      queue_state: isDelayed ? 'delayed' : 'waiting',
-      ...(isDelayed ? { next_at: starts } : {}),
+      ...(input.delayMs > 0 ? { starts, queue_state: 'delayed', next_at: starts } : {}),
     }
     const values = LIST_FIELDS.map((name) => (fields[name] === undefined ? null : Buffer.from(fields[name])))
     const view = parseRecord(input.id, values, sealer)

@@ -13,7 +13,10 @@ const RETENTION_MS_MIN = 60_000
 const IDEMPOTENCY_MARGIN_MS = 86_400_000
 
 // A completed job's prompt has done its duty; a job that ended otherwise keeps it for a later retry.
-const ERASED = ['cred', 'token', 'plan', 'run', 'reserved', 'held', 'entry', 'caller']
+const ERASED = [
+  'cred', 'token', 'plan', 'run', 'reserved', 'held', 'entry', 'caller', 'class', 'generation', 'queue_state', 'next_at',
+  'claim', 'crashes', 'lasting',
+] // oxfmt-ignore
 const ERASED_WHEN_COMPLETED = [...ERASED, 'req']
 
 const READ_NAMES = READ_FIELDS.join(' ')

@@ -22,7 +22,7 @@ if tonumber(record[3]) <= now then return { 'expired' } end
 
 local crashes, claim = tonumber(record[4]) or 0, (tonumber(record[5]) or 0) + 1
 if status == 'in_progress' then crashes = crashes + 1 end
-redis.call('HSET', job, 'status', 'in_progress', 'token', token, 'queue_state', 'active', 'crashes', crashes,
-  'claim', claim, 'started', record[6] or now)
+redis.call('HSET', job, 'status', 'in_progress', 'token', token, 'claim', claim, 'started', record[6] or now)
+if crashes > 0 then redis.call('HSET', job, 'crashes', crashes) end
 redis.call('ZADD', window, now + lease, id)
 return { 'claimed', claim, now, crashes, unpack(redis.call('HMGET', job, unpack(ARGV, 6))) }

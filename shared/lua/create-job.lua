@@ -27,7 +27,7 @@ local accounts_count, bytes, reserved, held = ARGV[13], tonumber(ARGV[14]), tonu
 local starts, deadline = now + delay, now + delay + expires_in
 
 local made = redis.call('HMGET', job, 'generation', 'created')
-if made[1] then return { 'created', tonumber(made[1]), tonumber(made[2]), slots, 0, 0 } end
+if made[2] then return { 'created', tonumber(made[1]) or 0, tonumber(made[2]), slots, 0, 0 } end
 local known = same_call(ARGV[11])
 if known then return { 'attached', known } end
 if body_hash ~= '' then

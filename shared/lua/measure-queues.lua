@@ -22,8 +22,8 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[9], 0, owners_max - 1)) do
   deliveries = deliveries + redis.call('ZCARD', ARGV[11] .. id)
 end
 local jobs = in_lines(KEYS[1], ARGV[5], ARGV[6], function(id)
-  local starts = redis.call('HGET', ARGV[7] .. id, 'starts')
-  return 0, tonumber(starts)
+  local times = redis.call('HMGET', ARGV[7] .. id, 'starts', 'created')
+  return 0, tonumber(times[1] or times[2])
 end)
 local batches = in_lines(KEYS[5], ARGV[8], ARGV[9], function(id)
   local facts = redis.call('HMGET', ARGV[10] .. id, 'total', 'cursor')

@@ -125,7 +125,7 @@ test('an entry of an older generation is stale', async () => {
   const id = await submit()
   const later = createWindow(store.redis, store.keys, () => Date.now() + 5_000)
   expect(await store.window.overdue()).toEqual([])
-  expect(await later.overdue()).toEqual([{ id, generation: 1 }])
+  expect(await later.overdue()).toEqual([{ id, generation: 1, entry: '' }])
   const again = await later.refeed({ id, generation: 1 })
   expect(again).toEqual({ id, generation: 2 })
   expect(await later.refeed({ id, generation: 1 })).toBeNull()
@@ -176,7 +176,7 @@ test('a snoozed job frees its place, wakes at its time and is fed again with wha
   expect((await store.claims.snooze(claim, 40, 'rate_limited', [])).kind).toBe('fenced')
   await eventually('it woke', async () => (await store.window.wake()).woken === 1)
   const [fed] = await store.window.feed()
-  expect(fed).toEqual({ id, generation: 3 })
+  expect(fed).toEqual({ id, generation: 3, entry: '' })
   expect((await claimed(fed)).attemptsMade).toBe(1)
 })
 
@@ -219,7 +219,7 @@ test('a delayed job waits for its time, and its deadline counts from there', asy
   const job = (await store.jobs.read('acme', id))?.job
   expect(job?.queue.state).toBe('delayed')
   await eventually('it woke', async () => (await store.window.wake()).woken === 1)
-  expect(await store.window.feed()).toEqual([{ id, generation: 1 }])
+  expect(await store.window.feed()).toEqual([{ id, generation: 1, entry: '' }])
 })
 
 test('a job past its deadline is not run', async () => {

@@ -11,13 +11,13 @@ if ARGV[11] ~= '' then
   redis.call('PEXPIRE', orphans, deadline - now + 600000)
 end
 redis.call('HSET', job, 'status', 'queued', 'tenant', tenant, 'owner', owner, 'class', class, 'created', now,
-  'starts', starts, 'deadline', deadline, 'generation', generation, 'queue_state', state, 'accounts', accounts_count,
-  'size', bytes, 'reserved', reserved, 'held', held, unpack(ARGV, 19))
+  'deadline', deadline, 'generation', generation, 'accounts', accounts_count, 'size', bytes, unpack(ARGV, 19))
+if reserved ~= 0 or held ~= 0 then redis.call('HSET', job, 'reserved', reserved, 'held', held) end
 if retried and redis.call('EXISTS', retried) == 1 then redis.call('HSET', retried, 'retried_by', id) end
 redis.call('ZADD', index, now, id)
 redis.call('ZADD', due, deadline, id)
 if state == 'delayed' then
-  redis.call('HSET', job, 'next_at', starts)
+  redis.call('HSET', job, 'starts', starts, 'queue_state', 'delayed', 'next_at', starts)
   redis.call('ZADD', parked, starts, id)
 elseif generation == 1 then
   redis.call('ZADD', window, now + tonumber(ARGV[10]), id)
