@@ -91,13 +91,14 @@ async function waitForAnswer(redis: Redis, log: Logger, signal?: AbortSignal): P
   try {
     for (;;) {
       const info = await redis.info().catch((error: unknown) => error)
-      if (typeof info === 'string') return
+      // INFO is answered a moment before the connection takes other commands.
+      if (typeof info === 'string' && redis.status === 'ready') return
       note(info)
       if (isLoginRefused) {
         throw new ConfigError('Redis refuses the login in REDIS_URL, or does not allow INFO to it.')
       }
-      if (!isRedisOutage(info)) throw info
-      if (Date.now() - lastLogMs >= LOG_EVERY_MS) {
+      if (typeof info !== 'string' && !isRedisOutage(info)) throw info
+      if (typeof info !== 'string' && Date.now() - lastLogMs >= LOG_EVERY_MS) {
         log.warn('Redis does not answer; the process starts as soon as it does')
         lastLogMs = Date.now()
       }

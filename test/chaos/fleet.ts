@@ -93,6 +93,8 @@ export async function startFleet({ times, storage: kind, apis = 2, workers = 3, 
     GATEWAY_ALLOWED_CIDRS: '127.0.0.0/8',
     GATEWAY_FILES: `file:${join(folder, 'files')}`,
     WORKER_CONCURRENCY: '100',
+    // The machine that does all of this can stand still for a second; Redis is not away for that.
+    GATEWAY_REDIS_TIMEOUT_MS: '3000',
     // A job that many faults hit one after the other is not to end for it: what is looked at is that it ends once.
     GATEWAY_CRASHES_MAX: '50',
     ...times.env,
