@@ -77,15 +77,16 @@ export async function openRegistry(process: 'api' | 'worker') {
 export type Metrics = Awaited<ReturnType<typeof openRegistry>>
 
 /**
- * Finds what counts for a label's value (a child of a metric, or such a function for its next label), made when it is first
- * asked for and kept.
- * @param known The values that are ours; all others are `other`, so that nobody can make more of them.
+ * Finds what counts for a label's value (a child of a metric, or such a function for its next label), and keeps it.
+ * @param known The values that are ours; all others are `other`, so that nobody can make more of them. Those of a set are
+ *   there from the start, each at 0: Prometheus sees no rise in what begins at 1.
  */
 export function childrenOf<Child>(
-  known: { has: (value: string) => boolean },
+  known: ReadonlySet<string> | { has: (value: string) => boolean },
   make: (value: string) => Child,
 ) {
   const children = new Map<string, Child>()
+  if (known instanceof Set) for (const value of known) children.set(value, make(value))
   return function childOf(value: string): Child {
     const found = children.get(value)
     if (found !== undefined) return found
