@@ -93,7 +93,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   addJsonBody(app)
   addSchemas(app)
 
-  await addDocs(app)
+  addDocs(app)
   addHealthRoutes(app, deps)
   if (deps.board)
     addBoardRoute(app, { board: deps.board, principalOf: createAuth(deps.keyCache, deps.masterKey) })
