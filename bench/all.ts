@@ -1,55 +1,54 @@
 // All measures in one run: what was reached, what the aim is, and whether it is met.
+import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { createChildren } from './support/children.ts'
+import { batch } from './measures/batch.ts'
 import { bytes } from './measures/bytes.ts'
 import { cpu } from './measures/cpu.ts'
 import { idle } from './measures/idle.ts'
 import { inFlight } from './measures/in-flight.ts'
 import { latency } from './measures/latency.ts'
+import { limits } from './measures/limits.ts'
 import { memory } from './measures/memory.ts'
 import { redisProfile } from './measures/redis.ts'
 import { roundTrips } from './measures/round-trips.ts'
+import { scale } from './measures/scale.ts'
+import { streams } from './measures/streams.ts'
 import { submit } from './measures/submit.ts'
 import { sync } from './measures/sync.ts'
-import { isMet, type Figure, type Measure, type Measured, type Size } from './support/measure.ts'
-import { printTable, writeJson } from './support/report.ts'
+import { telling } from './measures/telling.ts'
+import { printFigures } from './support/figures.ts'
+import type { Measure, Size } from './support/measure.ts'
+import { plotFigures } from './support/plot.ts'
+import { writeJson } from './support/report.ts'
+import { figuresOf, runMeasures } from './support/run-measures.ts'
 
 const MEASURES: readonly Measure[] = [
   cpu,
   sync,
   latency,
   submit,
+  batch,
   idle,
   roundTrips,
   bytes,
   inFlight,
+  streams,
+  limits,
   memory,
+  scale,
+  telling,
   redisProfile,
 ]
 
-async function measureOne(measure: Measure, size: Size): Promise<Measured> {
-  console.log(`\n${measure.title} (${measure.name})`)
-  const children = createChildren()
-  try {
-    return await measure.run(children, size)
-  } finally {
-    await children.stop()
+function chooseMeasures(only: string): readonly Measure[] {
+  const names = only.split(',').filter((name) => name !== '')
+  const unknown = names.filter((name) => !MEASURES.some((measure) => measure.name === name))
+  if (unknown.length > 0) {
+    throw new Error(
+      `There is no measure ${unknown.join(', ')}: ${MEASURES.map(({ name }) => name).join(', ')}`,
+    )
   }
-}
-
-function printFigures(figures: readonly Figure[]): void {
-  const rows = figures.map((figure) => {
-    const { text, reached, unit, aim, note = '' } = figure
-    const met = isMet(figure)
-    const bound = aim ? ('atLeast' in aim ? `>= ${aim.atLeast}` : `<= ${aim.atMost}`) : '-' // oxlint-ignore-line
-    return [text, `${format(reached)} ${unit}`, bound, met === null ? '-' : met ? 'yes' : 'NO', note]
-  })
-  printTable(['measure', 'reached', 'aim', 'met', ''], rows)
-}
-
-function format(value: number): string {
-  if (Number.isInteger(value)) return String(value)
-  return value >= 100 ? value.toFixed(0) : value.toPrecision(3)
+  return names.length === 0 ? MEASURES : MEASURES.filter(({ name }) => names.includes(name))
 }
 
 const { values } = parseArgs({
@@ -57,16 +56,17 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
     quick: { type: 'boolean', default: false },
     json: { type: 'string', default: '' },
+    svg: { type: 'string', default: '' },
     'cpu-prof': { type: 'string', default: '' },
   },
 })
-const wanted = values.only.split(',').filter((name) => name !== '')
-const size = { isQuick: values.quick, profileFolder: values['cpu-prof'] }
-const results: Record<string, Measured> = {}
-for (const measure of MEASURES) {
-  if (wanted.length === 0 || wanted.includes(measure.name))
-    results[measure.name] = await measureOne(measure, size)
-}
-console.log('')
-printFigures(Object.values(results).flatMap(({ figures }) => figures))
-if (values.json !== '') writeJson(values.json, { size, results })
+const measures = chooseMeasures(values.only)
+const size: Size = { isQuick: values.quick, profileFolder: values['cpu-prof'] }
+const outcomes = await runMeasures(measures, size)
+const figures = figuresOf(outcomes)
+const day = new Date().toISOString().slice(0, 10)
+console.log(`\n== All, ${day}${size.isQuick ? ', quick' : ''}`)
+printFigures(figures)
+if (values.json !== '') writeJson(values.json, { size, figures, outcomes })
+if (values.svg !== '') writeFileSync(values.svg, plotFigures(figures, `byok-gateway, ${day}`))
+if (Object.values(outcomes).some(({ kind }) => kind === 'failed')) process.exitCode = 1

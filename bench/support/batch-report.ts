@@ -60,17 +60,6 @@ export function printBatchSummaries(summaries: readonly BatchSummary[], title: s
     console.log('  Other programs used the machine meanwhile: take the CPU figures, not the ratios.')
 }
 
-/** Prints by how much ours is faster or slower than one of the others. */
-export function printRatio(summaries: readonly BatchSummary[], over: string, atLeast: number): number | null {
-  const rate = (name: string) => summaries.find((one) => one.name === name)?.perSecond
-  const [ours, theirs] = [rate('gateway'), rate(over)]
-  if (!ours || !theirs) return null
-  const ratio = ours / theirs
-  const verdict = `the aim: at least ${atLeast}, ${ratio >= atLeast ? 'met' : 'NOT met'}`
-  console.log(`  gateway / ${over}: ${ratio.toFixed(2)} (${verdict})`)
-  return ratio
-}
-
 /** Prints how the time of a batch grows with its lines. */
 export function printGrowth(rounds: readonly BatchRound[], memory: Record<string, ProcessMemory>): void {
   console.log('\nGrowth: one batch of each size')

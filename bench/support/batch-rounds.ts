@@ -15,6 +15,14 @@ const RUN_TIMEOUT_MS = 600_000
 const SLOTS_MIN = 500
 const SLOTS_PER_CALL = 1.25
 
+/** What the contenders are called in tables. */
+export const NAMES = {
+  bareLoop: 'bare loop',
+  gateway: 'gateway',
+  callingQueue: 'BullMQ, jobs that call',
+  emptyQueue: 'BullMQ, jobs that do nothing',
+} as const
+
 /** What one run over so many lines gave. CPU in microseconds a line. */
 export type BatchRound = {
   lines: number
@@ -38,7 +46,7 @@ export async function startBareLoop(children: Children, upstream: Helper, option
   const loop = await children.startHelper('bare-loop', project('bench/processes/bare-loop.ts'))
   const body = JSON.stringify(completionBody(options.promptBytes))
   const url = `${upstream.url}/v1/chat/completions`
-  return contender('bare loop', { loop: loop.pid, upstream: upstream.pid }, async (lines) => {
+  return contender(NAMES.bareLoop, { loop: loop.pid, upstream: upstream.pid }, async (lines) => {
     const order: LoopOrder = { url, body, lines, concurrency: options.concurrency }
     const { seconds, errors } = await ask<LoopResult>(loop, order, RUN_TIMEOUT_MS)
     if (errors > 0) throw new Error(`${errors} calls of the bare loop failed`)
@@ -46,15 +54,21 @@ export async function startBareLoop(children: Children, upstream: Helper, option
   })
 }
 
-/** BullMQ with jobs that do nothing, in a Redis of its own. */
-export async function startRawQueue(children: Children, options: BatchOptions) {
+/** BullMQ with jobs that do nothing, and with jobs that make the call, in a Redis of its own. */
+export async function startRawQueue(children: Children, upstream: Helper, options: BatchOptions) {
   const redis = await startRedis(children, 'redis-raw')
   const queue = await children.startHelper('raw-queue', project('bench/processes/raw-queue.ts'), [redis.url])
   const pids = { queue: queue.pid, redis: redis.pid }
-  return contender('raw BullMQ', pids, (lines) => {
-    const order: QueueOrder = { lines, concurrency: options.concurrency }
+  const run = (lines: number, call: QueueOrder['call']) => {
+    const order: QueueOrder = { lines, concurrency: options.concurrency, call }
     return ask<Measured>(queue, order, RUN_TIMEOUT_MS)
-  })
+  }
+  const url = `${upstream.url}/v1/chat/completions`
+  const call = { url, body: JSON.stringify(completionBody(options.promptBytes)) }
+  return {
+    empty: contender(NAMES.emptyQueue, pids, (lines) => run(lines, null)),
+    calling: contender(NAMES.callingQueue, { ...pids, upstream: upstream.pid }, (lines) => run(lines, call)),
+  }
 }
 
 /** One API, one worker and a Redis, ready for batches. */
@@ -82,7 +96,7 @@ export function gatewayContender(
 ): BatchContender {
   const settings = settingsFor(upstream.url, options.concurrency)
   return contender(
-    'gateway',
+    NAMES.gateway,
     { ...ours.pids, upstream: upstream.pid },
     async (count, start) => {
       const lines = batchLines(count, options.promptBytes)

@@ -74,28 +74,39 @@ function installPeers(): void {
     throw new Error('The peers could not be installed: npm ci --ignore-scripts in bench/peers')
 }
 
-/** Starts our gateway: one API, one worker and, unless one is given, a Redis of its own; and checks one answer. */
+/** How our gateway is started: with which Redis, else one of its own of this name; how many APIs and workers; their environment. */
+export type OursOptions = {
+  redis?: BenchRedis
+  redisName?: string
+  processes?: number
+  env?: Record<string, string>
+}
+
+/** Starts our gateway, one API and one worker unless told otherwise, and checks one answer. */
 export async function startOurs(
   children: Children,
   upstream: Helper,
   sent: Sent,
-  given: { redis?: BenchRedis } = {},
+  options: OursOptions = {},
 ): Promise<Contender> {
-  const redis = given.redis ?? (await startRedis(children))
+  const { redisName, processes = 1, env = {} } = options
+  const redis = options.redis ?? (await startRedis(children, redisName))
   const gateway = await startGateway({
     children,
     redisUrls: { api: redis.url, worker: redis.url },
+    apis: processes,
+    workers: processes,
     profileFolder: sent.profileFolder,
+    env,
   })
   const whole = gatewayRequest(gateway, upstream.url, sent.promptBytes, '')
   const body = JSON.stringify({ ...(JSON.parse(whole.body) as object), ...sent.body })
-  const request = { ...whole, body }
+  const request = { ...whole, body, origins: gateway.urls }
   await checkGateway(gateway, request)
-  const pids = { api: gateway.api.pid, worker: gateway.worker?.pid ?? -1, redis: redis.pid }
   return {
     name: NAMES.gateway,
     request,
-    pids: { ...pids, upstream: upstream.pid },
+    pids: { ...gateway.pids, redis: redis.pid, upstream: upstream.pid },
     counters: () => readStatistics(redis.client),
   }
 }
