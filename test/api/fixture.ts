@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { InjectOptions } from 'fastify'
 import { buildApp } from '../../api/app.ts'
 import { openBatches } from '../../api/batches.ts'
+import { createBoard } from '../../api/board.ts'
 import { createDurable } from '../../api/durable.ts'
 import { createHolds } from '../../api/holds.ts'
 import { createKeyCache } from '../../api/key-cache.ts'
@@ -122,8 +123,10 @@ export async function startApi(
   })
   const durability = openDurability({ url: store.url, fsyncTimeoutMs: 1_000 }, log)
   const durable = createDurable({ durability, keysOf: () => store.keys })
+  const board = createBoard({ redis: store.redis, shards: [store.keys] })
   const app = await buildApp({
     log,
+    board,
     redis: store.redis,
     capacity,
     jobs: durable.jobs(store.jobs),
@@ -212,6 +215,7 @@ export async function startApi(
 
     async close() {
       await app.close()
+      await board.close()
       durability.close()
       await presence.close()
       keyCache.close()
