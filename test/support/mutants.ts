@@ -21,7 +21,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'erase off: credentials outlive their job',
-    changes: [{ file: 'shared/jobs/settle.ts', from: "const ERASED = ['cred', ", to: 'const ERASED = [' }],
+    changes: [
+      { file: 'shared/jobs/settle.ts', from: "  'cred', 'token', 'plan',", to: "  'token', 'plan'," },
+    ],
     tests: ['test/shared/jobs.test.ts', 'test/e2e/sealed-and-erased.test.ts'],
   },
   {
@@ -364,5 +366,27 @@ export const MUTANTS: readonly Mutant[] = [
       { file: 'shared/jobs/job-control.ts', from: '      await redis.zrem(keys.announce, id)\n', to: '' },
     ],
     tests: ['test/worker/announce.test.ts'],
+  },
+  {
+    name: 'entry dropped: jobs for which there was no slot are nobody’s for a while',
+    changes: [
+      {
+        file: 'worker/entries.ts',
+        from: "return taken.every((one) => one.status === 'fulfilled' && one.value)",
+        to: 'return taken.length > 0',
+      },
+    ],
+    tests: ['test/worker/entries.test.ts'],
+  },
+  {
+    name: 'told to anybody: the fields of an ended job are taken for those of any tenant',
+    changes: [
+      {
+        file: 'shared/jobs/jobs.ts',
+        from: '    return view?.tenant === tenant ? view : null\n',
+        to: '    return tenant === null ? null : view\n',
+      },
+    ],
+    tests: ['test/shared/end-message.test.ts', 'test/shared/jobs.test.ts'],
   },
 ]
