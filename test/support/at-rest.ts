@@ -10,7 +10,7 @@ const CONSTANT = [
   // Usage of a day, until it was exported or its time is over.
   /^usage(-days)?$|^usage:[\w-]+:\d+$/,
   // Workers and what they agree on.
-  /^(workers|worker-slots|slots|sweeper|aof-rewrite)$/,
+  /^(workers|worker-slots|slots|sweeper|aof-rewrite|shards|progress)$/,
   /^(jobs|batches|batch-checks|webhooks):(meta|id|marker|events|stalled|stalled-check|pc)$/,
   // Gateway keys and tenants.
   /^(api-keys|tenants|tenant-index|tenant-records|hashes|of:[\w-]+)$/,
