@@ -34,10 +34,11 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   const operator = loadOperatorConfig(config.operatorConfigFile, process.env)
   for (const warning of operator.warnings) log.warn(`${config.operatorConfigFile}: ${warning}`)
   const store = openFileStore(config.files.place, { hasEndpoint: config.files.hasS3Endpoint })
-  const redis = createRedis(config.redis.url, 'commands', log, config.redis.timeoutMs)
-  const subscriber = createSubscriber(config.redis.url, log)
+  const { url, timeoutMs, silenceMs } = config.redis
+  const redis = createRedis(url, 'commands', log, timeoutMs, silenceMs)
+  const subscriber = createSubscriber(url, log, silenceMs)
   // Its messages are bytes: on a connection of their own they are not decoded as text as well.
-  const streamSubscriber = createSubscriber(config.redis.url, log)
+  const streamSubscriber = createSubscriber(url, log, silenceMs)
   const closeConnections = async () => {
     redis.disconnect()
     subscriber.disconnect()

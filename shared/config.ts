@@ -58,6 +58,8 @@ const Environment = z.object({
   GATEWAY_REDIS_TIMEOUT_MS: milliseconds(900),
   /** How long a connection to Redis may owe an answer before another one takes its place. */
   GATEWAY_REDIS_SILENCE_MS: milliseconds(10_000),
+  /** A queue that is asked for nothing for so long, though there is room, is begun anew; twice that, and the API is not ready. */
+  GATEWAY_STALL_MS: milliseconds(10_000),
   /** How long Redis may take to say that its append-only file is on its disk, for what asks for that. */
   GATEWAY_FSYNC_TIMEOUT_MS: milliseconds(5_000),
   /** How much memory Redis may take, where it has no `maxmemory` of its own. */
@@ -183,6 +185,8 @@ export function parseConfig(environment: Record<string, string | undefined>) {
       linesMax: env.GATEWAY_BATCH_LINES_MAX,
     },
     batches: { retentionMs: env.GATEWAY_BATCH_RETENTION_MS, cancelMs: env.GATEWAY_BATCH_CANCEL_MS },
+    /** Longer than an idle queue waits until it asks again (2 s). */
+    stallMs: env.GATEWAY_STALL_MS,
     operatorConfigFile: env.GATEWAY_CONFIG ?? (existsSync('config.yaml') ? 'config.yaml' : null),
     secrets: {
       masterKey: env.GATEWAY_MASTER_KEY ?? null,

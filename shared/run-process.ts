@@ -2,8 +2,16 @@ import { parseConfig, type Config } from './config.ts'
 import { ConfigError } from './errors.ts'
 import { createLog, type Logger } from './log.ts'
 
-/** Opens what a process needs and returns how to close it; gives up when `signal` aborts. */
-export type StartProcess = (config: Config, log: Logger, signal: AbortSignal) => Promise<() => Promise<void>>
+/**
+ * Opens what a process needs and returns how to close it; gives up when `signal` aborts. `fail` ends the process in order, with
+ * exit code 1, so that its supervisor starts it again: it is of no use as it is.
+ */
+export type StartProcess = (
+  config: Config,
+  log: Logger,
+  signal: AbortSignal,
+  fail: (reason: string) => void,
+) => Promise<() => Promise<void>>
 
 /**
  * The life of an API or worker process: configuration, start, a signal (or the end of its parent, when it is supervised),
@@ -24,7 +32,12 @@ export async function runProcess(
   try {
     const config = parseConfig(environment)
     const log = createLog(config.logLevel, name)
-    const close = await start(config, log, stopping.signal)
+    const fail = (reason: string) => {
+      log.error(`The ${name} gives up: ${reason}`)
+      host.exitCode = 1
+      stop()
+    }
+    const close = await start(config, log, stopping.signal, fail)
     if (!stopping.signal.aborted) {
       await new Promise((resolve) => stopping.signal.addEventListener('abort', resolve, { once: true }))
     }

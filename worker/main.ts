@@ -29,18 +29,26 @@ import type { RunningJobs } from './running.ts'
 import { openShard, type Shard } from './shard.ts'
 import { openTracing, type Tracing } from '../shared/tracing.ts'
 import { createSlots } from './slots.ts'
+import { createWatch, type Watch } from './watch.ts'
 
 const CLOSE_MS = 1_000
 // For what drained calls still write; with Redis away a worker ends all the same.
 const HAND_BACK_MS = 5_000
 
 /** Opens what a worker needs, in order, and takes jobs. @returns how to stop: take no more, drain, hand back, close. */
-async function start(config: Config, log: Logger, signal: AbortSignal): Promise<() => Promise<void>> {
+async function start(
+  config: Config,
+  log: Logger,
+  signal: AbortSignal,
+  fail: (reason: string) => void,
+): Promise<() => Promise<void>> {
   const operator = loadOperatorConfig(config.operatorConfigFile, process.env)
   const { redis: redisConfig } = config
-  const redis = createRedis(redisConfig.url, 'commands', log, redisConfig.timeoutMs)
-  const blocking = createRedis(redisConfig.url, 'blocking', log)
-  const subscriber = createSubscriber(redisConfig.url, log)
+  const { url, timeoutMs, silenceMs } = redisConfig
+  const redis = createRedis(url, 'commands', log, timeoutMs, silenceMs)
+  const openBlocking = () => createRedis(url, 'blocking', log, timeoutMs, silenceMs)
+  const blocking = openBlocking()
+  const subscriber = createSubscriber(url, log, silenceMs)
   const closeConnections = () =>
     [redis, blocking, subscriber].forEach((connection) => connection.disconnect())
   const store = openFileStore(config.files.place, { hasEndpoint: config.files.hasS3Endpoint })
@@ -53,9 +61,12 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
     throw error
   }
   const tracing = await openTracing(process.env, 'worker', log)
-  const stop = await work(config, log, { operator, redis, blocking, subscriber, store, tracing })
+  const watch = createWatch({ redis, open: openBlocking, stallMs: config.stallMs, fail, log })
+  const stop = await work(config, log, { operator, redis, blocking, subscriber, store, tracing, watch })
   return async () => {
+    watch.stop()
     await stop()
+    watch.close()
     await tracing.close()
     closeConnections()
   }
@@ -68,6 +79,7 @@ type Connections = {
   subscriber: Redis
   store: FileStore
   tracing: Tracing
+  watch: Watch
 }
 
 async function work(
@@ -123,6 +135,7 @@ async function work(
   const keysOfShards = shardKeys(redisConfig.keyPrefix, redisConfig.shards)
   shards.push(...(await Promise.all(keysOfShards.map((keysOfShard) => openShard(keysOfShard, own)))))
   const started = await Promise.all(shards.map((shard) => shard.start()))
+  connections.watch.start()
   log.info({ worker_id: workerId, concurrency: settings.concurrency }, 'The worker takes jobs')
 
   return async () => {

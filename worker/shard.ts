@@ -16,7 +16,8 @@ import type { Keys } from '../shared/keys.ts'
 import type { LinePlans } from '../shared/batches/line-plans.ts'
 import type { Logger } from '../shared/log.ts'
 import type { PlanDependencies } from '../shared/plans/plan.ts'
-import { createJobQueue } from '../shared/jobs/queues.ts'
+import { BATCHES_QUEUE, CHECKS_QUEUE } from '../shared/batches/batch-queue.ts'
+import { createJobQueue, JOBS_QUEUE } from '../shared/jobs/queues.ts'
 import type { CredentialBundle } from '../shared/schemas/plan.ts'
 import type { Sealer } from '../shared/seal.ts'
 import { createSettledListener } from '../shared/jobs/settled.ts'
@@ -44,6 +45,7 @@ import type { Slots } from './slots.ts'
 import { createStreaming } from './streaming.ts'
 import { createSweeper } from './sweeper.ts'
 import { openTenantChores } from './tenant-chores.ts'
+import type { Watch } from './watch.ts'
 import {
   chunksAtOnce,
   startBatchesWorker,
@@ -73,6 +75,7 @@ export type WorkerProcess = {
   counts: WorkerCounts
   webhookOutbound: Outbound
   durability: Durability
+  watch: Watch
   tracing: Tracing
 }
 
@@ -204,14 +207,14 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     const chunks = chunksAtOnce(all, await beat(all))
     running.start()
     batches.chunks.start()
-    const forQueues = { redis: own.blocking, keys, log, ...settings }
+    const { watch, blocking } = own
+    const on = (connection: Redis) => ({ redis: connection, keys, log, ...settings })
     const entries = createEntries({ slots, run: completion.run, log })
-    const jobsWorker = startJobsWorker(entries.take, slots.onRoom, {
-      ...forQueues,
-      telemetry: tracing.telemetry,
-    })
-    const batchesWorker = startBatchesWorker(batches.run, { ...forQueues, concurrency: chunks })
-    const checksWorker = startChecksWorker(batches.run, forQueues)
+    const startJobs = (connection: Redis) =>
+      startJobsWorker(entries.take, slots.onRoom, { ...on(connection), telemetry: tracing.telemetry })
+    const startBatches = (connection: Redis) =>
+      startBatchesWorker(batches.run, { ...on(connection), concurrency: chunks })
+    const startChecks = (connection: Redis) => startChecksWorker(batches.run, on(connection))
     const deliver = createDeliveryProcessor({
       deliveries,
       endpoints,
@@ -221,13 +224,20 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
       log,
       tracing,
     })
-    const webhookWorker = startWorker<DeliveryEntry>(WEBHOOKS_QUEUE, deliver, {
-      ...forQueues,
-      concurrency: WEBHOOK_SLOTS,
-    })
-    const workers = [jobsWorker, batchesWorker, checksWorker, webhookWorker]
+    const startWebhooks = (connection: Redis) =>
+      startWorker<DeliveryEntry>(WEBHOOKS_QUEUE, deliver, {
+        ...on(connection),
+        concurrency: WEBHOOK_SLOTS,
+      })
+    const batchesWorker = watch.add(BATCHES_QUEUE, blocking, startBatches)
+    const workers = [
+      watch.add(JOBS_QUEUE, blocking, startJobs, slots.hasRoom),
+      batchesWorker,
+      watch.add(CHECKS_QUEUE, blocking, startChecks),
+      watch.add(WEBHOOKS_QUEUE, blocking, startWebhooks),
+    ]
     const heartbeat = setInterval(() => {
-      void beat(all).then((ofAll) => (batchesWorker.concurrency = chunksAtOnce(all, ofAll)))
+      void beat(all).then((ofAll) => (batchesWorker().concurrency = chunksAtOnce(all, ofAll)))
     }, settings.heartbeatMs)
     sweeper.start()
     void feed()
@@ -239,10 +249,10 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
         clearInterval(heartbeat)
         await beat(0)
         batches.drain()
-        return { closed: Promise.all(workers.map((one) => one.close())) }
+        return { closed: Promise.all(workers.map((one) => one().close())) }
       },
       /** Lets go of what BullMQ still holds here. */
-      letGo: () => Promise.all(workers.map((one) => one.close(true))),
+      letGo: () => Promise.all(workers.map((one) => one().close(true))),
     }
   }
 

@@ -119,7 +119,7 @@ export function createSlots(total: number, now: () => number = () => performance
     return { jobs, lines, waiting: jobsWaiting.length + linesWaiting.size }
   }
 
-  return { forJob, jobDone, forLine, lineDone, onRoom, drain, use }
+  return { forJob, jobDone, forLine, lineDone, hasRoom, onRoom, drain, use }
 }
 
 export type Slots = ReturnType<typeof createSlots>

@@ -9,6 +9,28 @@ import { JOBS_QUEUE, type JobEntry } from '../shared/jobs/queues.ts'
 // Above this BullMQ fails a job without asking us; the crash budget is kept by the claim.
 const STALLED_COUNT_MAX = 1_000_000
 
+/** A BullMQ worker that knows when it last asked for an entry: one that does not ask looks like one that is idle. */
+class AskingWorker<Entry> extends Worker<Entry> {
+  /** `performance.now()` of the last answer that it got, be it an entry or none. */
+  askedMs = performance.now()
+  /** Entries that it has in hand. */
+  entries = 0
+
+  /** It asks for no more until one that it has is done, or a slot is free. */
+  isFull(): boolean {
+    return this.entries >= this.concurrency
+  }
+
+  protected override async moveToActive(token: string, name?: string): Promise<Job<Entry>> {
+    const job = await super.moveToActive(token, name)
+    this.askedMs = performance.now()
+    return job
+  }
+}
+
+/** What a watch needs of a worker of any queue. */
+export type QueueWorker = Pick<AskingWorker<never>, 'askedMs' | 'isFull' | 'close' | 'concurrency'>
+
 /**
  * Starts a BullMQ worker on one queue. Entries are removed whatever becomes of them: the record is the truth, and an entry
  * that is lost is made anew.
@@ -27,14 +49,20 @@ export function startWorker<Entry>(
     stalledCheckMs: number
     telemetry?: Telemetry | undefined
   },
-): Worker<Entry> {
+): AskingWorker<Entry> {
   const run = async (job: Job<Entry>, token?: string): Promise<void> => {
-    await process(job.data, async () => {
-      await job.moveToWait(token)
-      throw new WaitingError()
-    })
+    worker.askedMs = performance.now()
+    worker.entries += 1
+    try {
+      await process(job.data, async () => {
+        await job.moveToWait(token)
+        throw new WaitingError()
+      })
+    } finally {
+      worker.entries -= 1
+    }
   }
-  const worker = new Worker<Entry>(queue, run, {
+  const worker = new AskingWorker<Entry>(queue, run, {
     connection: deps.redis,
     prefix: deps.keys.queuePrefix,
     concurrency: deps.concurrency,
@@ -66,7 +94,7 @@ const CHECKS_AT_ONCE = 4
 export function startChecksWorker(
   run: (chunk: ChunkEntry) => Promise<unknown>,
   deps: Parameters<typeof startWorker>[2],
-): Worker<ChunkEntry> {
+): AskingWorker<ChunkEntry> {
   return startWorker<ChunkEntry>(CHECKS_QUEUE, run, { ...deps, concurrency: CHECKS_AT_ONCE })
 }
 
@@ -74,7 +102,7 @@ export function startChecksWorker(
 export function startBatchesWorker(
   run: (chunk: ChunkEntry) => Promise<unknown>,
   deps: Parameters<typeof startWorker>[2],
-): Worker<ChunkEntry> {
+): AskingWorker<ChunkEntry> {
   return startWorker<ChunkEntry>(BATCHES_QUEUE, run, deps)
 }
 
@@ -96,8 +124,8 @@ export function startJobsWorker(
   take: (entry: JobEntry) => Promise<boolean>,
   onRoom: (tell: () => void) => void,
   deps: Parameters<typeof startWorker>[2],
-): Worker<JobEntry> {
-  const worker: Worker<JobEntry> = startWorker<JobEntry>(
+): AskingWorker<JobEntry> {
+  const worker: AskingWorker<JobEntry> = startWorker<JobEntry>(
     JOBS_QUEUE,
     async (entry, handBack) => {
       if (await take(entry)) return
