@@ -98,8 +98,8 @@ export const MUTANTS: readonly Mutant[] = [
     changes: [
       {
         file: 'shared/seal.ts',
-        from: '      seal(field: string, value: string | Uint8Array): Buffer {\n',
-        to: '      seal(field: string, value: string | Uint8Array): Buffer {\n        if (field) return Buffer.from(value as string)\n',
+        from: '      seal(field: string, value: string | Uint8Array, packFrom = Number.POSITIVE_INFINITY): Buffer {\n',
+        to: '      seal(field: string, value: string | Uint8Array, packFrom = Number.POSITIVE_INFINITY): Buffer {\n        if (field) return Buffer.from(value as string)\n',
       },
       {
         file: 'shared/seal.ts',
