@@ -10,6 +10,7 @@ export const USAGE = `npm run chaos -- [options]
   --rate 0         jobs a second; 0: 60, or what --jobs takes in --minutes
   --short          short times and few faults, as in the tests
   --json file      the result as JSON
+  --verbose        says what happens, while it does
   --list           says which scenarios there are`
 
 /** @throws a TypeError that names an unknown option; an Error for a value that is no number. */
@@ -24,6 +25,7 @@ export function readOptions(args: readonly string[]) {
       rate: { type: 'string', default: '0' },
       short: { type: 'boolean', default: false },
       json: { type: 'string', default: '' },
+      verbose: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -36,7 +38,10 @@ export function readOptions(args: readonly string[]) {
     jsonFile: values.json,
     isList: values.list,
     isHelp: values.help,
-    run: runOf({ seed: number(values.seed), isLong: !values.short, rate: rate || rateOf(jobs, minutes) }),
+    run: {
+      ...runOf({ seed: number(values.seed), isLong: !values.short, rate: rate || rateOf(jobs, minutes) }),
+      tell: values.verbose ? (text: string) => void process.stderr.write(`${text}\n`) : undefined,
+    },
   }
 }
 

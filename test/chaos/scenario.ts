@@ -52,6 +52,8 @@ export type Run = {
   rate: number
   /** Seconds of load before, between and after faults. */
   calmMs: number
+  /** Is told what happens, while it does. */
+  tell?: (text: string) => void
 }
 
 /** A fleet with its surroundings. */
@@ -98,6 +100,7 @@ export async function playScenario(scenario: Scenario, run: Run, site: Site, rou
   const { fleet, upstream, inbox } = site
   const startedAt = performance.now()
   const name = round === 1 ? scenario.name : `${scenario.name}-r${round}`
+  run.tell?.(`${name}: ${scenario.about}`)
   const faults: string[] = []
   const broken: string[] = []
   const loads: Load[] = []
@@ -116,7 +119,10 @@ export async function playScenario(scenario: Scenario, run: Run, site: Site, rou
     upstream,
     inbox,
     random: createRandom(run.seed, `faults of ${name}`),
-    note: (fault) => void faults.push(fault),
+    note(fault) {
+      faults.push(fault)
+      run.tell?.(`  ${fault}`)
+    },
     load: also({}),
     also,
     broken: (text) => void broken.push(text),
@@ -129,6 +135,7 @@ export async function playScenario(scenario: Scenario, run: Run, site: Site, rou
   await fleet.mend()
   await Promise.all(loads.map((load) => load.stop()))
 
+  run.tell?.('  all is up again')
   const sent = loads.flatMap((load) => load.sent)
   const settleMs = 15 * run.times.leaseMs + 30_000
   const tally = await audit({ fleet, upstream, inbox, sent, settleMs, mayBeLost, usedBefore })
