@@ -32,6 +32,7 @@ program
   .action(async (options: { workers: number }) => {
     const [{ start }, { createLog }] = await Promise.all([import('./start.ts'), import('../shared/log.ts')])
     const log = createLog(environment.LOG_LEVEL || 'info', 'start')
+    process.once('exit', () => log.flush())
     await start(options, { environment, log, print, isTerminal: process.stdout.isTTY, onSignal })
   })
 

@@ -32,6 +32,7 @@ export async function runProcess(
   try {
     const config = parseConfig(environment)
     const log = createLog(config.logLevel, name)
+    host.once('exit', () => log.flush())
     const fail = (reason: string) => {
       log.error(`The ${name} gives up: ${reason}`)
       host.exitCode = 1
