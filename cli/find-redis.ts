@@ -64,7 +64,7 @@ export async function findRedisServer(search: RedisSearch = {}): Promise<string>
 async function isUsable(file: string): Promise<boolean> {
   try {
     await access(file, constants.X_OK)
-    const { stdout } = await run(file, ['--version'], { timeout: 5000 })
+    const { stdout } = await run(file, ['--version'], { timeout: 30_000 })
     const [, major = '', minor = ''] = /v=(\d+)\.(\d+)/.exec(stdout) ?? []
     return (
       Number(major) > VERSION_MIN[0] || (Number(major) === VERSION_MIN[0] && Number(minor) >= VERSION_MIN[1])

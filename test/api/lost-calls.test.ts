@@ -10,7 +10,7 @@ import { ask, MASTER_KEY, startApi, type TestApi } from './fixture.ts'
 const PATH = '/v1/chat/completions'
 const COMPLETION = '{"id":"chatcmpl-1","choices":[]}'
 const RETRY = { 'x-stainless-retry-count': '1' }
-const LEFT_MS = 400
+const LEFT_MS = 2_500
 
 let api: TestApi
 let number = 0

@@ -21,8 +21,8 @@ test('repeated Prefer headers count as one', () => {
 })
 
 test('a Prefer header made to be slow is ignored quickly', () => {
-  const started = performance.now()
+  const before = process.threadCpuUsage()
   parsePrefer('"\\'.repeat(8000))
   parsePrefer('"\\'.repeat(499))
-  expect(performance.now() - started).toBeLessThan(100)
+  expect(process.threadCpuUsage(before).user / 1_000).toBeLessThan(100)
 })

@@ -8,7 +8,7 @@ const PATH = '/v1/chat/completions'
 let api: TestApi
 let port: number
 beforeAll(async () => {
-  api = await startApi({ receiveMs: 240 })
+  api = await startApi({ receiveMs: 2_400 })
   await api.app.listen({ host: '127.0.0.1', port: 0 })
   port = (api.app.server.address() as AddressInfo).port
 })
@@ -97,7 +97,7 @@ test('an upload may take longer than any other request, as long as it goes on', 
   )
   for (let sent = 0; sent < 40; sent += 1) {
     socket.write('x')
-    await pause(20)
+    await pause(80)
   }
   socket.write(end)
   await eventually('it is a file', () => /^HTTP\/1.1 200 .*"bytes":40/s.test(answer()))

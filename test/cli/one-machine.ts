@@ -7,8 +7,6 @@ import { startProcess, type TestProcess } from '../support/processes.ts'
 import { environment } from '../support/redis-process.ts'
 
 const COMMAND = fileURLToPath(new URL('../../cli/byok-gateway.mjs', import.meta.url))
-const START_TIMEOUT_MS = 30_000
-const END_TIMEOUT_MS = 20_000
 
 /** A data folder and a keys folder of the test's own, and the command run on them as a process. */
 export async function createMachine() {
@@ -20,10 +18,10 @@ export async function createMachine() {
     GATEWAY_DATA_DIR: join(folder, 'data'),
     GATEWAY_KEYS_DIR: join(folder, 'keys'),
     // A killed worker's job is noticed in seconds.
-    GATEWAY_LOCK_MS: '2000',
+    GATEWAY_LOCK_MS: '6000',
     GATEWAY_STALLED_CHECK_MS: '600',
-    GATEWAY_LEASE_MS: '1600',
-    GATEWAY_HEARTBEAT_MS: '300',
+    GATEWAY_LEASE_MS: '5000',
+    GATEWAY_HEARTBEAT_MS: '1000',
   }
 
   function command(args: string[], extra: Record<string, string> = {}): TestProcess {
@@ -49,14 +47,10 @@ export async function createMachine() {
     /** Runs `start` until it says that the gateway is ready. */
     async start(args: string[] = [], extra: Record<string, string> = {}) {
       const one = command(['start', ...args], extra)
-      const url = await eventually(
-        'the gateway is ready',
-        () => {
-          if (one.hasEnded()) throw new Error(`it ended: ${one.output()}`)
-          return /is ready: (http:\S+)/.exec(one.output())?.[1]
-        },
-        { timeoutMs: START_TIMEOUT_MS },
-      )
+      const url = await eventually('the gateway is ready', () => {
+        if (one.hasEnded()) throw new Error(`it ended: ${one.output()}`)
+        return /is ready: (http:\S+)/.exec(one.output())?.[1]
+      })
       return {
         url,
         process: one,

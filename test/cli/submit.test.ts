@@ -13,7 +13,6 @@ import { environment, freePort } from '../support/redis-process.ts'
 import { gateway, provider, useGateway } from '../support/stage.ts'
 
 const COMMAND = fileURLToPath(new URL('../../cli/byok-gateway.mjs', import.meta.url))
-const END_TIMEOUT_MS = 30_000
 const SECRET = 'sk-user-key-in-the-environment'
 // One address for all API processes, as behind a service: a client comes back to where it was.
 const port = String(await freePort())

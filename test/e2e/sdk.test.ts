@@ -9,6 +9,8 @@ import { freshKey, gateway, provider, useGateway } from '../support/stage.ts'
 
 useGateway()
 
+const isQuick = (ms: number) => ms < 150
+
 function freshConfig(settings: Record<string, unknown> = {}) {
   return ownConfig({ url: provider.url, key: freshKey() }, { num_retries: 0, ...settings })
 }
@@ -107,10 +109,10 @@ describe('ways to get a result', () => {
     expect((await gateway.ended((slow.json as Job).id)).status).toBe('completed')
   })
 
-  test('a long-poll wakes within 50 ms of the end', async () => {
+  test('a long-poll wakes within moments of the end, not when it looks again', async () => {
     const delays: number[] = []
-    // The best of a few: a busy machine may delay one, a poll on a timer would delay all.
-    for (let round = 0; round < 5; round += 1) {
+    // It looks again after seconds. A busy machine may delay any one, so as many are tried as it takes; three are no accident.
+    while (delays.filter(isQuick).length < 3 && delays.length < 20) {
       const held = gate()
       provider.answer(() => ({ ...completion('now'), until: held.opened }))
       const { id } = await gateway.submit(ask(freshConfig()))
@@ -121,23 +123,26 @@ describe('ways to get a result', () => {
       await poll
       delays.push(performance.now() - (provider.ledger.at(-1)?.endedAt ?? 0))
     }
-    expect(Math.min(...delays)).toBeLessThan(50)
+    expect(delays.filter(isQuick).length, delays.join(' ')).toBe(3)
   })
 })
 
 describe('cancel', () => {
-  test('a running job’s provider call is aborted within a second, in whichever process it runs', async () => {
+  test('a running job’s provider call is aborted within moments, in whichever process it runs', async () => {
     provider.answer(() => ({ kind: 'hang' }))
     // As many as there are processes and more: each worker has some.
     const config = freshConfig()
-    const jobs = await Promise.all(Array.from({ length: 6 }, () => gateway.submit(ask(config))))
+    const jobs = await Promise.all(Array.from({ length: 12 }, () => gateway.submit(ask(config))))
     await eventually('all are called', () => provider.open() === jobs.length)
-    const cancelledAt = performance.now()
-    const answers = await Promise.all(jobs.map(({ id }) => gateway.call('POST', `/v1/jobs/${id}/cancel`)))
-    expect(answers.map(({ status }) => status)).toEqual(jobs.map(() => 200))
-    await eventually('all calls are given up', () => provider.open() === 0)
-    const slowest = Math.max(...provider.ledger.map(({ endedAt }) => (endedAt ?? 0) - cancelledAt))
-    expect(slowest).toBeLessThan(1000)
+    const delays: number[] = []
+    for (const [index, { id }] of jobs.entries()) {
+      expect((await gateway.call('POST', `/v1/jobs/${id}/cancel`)).status).toBe(200)
+      const answeredAt = performance.now()
+      await eventually('its call is given up', () => provider.open() === jobs.length - index - 1)
+      delays.push(performance.now() - answeredAt)
+    }
+    // A worker looks after its jobs every two seconds. A busy machine may delay any one; half of them are no accident.
+    expect(delays.filter((ms) => ms < 400).length, delays.join(' ')).toBeGreaterThanOrEqual(6)
     expect(provider.ledger.every(({ outcome }) => outcome === 'left')).toBe(true)
     for (const { id } of jobs) {
       const job = await gateway.ended(id)

@@ -94,7 +94,7 @@ describe('patterns for bases', () => {
 
   test('no pattern makes a long URL slow', () => {
     const url = `https://${'a'.repeat(2000)}`
-    const startedMs = performance.now()
+    const before = process.threadCpuUsage()
     for (const pattern of [
       'https://(a*)*b',
       'https://(a|a)*b',
@@ -103,7 +103,7 @@ describe('patterns for bases', () => {
     ]) {
       expect(compileUrlPattern(pattern)(url)).toBe(false)
     }
-    expect(performance.now() - startedMs).toBeLessThan(500)
+    expect(process.threadCpuUsage(before).user / 1_000).toBeLessThan(500)
   })
 
   test.each([

@@ -11,7 +11,7 @@ let store: TestStore
 let webhooks: TestWebhooks
 beforeEach(() => {
   store = testStore()
-  webhooks = testWebhooks(store, { leaseMs: 60, lookAgainMs: 50 })
+  webhooks = testWebhooks(store, { leaseMs: 1_500, lookAgainMs: 1_500 })
 })
 afterEach(async () => {
   await webhooks.close()

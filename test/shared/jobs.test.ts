@@ -10,7 +10,7 @@ import { testDeployment, testPlan, testStore, type TestStore } from '../support/
 
 let store: TestStore
 beforeEach(() => {
-  store = testStore({ leaseMs: 120 })
+  store = testStore({ leaseMs: 2_000 })
 })
 afterEach(() => store.cleanup())
 
@@ -190,7 +190,7 @@ test('the entry that a snoozed job came with is stale', async () => {
 test('a running job that lost worker and entry is claimed, or expired, as soon as it is fed again', async () => {
   const id = await submit()
   await claimed(store.queued[0])
-  const later = createWindow(store.redis, store.keys, () => Date.now() + 200)
+  const later = createWindow(store.redis, store.keys, () => Date.now() + 2_200)
   const again = await later.refeed({ id, generation: 1 })
   if (!again) throw new Error('it was not fed again')
   const claim = await eventually('the lease is over', async () => {

@@ -91,7 +91,7 @@ export function batchesOf(gateway: Gateway, key = gateway.masterKey) {
     what: string,
     id: string,
     check: (batch: Batch) => boolean,
-    timeoutMs = 30_000,
+    timeoutMs?: number,
   ): Promise<Batch> {
     return eventually(
       `batch ${id} ${what}`,

@@ -1,5 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
+import { randomInt } from 'node:crypto'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
@@ -9,8 +10,9 @@ import { startProcess, type TestProcess } from './processes.ts'
 /** `off` keeps nothing; the others write an append-only file and fsync it after each write, or each second. */
 export type Durability = 'off' | 'everysec' | 'always'
 
-// Nodes of a cluster listen on a second port, this many above the first.
-const CLUSTER_PORT_MAX = 65_535 - 10_000
+// Below what systems hand out by themselves, also where a node of a cluster listens a second time, 10,000 above its port.
+const PORT_MIN = 10_240
+const PORT_MAX = 22_000
 
 /**
  * Starts a Redis of its own on a port of 127.0.0.1, with its files in a folder of its own. It can be killed and
@@ -24,7 +26,7 @@ export async function startRedisProcess(
   extra: Record<string, string> = {},
 ) {
   const folder = await mkdtemp(join(tmpdir(), 'byok-test-redis-'))
-  const port = await freePort(CLUSTER_PORT_MAX)
+  const port = await freePort()
   const url = `redis://127.0.0.1:${port}`
   let server: TestProcess = await launch()
 
@@ -84,15 +86,23 @@ export async function removeKeys(redis: Redis, prefix: string): Promise<void> {
   }
 }
 
-/** A port that was free a moment ago. */
-export async function freePort(portMax = 65_535): Promise<number> {
+/**
+ * A port that is free, and stays so: the system hands out none of this range, neither to who listens on any port nor to
+ * connections that go out, of which a run of tests has thousands.
+ */
+export async function freePort(): Promise<number> {
   for (;;) {
-    const server = createServer()
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as AddressInfo
-    await new Promise((resolve) => server.close(resolve))
-    if (port <= portMax) return port
+    const port = randomInt(PORT_MIN, PORT_MAX)
+    if (await canListen(port)) return port
   }
+}
+
+function canListen(port: number): Promise<boolean> {
+  const server = createServer()
+  return new Promise((resolve) => {
+    server.once('error', () => resolve(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+  })
 }
 
 async function answersPing(url: string): Promise<boolean> {

@@ -259,7 +259,7 @@ test('calls of a cancelled batch that do not end in time are given up and marked
 })
 
 test('at its deadline the calls of a batch are given up, and all that is left has expired', async () => {
-  const id = await submit(store, linesOf(2), { windowMs: 1_000 })
+  const id = await submit(store, linesOf(2), { windowMs: 4_000 })
   const worker = start({ answer: (call) => (lineOf(call) === 0 ? replyWith() : untilStopped(call)) })
   await worker.runAll()
   expect(await view(id)).toMatchObject({ status: 'expired', completed: 1, expired: 1 })

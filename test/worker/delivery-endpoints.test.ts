@@ -83,7 +83,7 @@ test('a receiver that redirects, throttles, hangs, is gone and comes back: each 
     if (number === 3) await held.opened
     return number === 4 ? 410 : 200
   })
-  const webhooks = running({ scheduleSeconds: [0, 0.05, 0.6, 0.05, 0.05], timeoutMs: 500 })
+  const webhooks = running({ scheduleSeconds: [0, 0.05, 0.6, 0.05, 0.05], timeoutMs: 2_000 })
   const endpoint = await webhooks.endpoint(url('/a'))
   const id = (await told(webhooks))(endpoint.id)
   await ended(webhooks, id, 'gone')
@@ -135,7 +135,7 @@ test('a 410 disables the endpoint: what waits for it ends unsent, and the other 
 test('an endpoint is disabled after days of nothing but failures, and not while something is accepted', async () => {
   const webhooks = running({
     scheduleSeconds: [0, 0.05, 0.05, 0.05, 0.05, 0.05],
-    disableMs: 400,
+    disableMs: 3_000,
     breakerMs: 20,
   })
   receiver.answer(({ path, number }) => (path === '/dead' || number % 3 > 0 ? 500 : 200))
@@ -144,7 +144,7 @@ test('an endpoint is disabled after days of nothing but failures, and not while 
   await eventually('it is disabled', async () => {
     await told(webhooks)
     return (await webhooks.endpoints.read('acme', dead.id))?.disabled?.reason === 'failing'
-  })
+  }, { everyMs: 100 }) // oxfmt-ignore
   expect((await webhooks.endpoints.read('acme', flaky.id))?.disabled).toBeNull()
   const idOf = await told(webhooks)
   expect(await webhooks.deliveryLog.read('acme', idOf(dead.id))).toBeNull()
@@ -152,7 +152,7 @@ test('an endpoint is disabled after days of nothing but failures, and not while 
 
 test('deliveries to a disabled or deleted endpoint end without a request, also those between two tries', async () => {
   receiver.answer(() => 500)
-  const webhooks = running({ scheduleSeconds: [0, 0.4] })
+  const webhooks = running({ scheduleSeconds: [0, 3] })
   const [disabled, deleted] = [await webhooks.endpoint(url('/a')), await webhooks.endpoint(url('/b'))]
   const idOf = await told(webhooks)
   await eventually('both were tried', () => at('/a').length + at('/b').length === 2)

@@ -13,7 +13,7 @@ const closing: { close: () => Promise<void> }[] = []
 beforeEach(async () => {
   store = testStore()
   receiver = await startReceiver()
-  webhooks = testWebhooks(store, { timeoutMs: 20_000, leaseMs: 22_000, slots: 2 * TENANT_SLOTS })
+  webhooks = testWebhooks(store, { timeoutMs: 300_000, leaseMs: 302_000, slots: 2 * TENANT_SLOTS })
   closing.push({ close: () => store.cleanup() }, receiver, webhooks, webhooks.startWorker())
 })
 afterEach(async () => {

@@ -137,7 +137,7 @@ test('a receiver that does not answer is given up after the timeout and tried ag
     if (number === 1) await held.opened
     return 200
   })
-  const webhooks = running({ timeoutMs: 80 })
+  const webhooks = running({ timeoutMs: 1_500 })
   const delivery = await ended(webhooks, await announced(webhooks), 'delivered')
   expect(delivery.attempts[0]).toMatchObject({
     number: 1,
@@ -204,7 +204,7 @@ test('a try whose worker dies is made again by another, under the same webhook-i
   const started = () => dying.deliveryLog.read('acme', dying.deliveryId(jobId))
   await eventually('it was taken', async () => (await started())?.attempts.length)
   await worker.close()
-  const webhooks = running({ leaseMs: 1_000, scheduleSeconds: [0, 0.03, 0.03] })
+  const webhooks = running({ scheduleSeconds: [0, 0.03, 0.03] })
   const delivery = await ended(webhooks, jobId, 'delivered')
   expect(delivery.attempts.length).toBeGreaterThan(1)
   expect(receiver.received).toHaveLength(1)
@@ -244,8 +244,8 @@ test('a webhook leaves at once when the job has ended', async () => {
     )
     waitsMs.push(came.at - endedAt)
   }
-  // The first of them all may open sockets; half of the rest being slow would be no accident.
-  expect(waitsMs.toSorted((a, b) => a - b)[10]).toBeLessThan(150)
+  // Nobody sweeps here: half of them being as late as a sweeper's next round would be no accident.
+  expect(waitsMs.toSorted((a, b) => a - b)[10]).toBeLessThan(2_000)
 })
 
 const random = () => 0.5

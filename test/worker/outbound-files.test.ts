@@ -9,7 +9,7 @@ afterEach(async () => {
 })
 
 const OPENED = createEgressPolicy({ allowedCidrs: ['127.0.0.1/32'] })
-const TIMEOUTS = { connectMs: 2_000, firstByteMs: 3_000, idleMs: 3_000, totalMs: 3_000 }
+const TIMEOUTS = { connectMs: 60_000, firstByteMs: 60_000, idleMs: 60_000, totalMs: 60_000 }
 
 function outboundWith(options: Partial<Parameters<typeof createOutbound>[0]> = {}) {
   const outbound = createOutbound({ policy: OPENED, ...options })

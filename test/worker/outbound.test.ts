@@ -18,7 +18,7 @@ afterEach(async () => {
 })
 
 const OPENED = createEgressPolicy({ allowedCidrs: ['127.0.0.1/32'] })
-const TIMEOUTS = { connectMs: 2_000, firstByteMs: 3_000, idleMs: 3_000, totalMs: 3_000 }
+const TIMEOUTS = { connectMs: 60_000, firstByteMs: 60_000, idleMs: 60_000, totalMs: 60_000 }
 
 function outboundWith(options: Partial<Parameters<typeof createOutbound>[0]> = {}) {
   const outbound = createOutbound({ policy: OPENED, ...options })
@@ -222,7 +222,7 @@ test('each phase has its own clock: connect, first byte, idle, total', async () 
     { url: `http://127.0.0.1:${stall}/`, limit: { idleMs: 60 }, kind: 'timeout_idle', requestSent: true },
     {
       url: `http://127.0.0.1:${drip}/`,
-      limit: { idleMs: 40, totalMs: 120 },
+      limit: { idleMs: 1_000, totalMs: 1_500 },
       kind: 'timeout_total',
       requestSent: true,
     },
@@ -232,7 +232,7 @@ test('each phase has its own clock: connect, first byte, idle, total', async () 
     const started = performance.now()
     const call = outbound.post(request(url, { timeouts: { ...TIMEOUTS, ...limit } }))
     await expect(call).rejects.toMatchObject({ kind, requestSent })
-    expect(performance.now() - started).toBeLessThan(1_000)
+    expect(performance.now() - started).toBeLessThan(20_000)
   }
 })
 

@@ -62,11 +62,10 @@ test('all addresses of a name come back, and many askers share one question', as
 
 test('stalling name servers, however many, hold up nobody else', async () => {
   const { servers } = await serveNames((name) => (name.startsWith('tarpit') ? null : ['192.0.2.1']))
-  const resolve = createResolver({ servers, queryTimeoutMs: 300 })
+  const resolve = createResolver({ servers, queryTimeoutMs: 2_000 })
   const stalled = Array.from({ length: 40 }, (_, n) => resolve(`tarpit-${n}.example`).catch(String))
-  const started = performance.now()
-  expect(await resolve('quick.example')).toEqual(['192.0.2.1'])
-  expect(performance.now() - started).toBeLessThan(250)
+  const first = await Promise.race([...stalled, resolve('quick.example')])
+  expect(first).toEqual(['192.0.2.1'])
   // They end by timeout and are not handed to the system's resolver, which would stall a thread each.
   for (const failure of await Promise.all(stalled)) expect(failure).toContain('ETIMEOUT')
 })
