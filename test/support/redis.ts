@@ -40,9 +40,14 @@ export async function startRedis(
   durability: Durability = 'off',
   extra: Record<string, string> = {},
 ): Promise<RedisProcess> {
+  return startRedisProcess(redisCommand(), durability, extra)
+}
+
+/** The redis-server binary or launcher, for what a test starts of its own. */
+export function redisCommand(): string {
   const command = inject('redisServer')
   if (!command) throw new Error('No redis-server was found; this test needs one of its own to kill.')
-  return startRedisProcess(command, durability, extra)
+  return command
 }
 
 /** Whether tests that kill Redis can run here; `reason` says why not. */
