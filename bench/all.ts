@@ -16,7 +16,7 @@ import { streams } from './measures/streams.ts'
 import { submit } from './measures/submit.ts'
 import { sync } from './measures/sync.ts'
 import { telling } from './measures/telling.ts'
-import { printFigures } from './support/figures.ts'
+import { figuresAsMarkdown, printFigures } from './support/figures.ts'
 import type { Measure, Size } from './support/measure.ts'
 import { plotFigures } from './support/plot.ts'
 import { writeJson } from './support/report.ts'
@@ -57,6 +57,7 @@ const { values } = parseArgs({
     quick: { type: 'boolean', default: false },
     json: { type: 'string', default: '' },
     svg: { type: 'string', default: '' },
+    markdown: { type: 'string', default: '' },
     'cpu-prof': { type: 'string', default: '' },
   },
 })
@@ -68,5 +69,6 @@ const day = new Date().toISOString().slice(0, 10)
 console.log(`\n== All, ${day}${size.isQuick ? ', quick' : ''}`)
 printFigures(figures)
 if (values.json !== '') writeJson(values.json, { size, figures, outcomes })
+if (values.markdown !== '') writeFileSync(values.markdown, figuresAsMarkdown(figures))
 if (values.svg !== '') writeFileSync(values.svg, plotFigures(figures, `byok-gateway, ${day}`))
 if (Object.values(outcomes).some(({ kind }) => kind === 'failed')) process.exitCode = 1

@@ -15,6 +15,16 @@ export function printFigures(figures: readonly Figure[]): void {
   console.log(`  ${held.filter(isMet).length} of ${held.length} aims are met`)
 }
 
+/** The same as a table of Markdown, for docs/performance.md. */
+export function figuresAsMarkdown(figures: readonly Figure[]): string {
+  const rows = figures.map((figure) => {
+    const { text, reached, unit, note } = figure
+    const cells = [text, describeAim(figure), withUnit(reached, unit), describeMet(figure)]
+    return `| ${cells.join(' | ')} |${note === undefined ? '' : ` <!-- ${note} -->`}`
+  })
+  return `${['| measure | aim | reached | met |', '|---|---|---|---|', ...rows].join('\n')}\n`
+}
+
 /** Like `>= 1.8 x`; empty for what is only told. */
 export function describeAim({ aim, unit }: Figure): string {
   if (!aim) return ''
