@@ -81,4 +81,7 @@ async function main(options: Options): Promise<number> {
   return isKept ? 0 : 1
 }
 
+// What was started ends with us: `startProcess` sees to it when this process exits.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
+
 process.exitCode = await main(readOptions(process.argv.slice(2)))
