@@ -1,7 +1,9 @@
-import type { Document, YAMLParseError } from 'yaml'
-import { LineCounter, parseDocument } from 'yaml'
+import { createRequire } from 'node:module'
+import type * as Yaml from 'yaml'
 import { ConfigError } from '../errors.ts'
 import { isObject } from './notes.ts'
+
+const requireHere = createRequire(import.meta.url)
 
 /**
  * Parses YAML, or JSON, which is YAML too.
@@ -11,11 +13,13 @@ export function parseYaml(
   text: string,
   file: string,
 ): { config: Record<string, unknown>; warnings: string[] } {
+  // Here, since many a process has no config.yaml: it takes 10 MB, and as long to load as Fastify's router.
+  const { LineCounter, parseDocument } = requireHere('yaml') as typeof Yaml // by that name
   const lines = new LineCounter()
   // The parser's own messages quote the text around an error, which may be a key.
   const options = { uniqueKeys: true, prettyErrors: false, logLevel: 'error', lineCounter: lines } as const
   const document = parseDocument(text, options)
-  const describe = ({ code, pos: [start] }: YAMLParseError) => {
+  const describe = ({ code, pos: [start] }: Yaml.YAMLParseError) => {
     const { line, col } = lines.linePos(start)
     return `${code.toLowerCase().replaceAll('_', ' ')} at line ${line}, column ${col}`
   }
@@ -29,7 +33,7 @@ export function parseYaml(
   return { config, warnings }
 }
 
-function toPlain(document: Document.Parsed, file: string): unknown {
+function toPlain(document: Yaml.Document.Parsed, file: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 100 })
   } catch {
