@@ -67,16 +67,19 @@ function parentsOf(spans: readonly ExportedSpan[], name: string): (string | unde
   return named(spans, name).map(({ parentSpanId = '' }) => byId.get(parentSpanId) ?? parentSpanId)
 }
 
-/** Lines of the log with this text about something. */
-function linesOf(text: string, about: Record<string, unknown>): Record<string, unknown>[] {
-  const lines = gateway
-    .logs()
-    .split('\n')
-    .filter((line) => line.startsWith('{'))
-    .map((line) => JSON.parse(line) as Record<string, unknown>)
-  return lines.filter(
-    (line) => line['msg'] === text && Object.entries(about).every(([name, value]) => line[name] === value),
-  )
+/** So many lines of the log with this text, about something. */
+function linesOf(count: number, text: string, about: Record<string, unknown>) {
+  return eventually(`${count} lines are written`, () => {
+    const lines = gateway
+      .logs()
+      .split('\n')
+      .filter((line) => line.startsWith('{') && line.endsWith('}'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+    const found = lines.filter(
+      (line) => line['msg'] === text && Object.entries(about).every(([name, value]) => line[name] === value),
+    )
+    return found.length >= count ? found : null
+  })
 }
 
 describe('a job that waits, is tried again and is told of', () => {
@@ -161,8 +164,8 @@ describe('a job that waits, is tried again and is told of', () => {
     expect(heads.flat().filter((name) => /trace|baggage|b3/.test(name))).toEqual([])
   })
 
-  test('has one line in the log for each call and each delivery, in the same trace', () => {
-    const calls = linesOf('A provider was called', { job_id: jobId })
+  test('has one line in the log for each call and each delivery, in the same trace', async () => {
+    const calls = await linesOf(3, 'A provider was called', { job_id: jobId })
     expect(calls.map(({ attempt, status, waited }) => [attempt, status, waited])).toEqual([
       [1, 429, undefined],
       [2, 500, 'cooldown'],
@@ -178,7 +181,7 @@ describe('a job that waits, is tried again and is told of', () => {
       possibly_billed: false,
       trace_id: CALLER.traceId,
     })
-    const tries = linesOf('A webhook was tried', { subject_id: jobId })
+    const tries = await linesOf(2, 'A webhook was tried', { subject_id: jobId })
     expect(tries).toMatchObject([
       { try: 1, status: 503, state: 'pending', next_at: expect.stringMatching(/Z$/) },
       { try: 2, status: 200, state: 'delivered', event_type: 'job.completed' },
@@ -204,7 +207,7 @@ test('a call that is streamed to its caller is traced, with the time to its firs
     body: { ...ask(config), stream: true },
   })
   expect(answer.status).toBe(200)
-  const [line] = linesOf('A provider was called', { job_id: answer.headers.get('x-job-id') })
+  const [line] = await linesOf(1, 'A provider was called', { job_id: answer.headers.get('x-job-id') })
   expect(line).toMatchObject({ first_token_ms: expect.any(Number), output_tokens: 5 })
   const names = ['POST /v1/chat/completions', 'job']
   const spans = await spansOf(String(line?.['trace_id']), (all) =>
