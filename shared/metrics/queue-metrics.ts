@@ -8,7 +8,7 @@ const SILENCE_MS = 15_000
 /** How long a sign of progress is remembered. */
 export const PROGRESS_KEPT_MS = 86_400_000
 /** What a scrape may cost Redis is bounded: above so many owners in line their numbers are an estimate. */
-const OWNERS_MAX = 256
+const OWNERS_MAX = 64
 
 /** What waits in one shard, and for how long, in milliseconds; null: nothing does. */
 export type QueueState = {

@@ -53,9 +53,19 @@ test('a job that was delayed has waited only since its time came', async () => {
 
 test('of very many customers a part is looked at, and stands for all', async () => {
   await store.window.beat('worker', 1, 10_000)
-  for (let customer = 0; customer < 600; customer++) await submit(1, { customer: `c${customer}` })
+  for (let customer = 0; customer < 100; customer++) await submit(1, { customer: `c${customer}` })
   const { window, waiting } = await readAfter(0)
-  expect(window + waiting[1]).toBe(600)
+  expect(window + waiting[1]).toBe(100)
+})
+
+test('a long line of several priorities is counted whole, and the oldest of each found', async () => {
+  await fillWindow()
+  await submit(7, { tenant: 'first', priority: 'high' })
+  await submit(9, { tenant: 'first', priority: 'low' })
+  await submit(6, { tenant: 'second' })
+  const { waiting, oldestMs } = await readAfter(MINUTE_MS)
+  expect(waiting).toEqual([7, 6, 9])
+  expect(oldestMs.map((age) => Number(age) >= MINUTE_MS - 1)).toEqual([true, true, true])
 })
 
 test('nothing gets ahead: the age grows from when the first entry should have been claimed; it is 0 with nothing to do', async () => {

@@ -1,6 +1,5 @@
 -- What stands in line: owner after owner of each tenant. Needs: now, owners_max
--- Of those in front a few are looked at closely: one that was delayed is older than it has waited.
-local looked_at = 5
+local front_size, looked_at = 5, 5
 
 -- Owners that are looked at: all, or as many of each tenant's.
 local function owners_in(tenants, owners_prefix)
@@ -17,25 +16,46 @@ local function owners_in(tenants, owners_prefix)
   return found, #names > 0 and all * redis.call('LLEN', tenants) / #names or 0
 end
 
--- @param look what one in front holds, and since when it has waited where its place does not say so
--- @return numbers and oldest ages by priority (-1: none), and the sum of what the first ones hold
-local function in_lines(tenants, owners_prefix, waiting_prefix, look)
-  local found, all = owners_in(tenants, owners_prefix)
-  local count, oldest, lines = { 0, 0, 0 }, { -1, -1, -1 }, 0
-  for _, owner in ipairs(found) do
-    for class = 0, 2 do
-      local from, to = class * 1e14, '(' .. string.format('%.0f', (class + 1) * 1e14)
-      local waiting = waiting_prefix .. owner
-      count[class + 1] = count[class + 1] + redis.call('ZCOUNT', waiting, from, to)
-      local front = redis.call('ZRANGE', waiting, from, to, 'BYSCORE', 'LIMIT', 0, looked_at, 'WITHSCORES')
-      for at = 1, #front, 2 do
-        local holds, since = look(front[at])
-        local age = now - math.max(front[at + 1] - from, since or 0)
-        lines, oldest[class + 1] = lines + holds, math.max(oldest[class + 1], math.floor(age), 0)
+local function note_front(front, fronts)
+  for at = 1, #front, 2 do
+    local class = math.floor(front[at + 1] / 1e14) + 1
+    table.insert(fronts[class], { id = front[at], since = front[at + 1] - (class - 1) * 1e14 })
+  end
+end
+
+-- Most lines are short: the first step shows all of it. Of most others all is of one priority.
+local function count_line(waiting, count, fronts)
+  local before = { #fronts[1], #fronts[2], #fronts[3] }
+  local front = redis.call('ZRANGE', waiting, 0, front_size - 1, 'WITHSCORES')
+  note_front(front, fronts)
+  local is_all = #front < 2 * front_size
+  local first = math.floor((front[2] or 0) / 1e14) + 1
+  if not is_all and redis.call('ZCOUNT', waiting, first * 1e14, '+inf') == 0 then
+    count[first] = count[first] + redis.call('ZCARD', waiting)
+    return
+  end
+  for class = 1, 3 do
+    if is_all then
+      count[class] = count[class] + #fronts[class] - before[class]
+    else
+      local from, to = (class - 1) * 1e14, '(' .. string.format('%.0f', class * 1e14)
+      count[class] = count[class] + redis.call('ZCOUNT', waiting, from, to)
+      if #fronts[class] == before[class] then
+        note_front(redis.call('ZRANGE', waiting, from, to, 'BYSCORE', 'LIMIT', 0, front_size, 'WITHSCORES'), fronts)
       end
     end
   end
+end
+
+-- @return numbers by priority, what is in front of each line, and the oldest first of these
+local function in_lines(tenants, owners_prefix, waiting_prefix)
+  local found, all = owners_in(tenants, owners_prefix)
+  local count, fronts = { 0, 0, 0 }, { {}, {}, {} }
+  for _, owner in ipairs(found) do count_line(waiting_prefix .. owner, count, fronts) end
   local times = #found > 0 and all / #found or 0
-  for class = 1, 3 do count[class] = math.floor(count[class] * times + 0.5) end
-  return { count = count, oldest = oldest, lines = math.floor(lines * times + 0.5) }
+  for class = 1, 3 do
+    count[class] = math.floor(count[class] * times + 0.5)
+    table.sort(fronts[class], function(a, b) return a.since < b.since end)
+  end
+  return count, fronts, times
 end
