@@ -18,6 +18,7 @@ import { addJsonBody } from './plugins/json-body.ts'
 import { addSchemas } from './plugins/schemas.ts'
 import { addRequestLog, addTracing } from './plugins/tracing.ts'
 import { addReceiveLimit } from './receiving.ts'
+import type { Readiness } from './readiness.ts'
 import { addAdminKeyRoutes, type AdminKeyDeps } from './routes/admin-keys.ts'
 import { addAdminTenantRoutes, type AdminTenantDeps } from './routes/admin-tenants.ts'
 import { addBatchOutputRoutes } from './routes/batch-output.ts'
@@ -55,6 +56,7 @@ export type AppDeps = CallDeps &
     tracing?: Tracing
     redis: Redis
     capacity: Pick<Capacity, 'state'>
+    readiness: Pick<Readiness, 'reasons'>
     keyCache: KeyCache
     /** The page of queues; absent or null: it is not served. */
     board?: Board | null

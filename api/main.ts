@@ -27,6 +27,7 @@ import { createHolds } from './holds.ts'
 import { createKeyCache } from './key-cache.ts'
 import { openApiMetrics } from './metrics.ts'
 import { createAuth } from './plugins/auth.ts'
+import { createReadiness } from './readiness.ts'
 import { openShard } from './shard.ts'
 
 /** Opens what the API needs, in order, and listens. @returns how to close all of it, in reverse. */
@@ -102,12 +103,21 @@ async function serve(
   const { limitWindowMs: windowMs, leaseMs } = config.worker
   const state = createDeploymentState({ redis, keys, windowMs, leaseMs, wakeOthers: async () => [] })
   const board = config.isBoardServed ? createBoard({ redis, shards: keysOfShards }) : null
+  const readiness = createReadiness({
+    redis,
+    shards: keysOfShards,
+    // Workers first see to it themselves.
+    stallMs: 2 * config.stallMs,
+    deliveryMs: config.webhooks.timeoutMs,
+    log,
+  })
   const deps = {
     log,
     board,
     tracing,
     redis,
     capacity,
+    readiness,
     fileBytesMax: config.files.bytesMax,
     streams: createStreamListener(streamSubscriber, streamOf, keys),
     state,
@@ -137,10 +147,12 @@ async function serve(
   const app = await buildFront(apps, { ...deps, principalOf: createAuth(keyCache, masterKey) })
   const address = await app.listen({ host: listen.host, port: listen.port })
   log.info({ address }, 'The API listens')
+  readiness.start()
 
   return async () => {
     await app.close()
     await board?.close()
+    readiness.close()
     capacity.close()
     keyCache.close()
     metrics.close()

@@ -13,6 +13,8 @@ export function createKeys(prefix: string, tag = 's0') {
     prefix,
     /** BullMQ's prefix: its keys are `<prefix>:<queue>:...`. */
     queuePrefix: shard,
+    /** List of BullMQ's: entries of a queue that nobody has taken, the next one at its end. */
+    queueWaiting: (queue: string) => `${shard}:${queue}:wait`,
     job: (id: string) => `${shard}:job:${id}`,
     /** Stream of a job's answer as it was told, piece by piece, and the channel that each piece goes out on. */
     stream: (id: string) => `${shard}:stream:${id}`,

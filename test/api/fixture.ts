@@ -129,6 +129,7 @@ export async function startApi(
     board,
     redis: store.redis,
     capacity,
+    readiness: { reasons: () => [] },
     jobs: durable.jobs(store.jobs),
     state: store.state,
     settled,
