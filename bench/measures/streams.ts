@@ -31,7 +31,8 @@ async function run(children: Children, size: Size): Promise<Measured> {
   const { profileFolder } = size
   const body = { ...completionBody(PROMPT_BYTES), stream: true }
   const sent = { body, promptBytes: PROMPT_BYTES, profileFolder }
-  const env = { WORKER_CONCURRENCY: String(SLOTS) }
+  // A heartbeat of a stream that says nothing for long is no byte of the upstream's.
+  const env = { WORKER_CONCURRENCY: String(SLOTS), GATEWAY_STREAM_HEARTBEAT_MS: '3600000' }
   const bare = await startBareProxy(children, upstream, sent)
   const ours = await startOurs(children, upstream, sent, { env })
 
