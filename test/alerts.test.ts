@@ -45,6 +45,12 @@ const CASES: Record<string, { fires: Series; at: string; labels?: object; quiet:
     labels: { job: 'byok-gateway', instance: 'one' },
     quiet: { [`up{${scraped}}`]: '1x20', 'up{job="other",instance="two"}': '0x20' },
   },
+  QueueRenewed: {
+    fires: { [`byok_queues_renewed_total{${scraped}}`]: '0x8 1x12' },
+    at: '4m',
+    labels: { instance: 'one' },
+    quiet: { [`byok_queues_renewed_total{${scraped}}`]: '3x20' },
+  },
   OldestWaiting: {
     fires: { 'byok_oldest_waiting_seconds{class="normal"}': '0+15x60' },
     at: '12m',

@@ -97,7 +97,8 @@ async function work(
   const slots = createSlots(settings.concurrency)
   const sealer = createSealer(secrets.encryptionKeys)
   const connected = [redis, blocking, subscriber]
-  const metrics = await openWorkerMetrics(config, log, { redis, connections: connected, slots, sealer })
+  const shown = { redis, connections: connected, slots, sealer, watch: connections.watch }
+  const metrics = await openWorkerMetrics(config, log, shown)
   const { counts } = metrics
   const durability = openDurability(redisConfig, log)
   const shards: Shard[] = []

@@ -16,6 +16,7 @@ import { createCooldownCount, createLimitSamples } from './deployment-metrics.ts
 import { isMocked } from './providers/mock.ts'
 import type { CallOutcome, ProviderCall, StreamSink } from './providers/provider.ts'
 import type { Slots } from './slots.ts'
+import type { Watch } from './watch.ts'
 
 /** What a worker's metrics are read from. */
 type Shown = {
@@ -24,18 +25,24 @@ type Shown = {
   connections: readonly Redis[]
   slots: Pick<Slots, 'use'>
   sealer: Pick<Sealer, 'sealedBytes'>
+  watch: Pick<Watch, 'renewals'>
 }
 
 /** What a worker counts and shows, where metrics are wanted. */
 export async function openWorkerMetrics(
   { metrics: place, worker }: Pick<Config, 'metrics' | 'worker'>,
   log: Logger,
-  { redis, connections, slots, sealer }: Shown,
+  { redis, connections, slots, sealer, watch }: Shown,
 ): Promise<{ counts: WorkerCounts; close: () => void }> {
   const metrics = await openMetrics(place, 'worker', log)
   if (!metrics) return { counts: UNCOUNTED, close: () => undefined }
   showSlots(metrics, slots, worker.concurrency)
   metrics.total('sealed_bytes_total', 'Bytes that were sealed.', sealer.sealedBytes)
+  metrics.total(
+    'queues_renewed_total',
+    'Queues that this worker began anew because they were asked for nothing.',
+    watch.renewals,
+  )
   const stopWatching = watchRedis(metrics, redis, connections)
   return {
     counts: createWorkerCounts(metrics),

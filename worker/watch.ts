@@ -42,6 +42,7 @@ export function createWatch(deps: {
   const queues: Watched[] = []
   let timer: NodeJS.Timeout | null = null
   let isClosed = false
+  let renewals = 0
 
   /**
    * Starts to take entries of a queue.
@@ -82,6 +83,7 @@ export function createWatch(deps: {
   }
 
   function renew(queue: Watched): void {
+    renewals += 1
     log.warn({ queue: queue.name }, 'A queue was not asked for work any more: it is begun anew')
     const { worker: old, own } = queue
     queue.own = deps.open()
@@ -108,6 +110,8 @@ export function createWatch(deps: {
   return {
     add,
     start: schedule,
+    /** How many queues were begun anew so far. */
+    renewals: (): number => renewals,
     /** Looks no more; what runs goes on. */
     stop(): void {
       isClosed = true
