@@ -38,6 +38,8 @@ beforeAll(async () => {
     env: {
       ...collector.env,
       GATEWAY_RETRY_INITIAL_MS: '20',
+      // Enough slots that jobs which come together share an entry of the queue.
+      WORKER_CONCURRENCY: '200',
       GATEWAY_WEBHOOK_SCHEDULE_S: '0,0.1,0.1',
     },
   })
@@ -218,6 +220,57 @@ test('a call that is streamed to its caller is traced, with the time to its firs
     'gen_ai.request.stream': true,
     'gen_ai.response.time_to_first_chunk': expect.any(Number),
   })
+})
+
+test('jobs that share an entry of the queue stay in their own traces', async () => {
+  provider.answer(() => completion('ok'))
+  const config = ownConfig({ url: provider.url, key: 'sk-together' })
+  const traceIds = Array.from({ length: 24 }, (_, number) => number.toString(16).padStart(32, 'a'))
+  const answers = await Promise.all(
+    traceIds.map((traceId) =>
+      gateway.call('POST', '/v1/chat/completions', {
+        headers: { traceparent: `00-${traceId}-${CALLER.spanId}-01` },
+        body: ask(config),
+      }),
+    ),
+  )
+  const traces = await Promise.all(
+    traceIds.map((id) =>
+      spansOf(id, (all) => named(all, 'job').length === 1 && named(all, 'submit job').length === 1),
+    ),
+  )
+  for (const [at, spans] of traces.entries()) {
+    const [job] = named(spans, 'job')
+    expect(job?.attributes['byok.job.id']).toBe(answers[at]?.headers.get('x-job-id'))
+    expect(parentsOf(spans, 'chat gpt-test')).toEqual(['job'])
+    expect(['process jobs', 'submit job']).toContain(parentsOf(spans, 'job')[0])
+  }
+  // Where another's entry brought a job, a link says so.
+  const entries = new Set(
+    collector.spans.filter(({ name }) => name === 'process jobs').map(({ spanId }) => spanId),
+  )
+  const links = traces.flatMap((spans) => named(spans, 'job').flatMap((job) => job.links))
+  expect(links.filter(({ spanId }) => !entries.has(spanId))).toEqual([])
+})
+
+test('a job that is run again has a trace of its own that leads to the old one', async () => {
+  provider.answer(() => failure(400, 'bad_request'))
+  const config = ownConfig({ url: provider.url, key: 'sk-again' })
+  const { id } = await gateway.submit(ask(config))
+  await gateway.ended(id)
+  const answer = await gateway.call('POST', `/v1/jobs/${id}/retry`, { body: { user_config: config } })
+  const again = (answer.json as { id: string }).id
+  const [old, fresh] = await Promise.all(
+    [id, again].map((job) =>
+      eventually('its submit is exported', () =>
+        collector.spans.find(
+          ({ name, attributes }) => name === 'submit job' && attributes['byok.job.id'] === job,
+        ),
+      ),
+    ),
+  )
+  expect(fresh?.traceId).not.toBe(old?.traceId)
+  expect(fresh?.links).toMatchObject([{ traceId: old?.traceId, spanId: old?.spanId }])
 })
 
 test('a batch goes on in its trace, and each of its lines has one of its own that leads there', async () => {
