@@ -33,13 +33,13 @@ const RETENTION = (ms: number) => ({
 })
 
 /** What is configured where nothing is. */
-export const LONG_TIMES: Times = { leaseMs: 12_000, env: RETENTION(60_000) }
+export const LONG_TIMES: Times = { leaseMs: 12_000, env: RETENTION(120_000) }
 
 /** Those of the tests: a dead worker is noticed in about two seconds. */
 export const SHORT_TIMES: Times = {
   leaseMs: 2_400,
   env: {
-    ...RETENTION(5_000),
+    ...RETENTION(60_000),
     GATEWAY_LOCK_MS: '3000',
     GATEWAY_STALLED_CHECK_MS: '600',
     GATEWAY_LEASE_MS: '2400',
@@ -47,7 +47,7 @@ export const SHORT_TIMES: Times = {
     GATEWAY_SWEEP_MS: '100',
     GATEWAY_DRAIN_MS: '8000',
     GATEWAY_RETRY_INITIAL_MS: '50',
-    GATEWAY_WEBHOOK_SCHEDULE_S: '0,0.5,1,2,2,2,2,2',
+    GATEWAY_WEBHOOK_SCHEDULE_S: '0,0.5,1,2,4,8,8,8,8,8',
     GATEWAY_WEBHOOK_BREAKER_MS: '300',
     GATEWAY_WEBHOOK_RAMP_MS: '300',
   },

@@ -1,7 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { readdir } from 'node:fs/promises'
+import { z } from 'zod'
 import { parseAccount } from '../../shared/tenants/accounts.ts'
 import { oddKeys } from '../support/at-rest.ts'
+import { allJobs } from './audit.ts'
 import { insist } from './calls.ts'
 import type { Fleet } from './fleet.ts'
 
@@ -9,20 +11,24 @@ import type { Fleet } from './fleet.ts'
 const KEPT =
   /^(batch|batch-index|file|files|file-keys|files-due|files-use|batch-due|event|events|delivery|deliveries|deliveries-due|endpoint-deliveries|target)(:|$)/
 
+const Files = z.looseObject({ data: z.array(z.looseObject({ id: z.string() })) })
 const DELETES_AT_ONCE = 8
 
-/** Takes all of these jobs away, as their owner can: what is still there of them then is left behind. */
-export async function deleteJobs(
-  fleet: Fleet,
-  jobs: readonly { id: string; tenant: string }[],
-): Promise<void> {
-  const left = [...jobs]
-  const work = Array.from({ length: DELETES_AT_ONCE }, async (_, api) => {
-    for (let job = left.pop(); job; job = left.pop()) {
-      await insist(fleet, 'DELETE', `/v1/jobs/${job.id}`, { key: fleet.keyOf(job.tenant), api })
-    }
-  })
-  await Promise.all(work)
+/** Takes all jobs and files away, as their owners can: what is still there of them then is left behind. */
+export async function deleteAll(fleet: Fleet): Promise<void> {
+  for (const tenant of fleet.tenants) {
+    const key = fleet.keyOf(tenant)
+    const jobs = await allJobs(fleet, [tenant])
+    const listed = await insist(fleet, 'GET', '/v1/files?limit=1000', { key })
+    const left = [
+      ...jobs.map(({ id }) => `/v1/jobs/${id}`),
+      ...Files.parse(listed.json).data.map(({ id }) => `/v1/files/${id}`),
+    ]
+    const work = Array.from({ length: DELETES_AT_ONCE }, async (_, api) => {
+      for (let path = left.pop(); path; path = left.pop()) await insist(fleet, 'DELETE', path, { key, api })
+    })
+    await Promise.all(work)
+  }
 }
 
 /**
@@ -42,9 +48,22 @@ export async function findLeftovers(fleet: Fleet, isOver: boolean, patienceMs: n
 async function leftNow(fleet: Fleet, isOver: boolean): Promise<string[]> {
   const redis = fleet.redis()
   const odd = await oddKeys(redis, 'chaos')
-  const keys = odd.filter(({ name }) => isOver || !KEPT.test(name)).map(({ name }) => `left: ${name}`)
+  const uploads = await uploadsGivenUp(fleet)
+  const keys = odd
+    .filter(({ key, name }) => (isOver ? !uploads.has(key) : !KEPT.test(name)))
+    .map(({ name }) => `left: ${name}`)
   const files = isOver ? await filesLeft(fleet) : []
   return [...keys, ...files, ...(await accountsLeft(fleet, isOver)), ...(await placesLeft(fleet))]
+}
+
+/** Files whose upload broke off: they are given up after two hours, and until then stand in the set of what is to be looked at. */
+async function uploadsGivenUp(fleet: Fleet): Promise<Set<string>> {
+  const redis = fleet.redis()
+  const ids = await redis.zrange(fleet.keys.filesDue, '0', '-1')
+  const sources = await Promise.all(ids.map((id) => redis.hget(fleet.keys.file(id), 'source')))
+  const coming = ids.filter((_, at) => sources[at] === 'coming')
+  const isAll = coming.length === ids.length && ids.length > 0
+  return new Set([...coming.map((id) => fleet.keys.file(id)), ...(isAll ? [fleet.keys.filesDue] : [])])
 }
 
 async function filesLeft(fleet: Fleet): Promise<string[]> {

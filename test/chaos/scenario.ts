@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { allJobs, audit, type MayBeLost, type Tally } from './audit.ts'
+import { audit, type MayBeLost, type Tally } from './audit.ts'
 import { startFleet, type Fleet, type Times } from './fleet.ts'
 import { FAULTS, type FaultName, type Stage } from './faults.ts'
 import { startInbox, type Inbox } from './inbox.ts'
-import { deleteJobs, findLeftovers } from './left-behind.ts'
+import { deleteAll, findLeftovers } from './left-behind.ts'
 import { startLoad, type Load, type LoadOptions } from './load.ts'
 import type { Mix } from './order.ts'
 import { createRandom } from './random.ts'
@@ -158,12 +158,8 @@ function playFaults({ faults = [], repeat = [1, 1] }: Scenario, run: Run) {
   }
 }
 
-/** Deletes all jobs, and says what is left of them, and of everything else, that should not be. */
+/** Deletes all there is, and says what is left of it, and of everything else, that should not be. */
 async function clearUp(fleet: Fleet, run: Run): Promise<string[]> {
-  const patienceMs = 5 * run.times.leaseMs + 30_000
-  for (const tenant of fleet.tenants) {
-    const jobs = await allJobs(fleet, [tenant])
-    await deleteJobs(fleet, jobs.map(({ id }) => ({ id, tenant }))) // oxfmt-ignore
-  }
-  return findLeftovers(fleet, false, patienceMs)
+  await deleteAll(fleet)
+  return findLeftovers(fleet, false, 5 * run.times.leaseMs + 30_000)
 }

@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Attempt } from '../../shared/schemas/job.ts'
 import { compareCalls } from '../chaos/audit.ts'
-import { findLeftovers } from '../chaos/left-behind.ts'
 import { runOf } from '../chaos/options.ts'
 import { EVERYTHING, nextOrder } from '../chaos/order.ts'
 import { createRandom } from '../chaos/random.ts'
@@ -44,7 +43,6 @@ test.skipIf(!isPossible)(
       expect(outcome.accepted).toBeGreaterThan(100)
       expect(outcome.ended).toBeGreaterThanOrEqual(outcome.accepted)
       expect(outcome.faults.length).toBeGreaterThanOrEqual(7)
-      expect(await findLeftovers(site.fleet, true, 60_000)).toEqual([])
     } finally {
       await site.close()
     }
