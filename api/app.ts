@@ -5,6 +5,7 @@ import { UnavailableError } from '../shared/errors.ts'
 import type { Tracing } from '../shared/tracing.ts'
 import { operatorModelNames } from '../shared/settings/operator-config.ts'
 import type { BatchServices } from './batches.ts'
+import { withBasePath } from './base-path.ts'
 import { createCalls, type CallDeps } from './calls.ts'
 import { addDelivered } from './delivered.ts'
 import { isAnthropic } from './error-shapes.ts'
@@ -74,7 +75,7 @@ export type AppDeps = CallDeps &
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   const app = fastify({
     ...serverOptions(deps),
-    rewriteUrl: ({ url = '/' }) => escapeDeployment(url),
+    rewriteUrl: ({ url = '/' }) => withBasePath(escapeDeployment(url)),
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 2000 },
   })
   app.setErrorHandler(handleError)
@@ -100,34 +101,31 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   if (deps.board)
     addBoardRoute(app, { board: deps.board, principalOf: createAuth(deps.keyCache, deps.masterKey) })
   const calls = createCalls(deps)
-  // The SDKs are used with a base URL that ends in `/v1`, and with one that does not.
-  for (const prefix of ['/v1', '']) {
-    await app.register(
-      async (scope) => {
-        addAuth(scope, deps.keyCache, deps.masterKey)
-        addCompletionRoutes(scope, calls)
-        addResponseRoutes(scope, calls, deps)
-        addJobRoutes(scope, deps)
-        addJobControlRoutes(scope, deps)
-        addJobEventRoutes(scope, deps)
-        // In a scope of its own: nothing else takes multipart bodies.
-        await scope.register((files) => addFileRoutes(files, deps))
-        addBatchRoutes(scope, deps)
-        addBatchOutputRoutes(scope, deps)
-        addPlanRoute(scope, deps)
-        addCredentialRoutes(scope, deps)
-        addModelRoutes(scope, operatorModelNames(deps.operator))
-        addWebhookEndpointRoutes(scope, deps)
-        addWebhookDeliveryRoutes(scope, deps)
-        addEventRoutes(scope, deps)
-        addWebhookSecretRoute(scope, deps.idSecret)
-        addAdminTenantRoutes(scope, deps)
-        addAdminKeyRoutes(scope, deps)
-        addUsageRoutes(scope, deps)
-      },
-      { prefix },
-    )
-  }
+  await app.register(
+    async (scope) => {
+      addAuth(scope, deps.keyCache, deps.masterKey)
+      addCompletionRoutes(scope, calls)
+      addResponseRoutes(scope, calls, deps)
+      addJobRoutes(scope, deps)
+      addJobControlRoutes(scope, deps)
+      addJobEventRoutes(scope, deps)
+      // In a scope of its own: nothing else takes multipart bodies.
+      await scope.register((files) => addFileRoutes(files, deps))
+      addBatchRoutes(scope, deps)
+      addBatchOutputRoutes(scope, deps)
+      addPlanRoute(scope, deps)
+      addCredentialRoutes(scope, deps)
+      addModelRoutes(scope, operatorModelNames(deps.operator))
+      addWebhookEndpointRoutes(scope, deps)
+      addWebhookDeliveryRoutes(scope, deps)
+      addEventRoutes(scope, deps)
+      addWebhookSecretRoute(scope, deps.idSecret)
+      addAdminTenantRoutes(scope, deps)
+      addAdminKeyRoutes(scope, deps)
+      addUsageRoutes(scope, deps)
+    },
+    { prefix: '/v1' },
+  )
   await app.register(async (scope) => {
     addAuth(scope, deps.keyCache, deps.masterKey)
     addAzureRoutes(scope, calls)

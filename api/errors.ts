@@ -50,7 +50,7 @@ function letBodyCome({ raw }: FastifyRequest, reply: FastifyReply): void {
 
 /** 404 for a path that is not served. */
 export function unknownRoute(request: FastifyRequest): NotFoundError {
-  const path = request.url.split('?', 1)[0]?.slice(0, PATH_MAX)
+  const path = request.originalUrl.split('?', 1)[0]?.slice(0, PATH_MAX)
   return new NotFoundError(`route: ${request.method} ${path}`)
 }
 

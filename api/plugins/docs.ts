@@ -9,7 +9,6 @@ export function addDocs(app: FastifyInstance): void {
   const routes: DescribedRoute[] = []
   let opened: Promise<FastifyInstance> | null = null
 
-  // Every route exists a second time without `/v1`; one of the two is enough to read.
   app.addHook('onRoute', ({ method, url, schema }) => {
     if (url.startsWith('/v1/') && method !== 'HEAD') routes.push({ method, url, schema })
   })
