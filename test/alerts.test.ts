@@ -185,6 +185,31 @@ test('each alert fires when it should, and not beside it, by Prometheus’ own j
   expect(await runProgram(promtool, ['test', 'rules', join(folder, 'tests.yaml')])).toMatchObject({ code: 0 })
 })
 
+test('Prometheus understands what each panel of the dashboard asks', async (context) => {
+  const promtool = await findPrometheus('promtool')
+  if (!promtool) {
+    context.skip('promtool is neither on the PATH nor beside TEST_PROMETHEUS')
+    return
+  }
+  const panels = Panels.parse(
+    JSON.parse(await readFile(join(ROOT, 'dashboards/grafana.json'), 'utf8')),
+  ).panels
+  const asked = panels.flatMap(({ targets }) => targets.map(({ expr }) => expr))
+  expect(asked.length).toBeGreaterThan(40)
+  // As rules, which is what promtool reads; with a time where Grafana puts its own.
+  const recorded = asked.map((expr, number) => ({
+    record: `panel:${number}`,
+    expr: expr.replaceAll('$__rate_interval', '1m'),
+  }))
+  const file = join(inject('runFolder'), 'panels.yaml')
+  await writeFile(file, stringify({ groups: [{ name: 'panels', rules: recorded }] }))
+  expect(await runProgram(promtool, ['check', 'rules', file])).toMatchObject({ code: 0 })
+})
+
+const Panels = z.object({
+  panels: z.array(z.object({ targets: z.array(z.object({ expr: z.string() })).default([]) })),
+})
+
 type Played = { alert: string; series: Series; at: string; expected: object[] }
 
 /** Plays at once what goes by other metrics: each time that time is played costs as much as all of it. */

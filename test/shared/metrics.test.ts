@@ -1,13 +1,25 @@
-import { beforeAll, expect, test } from 'vitest'
+import { createServer, type AddressInfo } from 'node:net'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createLog } from '../../shared/log.ts'
+import { openMetrics } from '../../shared/metrics/metrics-port.ts'
+import { createQueueReader, showQueues } from '../../shared/metrics/queue-metrics.ts'
 import { childrenOf, countOf, openRegistry, type Metrics } from '../../shared/metrics/registry.ts'
+import { eventually } from '../support/eventually.ts'
+import { testStore, type TestStore } from '../support/store.ts'
 
 const ROUNDS = 3_000
 
 let metrics: Metrics
+let store: TestStore
 
 beforeAll(async () => {
   metrics = await openRegistry('worker')
-  return () => metrics.close()
+  store = testStore()
+})
+
+afterAll(async () => {
+  metrics.close()
+  await store.cleanup()
 })
 
 test('what is not known beforehand is counted as other, however many there are', async () => {
@@ -38,6 +50,30 @@ test('counting costs a fraction of what the smallest step of a job does', () => 
   const parsing = leastOf(() => void JSON.parse(meta))
   console.info(`An attempt is counted and timed in ${Math.round(counting * 1e6)} ns`)
   expect(counting).toBeLessThan(20 * parsing)
+})
+
+test('what can not be read is absent, and no old value stands for it', async () => {
+  let isAway = false
+  const state = await createQueueReader(store.redis, store.keys)()
+  showQueues(metrics, [() => (isAway ? Promise.reject(new Error('away')) : Promise.resolve(state))])
+  const shown = async () => {
+    const text = await metrics.text()
+    return /^byok_(queue_depth|progress_age|workers|oldest|overdue|jobs_waiting)\S* \d/m.test(text)
+  }
+  await eventually('it is shown', shown)
+  isAway = true
+  await eventually('none of it is there', async () => !(await shown()))
+  isAway = false
+  await eventually('it is shown again', shown)
+})
+
+test('a process whose port is taken says which setting to change', async () => {
+  const taken = createServer()
+  await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+  const { port } = taken.address() as AddressInfo // it listens on TCP
+  const opening = openMetrics({ host: '127.0.0.1', port }, 'api', createLog('silent', 'test'))
+  await expect(opening).rejects.toThrow(/port \d+ .*GATEWAY_METRICS_PORT/)
+  await new Promise((resolve) => taken.close(resolve))
 })
 
 /** Milliseconds of one, the least of ten rounds: what else the machine does only adds to it. */
