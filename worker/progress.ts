@@ -9,7 +9,7 @@ import { PROGRESS_KEPT_MS } from '../shared/metrics/queue-metrics.ts'
 export function createProgress(redis: Redis, keys: Keys) {
   let hasMoved = false
   return {
-    /** Something ended, or was put back for later. */
+    /** A worker ended something, or put it back for later; what the sweeper expires is no progress. */
     moved(): void {
       hasMoved = true
     },

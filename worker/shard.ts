@@ -111,7 +111,6 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
   const afterSettle = ({ id, hasWebhook }: SettleSubject, result: SettleResult) => {
     const isTold = result.kind === 'settled' ? result.isTold : result.kind === 'ended' && hasWebhook
     if (isTold) void announce(id)
-    progress.moved()
     if (result.kind === 'settled' && result.tenantsWaiting > 0) void feed()
   }
   const completion = createCompletion({
@@ -132,7 +131,10 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     log,
     tracing,
     notedOnDisk: createNotedOnDisk(own.durability, keys),
-    afterSettle,
+    afterSettle(subject, result) {
+      progress.moved()
+      afterSettle(subject, result)
+    },
     afterSnooze(tenantsWaiting) {
       progress.moved()
       if (tenantsWaiting > 0) void feed()
