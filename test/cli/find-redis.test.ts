@@ -54,5 +54,5 @@ test.runIf(isDebian)(
     expect(await readdir(search.cacheDir)).toHaveLength(1)
     expect(await findRedisServer(search)).toBe(first)
   },
-  120_000,
+  300_000,
 )

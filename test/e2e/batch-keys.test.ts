@@ -84,54 +84,50 @@ describe.skipIf(!isPossible)(`two tenants, each with a batch of ${LINES} lines a
     return { tenant, batches, file, id }
   }
 
-  test(
-    'each key is used for its own line alone, is readable nowhere, and is gone with the end of its line',
-    { timeout: 120_000 },
-    async () => {
-      await gateway.redis.config('SET', 'rdbcompression', 'no')
-      const held = gate()
-      provider.answer((entry) => ({
-        ...completion(`${SECRET}-answer to ${lineOf(entry)}`),
-        ...(entry.number > ANSWERED ? { until: held.opened } : {}),
-      }))
-      const runs = await Promise.all(
-        TENANTS.map(async (tenant) => runBatch(tenant, batchesOf(gateway, await gateway.tenantKey(tenant)))),
-      )
-      await eventually(
-        'some lines are done, some wait for their answers, and some for their turn',
-        () => provider.ledger.length > ANSWERED + 50 && provider.open() === provider.ledger.length - ANSWERED,
-        { timeoutMs: 30_000 },
-      )
-      expectNoSecret(await everything())
-      await eventually('the keys of what is done are gone, and no others', async () => {
-        const counts = await Promise.all(runs.map(({ id, batches }) => countKeys(id, batches)))
-        return counts.every(({ done, kept }) => done > 0 && done + kept === LINES)
+  test('each key is used for its own line alone, is readable nowhere, and is gone with the end of its line', async () => {
+    await gateway.redis.config('SET', 'rdbcompression', 'no')
+    const held = gate()
+    provider.answer((entry) => ({
+      ...completion(`${SECRET}-answer to ${lineOf(entry)}`),
+      ...(entry.number > ANSWERED ? { until: held.opened } : {}),
+    }))
+    const runs = await Promise.all(
+      TENANTS.map(async (tenant) => runBatch(tenant, batchesOf(gateway, await gateway.tenantKey(tenant)))),
+    )
+    await eventually(
+      'some lines are done, some wait for their answers, and some for their turn',
+      () => provider.ledger.length > ANSWERED + 50 && provider.open() === provider.ledger.length - ANSWERED,
+      { timeoutMs: 30_000 },
+    )
+    expectNoSecret(await everything())
+    await eventually('the keys of what is done are gone, and no others', async () => {
+      const counts = await Promise.all(runs.map(({ id, batches }) => countKeys(id, batches)))
+      return counts.every(({ done, kept }) => done > 0 && done + kept === LINES)
+    })
+
+    held.open()
+    for (const { tenant, id, batches, file } of runs) {
+      const batch = await batches.ended(id)
+      expect(batch).toMatchObject({ status: 'completed', request_counts: { completed: LINES, failed: 0 } })
+      const { output } = await batches.results(batch)
+      for (const { custom_id: name, response } of output)
+        expect(JSON.stringify(response?.body)).toContain(`answer to ${name}"`)
+
+      expect(await gateway.redis.exists(gateway.keys.batchKeys(id), gateway.keys.fileKeys(file.id))).toBe(0)
+      expect(await batches.content(file.id)).toBe(erased(linesOf(tenant)))
+      await expect(batches.create(file.id)).rejects.toMatchObject({
+        status: 400,
+        code: 'credentials_required',
       })
+    }
+    expectNoSecret(await everything())
 
-      held.open()
-      for (const { tenant, id, batches, file } of runs) {
-        const batch = await batches.ended(id)
-        expect(batch).toMatchObject({ status: 'completed', request_counts: { completed: LINES, failed: 0 } })
-        const { output } = await batches.results(batch)
-        for (const { custom_id: name, response } of output)
-          expect(JSON.stringify(response?.body)).toContain(`answer to ${name}"`)
-
-        expect(await gateway.redis.exists(gateway.keys.batchKeys(id), gateway.keys.fileKeys(file.id))).toBe(0)
-        expect(await batches.content(file.id)).toBe(erased(linesOf(tenant)))
-        await expect(batches.create(file.id)).rejects.toMatchObject({
-          status: 400,
-          code: 'credentials_required',
-        })
-      }
-      expectNoSecret(await everything())
-
-      const calls = provider.ledger.map((entry) => `${entry.key} ${lineOf(entry)}`)
-      const expected = TENANTS.flatMap((tenant) =>
-        Array.from({ length: LINES }, (_, number) => `${keyOf(tenant, number)} ${nameOf(number)}`),
-      )
-      expect(calls.toSorted()).toEqual(expected.toSorted())
-    },
-  )
+    const calls = provider.ledger.map((entry) => `${entry.key} ${lineOf(entry)}`)
+    const expected = TENANTS.flatMap((tenant) =>
+      Array.from({ length: LINES }, (_, number) => `${keyOf(tenant, number)} ${nameOf(number)}`),
+    )
+    expect(calls.toSorted()).toEqual(expected.toSorted())
+  })
 
   /** How many lines are done, and of how many lines the keys are still there. */
   async function countKeys(id: string, batches: TestBatches) {

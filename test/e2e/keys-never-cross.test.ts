@@ -78,83 +78,79 @@ function configOf(first: Place, second: Place) {
   }
 }
 
-test(
-  `no key of ${JOBS} interleaved jobs of two tenants is ever seen at the wrong place`,
-  { timeout: 120_000 },
-  async () => {
-    for (const provider of providers) {
-      // A seventh of the jobs fails at its first deployment and goes on to its own second one.
-      provider.answer((entry) =>
-        isSeventh(promptOf(entry)) && promptOf(entry).includes(`first ${entry.key} `)
-          ? failure(500, 'down')
-          : completion(`to ${promptOf(entry)} by ${entry.key}`),
-      )
-    }
-
-    const jobs: { id: string; first: Place; second: Place; prompt: string }[] = []
-    let next = 0
-    async function submitSome(): Promise<void> {
-      while (next < JOBS) {
-        const number = next
-        next += 1
-        const first = places[number % places.length] as Place
-        const own = places.filter(
-          ({ tenant, customer }) => tenant === first.tenant && customer === first.customer,
-        )
-        const second = own[(first.provider + 1) % own.length] as Place
-        const prompt = `#${number} of ${first.tenant}/${first.customer} first ${first.key} `
-        const answer = await gateway.call('POST', '/v1/jobs', {
-          key: tenantKeys[first.tenant],
-          headers: { 'x-litellm-customer-id': first.customer },
-          body: {
-            endpoint: '/v1/chat/completions',
-            body: {
-              model: 'first',
-              messages: [{ role: 'user', content: prompt }],
-              user_config: configOf(first, second),
-            },
-          },
-        })
-        expect(answer.status, answer.text).toBe(202)
-        jobs.push({ id: (answer.json as Job).id, first, second, prompt })
-      }
-    }
-    await Promise.all(Array.from({ length: SUBMITTERS }, submitSome))
-
-    const calls = () => providers.flatMap(({ ledger }) => ledger)
-    const expected = JOBS + Math.ceil(JOBS / 7)
-    await eventually('all calls are made', () => calls().length >= expected)
-
-    // Each key: only at its own provider, for its own model, in a job of its own tenant and customer.
-    const byKey = new Map(places.map((place) => [place.key, place]))
-    const strays = providers.flatMap(({ ledger }, provider) =>
-      ledger.filter((entry) => {
-        const place = byKey.get(entry.key ?? '')
-        const isOwn = promptOf(entry).includes(` of ${place?.tenant}/${place?.customer} `)
-        return !place || place.provider !== provider || place.model !== entry.model || !isOwn
-      }),
+test(`no key of ${JOBS} interleaved jobs of two tenants is ever seen at the wrong place`, async () => {
+  for (const provider of providers) {
+    // A seventh of the jobs fails at its first deployment and goes on to its own second one.
+    provider.answer((entry) =>
+      isSeventh(promptOf(entry)) && promptOf(entry).includes(`first ${entry.key} `)
+        ? failure(500, 'down')
+        : completion(`to ${promptOf(entry)} by ${entry.key}`),
     )
-    expect(strays).toEqual([])
-    expect(operators.ledger).toEqual([])
+  }
 
-    // And each job has its own answer, by the key it was to be answered with.
-    const wrong: string[] = []
-    let checked = 0
-    async function checkSome(): Promise<void> {
-      while (checked < jobs.length) {
-        const { id, first, second, prompt } = jobs[checked++] as (typeof jobs)[number]
-        const key = tenantKeys[first.tenant]
-        const job = await gateway.ended(id, { key })
-        const answerer = isSeventh(prompt) ? second.key : first.key
-        const text = JSON.stringify(job.response?.body)
-        if (!text?.includes(`to ${prompt} by ${answerer}`) || job.customer !== first.customer) wrong.push(id)
-      }
+  const jobs: { id: string; first: Place; second: Place; prompt: string }[] = []
+  let next = 0
+  async function submitSome(): Promise<void> {
+    while (next < JOBS) {
+      const number = next
+      next += 1
+      const first = places[number % places.length] as Place
+      const own = places.filter(
+        ({ tenant, customer }) => tenant === first.tenant && customer === first.customer,
+      )
+      const second = own[(first.provider + 1) % own.length] as Place
+      const prompt = `#${number} of ${first.tenant}/${first.customer} first ${first.key} `
+      const answer = await gateway.call('POST', '/v1/jobs', {
+        key: tenantKeys[first.tenant],
+        headers: { 'x-litellm-customer-id': first.customer },
+        body: {
+          endpoint: '/v1/chat/completions',
+          body: {
+            model: 'first',
+            messages: [{ role: 'user', content: prompt }],
+            user_config: configOf(first, second),
+          },
+        },
+      })
+      expect(answer.status, answer.text).toBe(202)
+      jobs.push({ id: (answer.json as Job).id, first, second, prompt })
     }
-    await Promise.all(Array.from({ length: SUBMITTERS }, checkSome))
-    expect(wrong).toEqual([])
-    expect(calls()).toHaveLength(expected)
-  },
-)
+  }
+  await Promise.all(Array.from({ length: SUBMITTERS }, submitSome))
+
+  const calls = () => providers.flatMap(({ ledger }) => ledger)
+  const expected = JOBS + Math.ceil(JOBS / 7)
+  await eventually('all calls are made', () => calls().length >= expected)
+
+  // Each key: only at its own provider, for its own model, in a job of its own tenant and customer.
+  const byKey = new Map(places.map((place) => [place.key, place]))
+  const strays = providers.flatMap(({ ledger }, provider) =>
+    ledger.filter((entry) => {
+      const place = byKey.get(entry.key ?? '')
+      const isOwn = promptOf(entry).includes(` of ${place?.tenant}/${place?.customer} `)
+      return !place || place.provider !== provider || place.model !== entry.model || !isOwn
+    }),
+  )
+  expect(strays).toEqual([])
+  expect(operators.ledger).toEqual([])
+
+  // And each job has its own answer, by the key it was to be answered with.
+  const wrong: string[] = []
+  let checked = 0
+  async function checkSome(): Promise<void> {
+    while (checked < jobs.length) {
+      const { id, first, second, prompt } = jobs[checked++] as (typeof jobs)[number]
+      const key = tenantKeys[first.tenant]
+      const job = await gateway.ended(id, { key })
+      const answerer = isSeventh(prompt) ? second.key : first.key
+      const text = JSON.stringify(job.response?.body)
+      if (!text?.includes(`to ${prompt} by ${answerer}`) || job.customer !== first.customer) wrong.push(id)
+    }
+  }
+  await Promise.all(Array.from({ length: SUBMITTERS }, checkSome))
+  expect(wrong).toEqual([])
+  expect(calls()).toHaveLength(expected)
+})
 
 test('a client’s plan never ends at an operator’s deployment, whatever fails', async () => {
   for (const provider of providers) provider.answer(() => failure(500, 'down'))

@@ -67,7 +67,7 @@ test.skipIf(!isPossible)(
     const { redis, gateway, submitOn } = await start('everysec')
     const submits = submitOn()
     const startedAt = performance.now()
-    await eventually('there are jobs older than two seconds', () => performance.now() - startedAt > 2500)
+    await eventually('there are jobs older than two seconds', () => performance.now() - startedAt > 4000)
     await submits.stop()
     const killedAt = performance.now()
     await redis.kill()
@@ -78,7 +78,8 @@ test.skipIf(!isPossible)(
     )
     for (const { id, at } of submits.accepted) {
       const answer = await gateway.call('GET', `/v1/jobs/${id}`)
-      if (killedAt - at > 2000) expect(answer.status, `accepted ${killedAt - at} ms before`).toBe(200)
+      // Half a second is for what the machine takes to write.
+      if (killedAt - at > 2500) expect(answer.status, `accepted ${killedAt - at} ms before`).toBe(200)
       else expect([200, 410]).toContain(answer.status)
       if (answer.status === 200) expect((await gateway.ended(id)).status).toBe('completed')
     }

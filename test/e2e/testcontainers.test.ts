@@ -56,4 +56,4 @@ test('the gateway runs on a Redis in a container, given by its address alone', a
   } finally {
     await container.stop()
   }
-}, 120_000)
+})
