@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 /** A program of `bench/processes` and where it listens ('' when it does not). */
 export type Helper = Child & { url: string }
 
-const START_TIMEOUT_MS = 30_000
+const START_TIMEOUT_MS = 120_000
 const STOP_TIMEOUT_MS = 15_000
 const POLL_MS = 50
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const

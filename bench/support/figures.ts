@@ -38,8 +38,8 @@ export function withUnit(value: number, unit: Figure['unit']): string {
 
 function shorten(value: number): string {
   if (Number.isNaN(value)) return '-'
-  if (Number.isInteger(value)) return String(value)
-  return Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3)
+  // No zeros behind, and no exponent.
+  return Math.abs(value) >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)))
 }
 
 function describeMet(figure: Figure): string {

@@ -69,7 +69,7 @@ export function userConfigBody(promptBytes: number, upstream: string): Record<st
  */
 export async function checkOnce(request: BenchRequest): Promise<unknown> {
   const { url, headers, body, status } = request
-  const response = await fetch(url, { method: 'POST', headers, body, signal: AbortSignal.timeout(30_000) })
+  const response = await fetch(url, { method: 'POST', headers, body, signal: AbortSignal.timeout(120_000) })
   const text = await response.text()
   if (response.status !== status) throw new Error(`${url} answered ${response.status}: ${text.slice(0, 500)}`)
   if (response.headers.get('content-type')?.startsWith('text/event-stream')) {
