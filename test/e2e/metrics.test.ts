@@ -163,7 +163,7 @@ test('the port shows metrics and nothing else', async () => {
 
 const named = (text = '') => new Set(text.match(/\b(byok|nodejs|process)_\w+/g))
 
-test('each metric that the dashboard and the alerts name is there', async () => {
+test('each metric that the dashboard and the alerts name is there, and each that is there is in the docs', async () => {
   const [dashboard, alerts] = await Promise.all(
     ['grafana.json', 'alerts.yaml'].map((file) => readFile(new URL(file, DASHBOARDS), 'utf8')),
   )
@@ -171,6 +171,9 @@ test('each metric that the dashboard and the alerts name is there', async () => 
   expect(named(alerts).size).toBeGreaterThan(12)
   const there = new Set([...api.names, ...worker.names])
   expect([...named(dashboard), ...named(alerts)].filter((name) => !there.has(name))).toEqual([])
+  const page = await readFile(new URL('../docs/operations.md', DASHBOARDS), 'utf8')
+  const own = [...`${api.text}${worker.text}`.matchAll(/^# TYPE (byok_\w+)/gm)].map(([, name = '']) => name)
+  expect(own.filter((name) => !page.includes(`\`${name}\``))).toEqual([])
 })
 
 test('workers that live and do nothing raise the alert, in a Prometheus that scrapes them', async (context) => {
