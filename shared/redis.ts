@@ -41,6 +41,11 @@ export function createRedis(
  * not do for the subscriber that it keeps. The caller closes it.
  */
 export function createSubscriber(url: string, log: Logger, silenceMs = SILENCE_MS): Redis {
+  // Each shard has its listeners there: many are no leak.
+  return openSubscriber(url, log, silenceMs).setMaxListeners(0)
+}
+
+function openSubscriber(url: string, log: Logger, silenceMs: number): Redis {
   if (!url.startsWith(CLUSTER)) return createRedis(url, 'blocking', log, COMMAND_TIMEOUT_MS, silenceMs)
   const options = optionsOf('blocking', COMMAND_TIMEOUT_MS, silenceMs)
   const { nodes, username, password } = parseNodes(url.slice(CLUSTER.length), 6379)
