@@ -51,14 +51,14 @@ export async function postOpenai(
 ): Promise<CallOutcome> {
   const redact = redactOf(call, target)
   const stream = call.sink && createEventStream(call.endpoint, call.sink)
-  const body = JSON.stringify(buildBody(call))
   const headers = buildHeaders(call, target.credential)
   let response: OutboundResponse
   try {
     response = await outbound.post({
       url: target.url,
       headers,
-      body,
+      // Not by a name: a call that waits for its answer would keep the text all the while.
+      body: JSON.stringify(buildBody(call)),
       timeouts: timeoutsOf(call, limits),
       maxResponseBytes: RESPONSE_BYTES_MAX,
       maxStreamBytes: STREAM_BYTES_MAX,
