@@ -157,7 +157,8 @@ export async function audit(options: AuditOptions): Promise<Tally> {
     while (hooks.some(({ id }) => !inbox.isTold(id)) && performance.now() < giveUpAt) await pause(100)
     for (const { id, status } of hooks) {
       const told = inbox.told.get(id)
-      if (!told || told.accepted === 0) broken(`nobody was told of the end of ${id} (${status})`)
+      if (!told || told.accepted === 0)
+        broken(`nobody was told of the end of ${id} (${status}): ${told?.count ?? 0} tries`)
       else checkTold(id, status, told)
     }
     for (const text of inbox.early.splice(0)) broken(text)

@@ -1,5 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { insist } from './calls.ts'
+import { z } from 'zod'
+import { eventually } from '../support/eventually.ts'
+import { call, insist } from './calls.ts'
 import type { Fleet, Member } from './fleet.ts'
 import type { Inbox } from './inbox.ts'
 import type { Random } from './random.ts'
@@ -12,7 +14,11 @@ export type Stage = {
   random: Random
   /** Notes a fault, for the report: the same row of them for the same seed. */
   note: (fault: string) => void
+  /** Says that a promise was not kept. */
+  broken: (text: string) => void
 }
+
+const NOTICED_MS = 30_000
 
 export type Fault = (stage: Stage) => Promise<void>
 
@@ -51,6 +57,24 @@ async function swallowed(stage: Stage, members: readonly Member[], ms: number): 
 /** Until Redis answers again, and the APIs say so. */
 async function isBack({ fleet }: Stage): Promise<void> {
   await insist(fleet, 'GET', '/v1/jobs?limit=1', { key: fleet.masterKey })
+}
+
+const Readiness = z.looseObject({ storage: z.string() })
+
+/** The APIs say that nothing more can be stored, so that nobody is told that something was. */
+async function refusesWith({ fleet, broken }: Stage, storage: 'full' | 'readonly'): Promise<void> {
+  const said = async (api: number) => {
+    const answer = await call(fleet, 'GET', '/readyz', { key: fleet.masterKey, api })
+    return Readiness.safeParse(answer.json).data?.storage === storage
+  }
+  const all = Promise.all(
+    fleet
+      .apis()
+      .map((_, api) =>
+        eventually(`an API says that its storage is ${storage}`, () => said(api), { timeoutMs: NOTICED_MS }),
+      ),
+  )
+  await all.catch((error: Error) => broken(error.message))
 }
 
 /** Every single thing that can go wrong, by name. Times are those of production or of tests: multiples of a lease (12 s, 2.4 s). */
@@ -118,6 +142,7 @@ export const FAULTS = {
   async 'memory-full'(stage) {
     stage.note('maxmemory 1 MB')
     await stage.fleet.redis().config('SET', 'maxmemory', '1mb')
+    await refusesWith(stage, 'full')
     await pause(stage.fleet.times.leaseMs / 2)
     await stage.fleet.redis().config('SET', 'maxmemory', '0')
     await isBack(stage)
@@ -125,6 +150,7 @@ export const FAULTS = {
   async 'disk-full'(stage) {
     stage.note('no file of Redis may grow')
     await stage.fleet.storage.fillDisk(true)
+    await refusesWith(stage, 'readonly')
     await pause(stage.fleet.times.leaseMs / 2)
     await stage.fleet.storage.fillDisk(false)
     await isBack(stage)

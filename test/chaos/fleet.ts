@@ -33,13 +33,13 @@ const RETENTION = (ms: number) => ({
 })
 
 /** What is configured where nothing is. */
-export const LONG_TIMES: Times = { leaseMs: 12_000, env: RETENTION(120_000) }
+export const LONG_TIMES: Times = { leaseMs: 12_000, env: RETENTION(300_000) }
 
 /** Those of the tests: a dead worker is noticed in about two seconds. */
 export const SHORT_TIMES: Times = {
   leaseMs: 2_400,
   env: {
-    ...RETENTION(60_000),
+    ...RETENTION(300_000),
     GATEWAY_LOCK_MS: '3000',
     GATEWAY_STALLED_CHECK_MS: '600',
     GATEWAY_LEASE_MS: '2400',

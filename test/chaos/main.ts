@@ -6,6 +6,9 @@ import { formatBroken, formatTable, writeJson } from './report.ts'
 import { openSite, playScenario, type Outcome, type Scenario, type Site } from './scenario.ts'
 import { SCENARIOS } from './scenarios.ts'
 
+/** Until the time of batches, events and deliveries is over. */
+const KEPT_MS = 400_000
+
 const say = (text: string) => void process.stdout.write(`${text}\n`)
 
 /** Scenarios that can share a fleet, in their order. */
@@ -29,7 +32,7 @@ async function playRound(wanted: readonly Scenario[], options: Options, round: n
         if (outcome.broken.length > 0) say(formatBroken(outcome))
         outcomes.push(outcome)
       }
-      outcomes.push(await closeUp(site, name, options))
+      if (options.run.isLong) outcomes.push(await closeUp(site, name))
     } finally {
       await site.close()
     }
@@ -38,9 +41,9 @@ async function playRound(wanted: readonly Scenario[], options: Options, round: n
 }
 
 /** When the time of all that was kept is over, nothing may be left. */
-async function closeUp({ fleet }: Site, name: string, { run }: Options): Promise<Outcome> {
+async function closeUp({ fleet }: Site, name: string): Promise<Outcome> {
   const startedAt = performance.now()
-  const broken = await findLeftovers(fleet, true, run.isLong ? 180_000 : 60_000)
+  const broken = await findLeftovers(fleet, true, KEPT_MS)
   const seconds = (performance.now() - startedAt) / 1_000
   const none = { sent: 0, accepted: 0, ended: 0, lost: 0, repeated: 0, marked: 0, calls: 0, attempts: 0 }
   const outcome = {

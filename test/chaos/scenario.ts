@@ -17,8 +17,6 @@ export type Play = Stage & {
   load: Load
   /** Starts load of a scenario's own, which is looked at with the rest. */
   also: (options: Partial<LoadOptions>) => Load
-  /** Says that a promise was not kept. */
-  broken: (text: string) => void
   /** How many times over a fault is played: in the long form more often. */
   times: (long: number, short: number) => number
 }
