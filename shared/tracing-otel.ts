@@ -7,9 +7,12 @@ import {
   ROOT_CONTEXT,
   SpanKind,
   SpanStatusCode,
+  SamplingDecision,
   trace,
+  TraceFlags,
   type Context,
   type Link,
+  type Sampler,
   type Span,
   type SpanContext,
   type TextMapPropagator,
@@ -18,8 +21,10 @@ import { envDetector } from '@opentelemetry/resources'
 import { NodeSDK } from '@opentelemetry/sdk-node'
 import { genAiFacts, type SpanFacts } from './gen-ai-attributes.ts'
 import { queueTelemetry } from './queue-telemetry.ts'
-import type { EndedTry, Tracing } from './tracing.ts'
+import { UNTRACED, type EndedTry, type Tracing } from './tracing.ts'
 
+// A trace costs a tenth of its job, and more than a few of them tell no more.
+const NEW_PER_SECOND = 50
 // An exporter that hangs must not hold up the end of a process.
 const CLOSE_MS = 3_000
 const SILENT = { info: () => undefined, debug: () => undefined, verbose: () => undefined }
@@ -28,9 +33,14 @@ const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/
 /**
  * Starts OpenTelemetry as its environment variables say: where to, by which protocol, how much is sampled. Traces only, by
  * hand only: nothing is hooked into HTTP, so no header of a trace goes to a provider or a webhook.
+ * @param hasSampler The environment says which traces are sampled; else a quiet process samples all, and a busy one so many a
+ *   second that it costs little.
  * @param process Is told as `byok.process`, and in the service's name unless the environment gives one.
  */
-export function startTracing(process: 'api' | 'worker', warn: (message: string) => void): Tracing {
+export function startTracing(
+  process: 'api' | 'worker',
+  { hasSampler, warn }: { hasSampler: boolean; warn: (message: string) => void },
+): Tracing {
   const own = {
     'service.name': `byok-gateway-${process}`,
     'service.instance.id': randomUUID(),
@@ -41,6 +51,7 @@ export function startTracing(process: 'api' | 'worker', warn: (message: string) 
     textMapPropagator: PROPAGATOR,
     metricReaders: [],
     logRecordProcessors: [],
+    ...(hasSampler ? {} : { sampler: createSampler() }),
   })
   diag.setLogger({ ...SILENT, error: warn, warn }, { logLevel: DiagLogLevel.WARN })
   sdk.start()
@@ -58,6 +69,25 @@ export function startTracing(process: 'api' | 'worker', warn: (message: string) 
   }
 }
 
+/** What belongs to a trace is sampled as that is. */
+function createSampler(): Sampler {
+  let [second, left] = [0, 0]
+  const begins = () => {
+    const now = Math.floor(performance.now() / 1_000)
+    if (now !== second) [second, left] = [now, NEW_PER_SECOND]
+    left -= 1
+    return left >= 0
+  }
+  return {
+    shouldSample(around) {
+      const parent = trace.getSpanContext(around)
+      const isWanted = parent && isSpanContextValid(parent) ? isSampled(parent) : begins()
+      return { decision: isWanted ? SamplingDecision.RECORD_AND_SAMPLED : SamplingDecision.NOT_RECORD }
+    },
+    toString: () => `${NEW_PER_SECOND} new traces a second`,
+  }
+}
+
 const tracer = trace.getTracer('byok-gateway')
 
 const startRequest: Tracing['request'] = (method, traceparent) => {
@@ -69,6 +99,8 @@ const startRequest: Tracing['request'] = (method, traceparent) => {
   return {
     traceId: span.spanContext().traceId,
     submit({ noun, id, trace: before }, store) {
+      // What is sampled is decided once: nothing of what follows is looked at again.
+      if (!span.isRecording()) return store(formatTraceparent(span.spanContext()))
       const links = linksTo(readTraceparent(before))
       const options = { kind: SpanKind.PRODUCER, links, attributes: { [`byok.${noun}.id`]: id } }
       const submit = tracer.startSpan(`submit ${noun}`, options, trace.setSpan(ROOT_CONTEXT, span))
@@ -94,6 +126,7 @@ const startRequest: Tracing['request'] = (method, traceparent) => {
 
 const runWork: Tracing['work'] = ({ noun, id, trace: kept }, run) => {
   const origin = readTraceparent(kept)
+  if (noun === 'job' && origin && !isSampled(origin)) return run({ ...UNTRACED, traceId: origin.traceId })
   const entry = trace.getSpanContext(context.active())
   // A batch may have more lines than a backend keeps of one trace: each has a trace of its own.
   const isOwn = noun === 'line' || !origin
@@ -134,6 +167,8 @@ const runPiece: Tracing['piece'] = ({ batchId, chunk, trace: kept }, run) => {
 }
 
 function tellTry(ended: EndedTry): string | null {
+  const origin = readTraceparent(ended.trace)
+  if (origin && !isSampled(origin)) return origin.traceId
   const { type, number, deliveryId, startedMs, durationMs, statusCode, error } = ended
   const facts: SpanFacts = {
     'byok.delivery.id': deliveryId,
@@ -196,13 +231,22 @@ function linksTo(other: SpanContext | null | undefined): Link[] {
   return other ? [{ context: other }] : []
 }
 
+function isSampled({ traceFlags }: SpanContext): boolean {
+  return (traceFlags & TraceFlags.SAMPLED) !== 0
+}
+
 function formatTraceparent({ traceId, spanId, traceFlags }: SpanContext): string {
-  return `00-${traceId}-${spanId}-0${traceFlags & 1}`
+  return `00-${traceId}-${spanId}-0${traceFlags & TraceFlags.SAMPLED}`
 }
 
 function readTraceparent(text: string | undefined): SpanContext | null {
   const [, traceId = '', spanId = '', flags = ''] = TRACEPARENT.exec(text ?? '') ?? []
-  const read = { traceId, spanId, traceFlags: Number.parseInt(flags, 16) & 1, isRemote: true }
+  const read = {
+    traceId,
+    spanId,
+    traceFlags: Number.parseInt(flags, 16) & TraceFlags.SAMPLED,
+    isRemote: true,
+  }
   return isSpanContextValid(read) ? read : null
 }
 

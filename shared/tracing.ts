@@ -121,6 +121,9 @@ export async function openTracing(
 ): Promise<Tracing> {
   if (!isTraced(environment)) return NO_TRACING
   const { startTracing } = await import('./tracing-otel.ts')
-  // An exporter's own words, which may name where it exports to.
-  return startTracing(process, (message) => log.warn({ otel: message.slice(0, 200) }, 'Traces have trouble'))
+  return startTracing(process, {
+    hasSampler: Boolean(environment.OTEL_TRACES_SAMPLER),
+    // An exporter's own words, which may name where it exports to.
+    warn: (message) => log.warn({ otel: message.slice(0, 200) }, 'Traces have trouble on their way'),
+  })
 }
