@@ -20,6 +20,8 @@ export type Tally = {
   /** Calls that may be on a bill beside the one that gave the answer: each of them must be marked. */
   repeated: number
   marked: number
+  /** Jobs with calls that no attempt tells of, since Redis lost it. */
+  unmarked: number
   calls: number
   attempts: number
   webhooks: number
@@ -29,8 +31,8 @@ export type Tally = {
   broken: string[]
 }
 
-/** What may be missing after it, by when it was accepted (`performance.now()`). */
-export type MayBeLost = (acceptedAt: number) => boolean
+/** What Redis may have lost, by when it was begun and when it was known to be done (`performance.now()`). */
+export type MayBeLost = (begunAt: number, doneAt: number) => boolean
 
 const WEBHOOKS_MS = 120_000
 /** Until the sweeper has summed up. */
@@ -52,7 +54,7 @@ export type AuditOptions = {
 export async function audit(options: AuditOptions): Promise<Tally> {
   const { fleet, upstream, inbox, sent, mayBeLost = () => false } = options
   const tally: Tally = {
-    sent: 0, accepted: 0, ended: 0, lost: 0, repeated: 0, marked: 0,
+    sent: 0, accepted: 0, ended: 0, lost: 0, repeated: 0, marked: 0, unmarked: 0,
     calls: 0, attempts: 0, webhooks: 0, redelivered: 0, broken: [],
   } // oxfmt-ignore
   const broken = (text: string) => void tally.broken.push(text)
@@ -116,16 +118,17 @@ export async function audit(options: AuditOptions): Promise<Tally> {
 
   function lose(one: Sent, id: string): void {
     tally.lost += one.order.lines
-    if (one.acceptedAt !== null && !mayBeLost(one.acceptedAt)) broken(`${one.order.mark} (${id}) is gone`)
+    if (one.acceptedAt !== null && !mayBeLost(one.sentAt, one.acceptedAt))
+      broken(`${one.order.mark} (${id}) is gone`)
   }
 
-  function checkBatch({ order, batch: end, ids, acceptedAt }: Sent): void {
+  function checkBatch({ order, batch: end, ids, sentAt, acceptedAt }: Sent): void {
     const { mark, lines, hasWebhook } = order
     const [id] = ids
     if (id === undefined || acceptedAt === null) return
     if (end === null) {
       tally.lost += lines
-      if (!mayBeLost(acceptedAt)) broken(`batch ${mark} (${id}) did not end, or can't be read`)
+      if (!mayBeLost(sentAt, acceptedAt)) broken(`batch ${mark} (${id}) did not end, or can't be read`)
       return
     }
     if (hasWebhook) hooks.push({ id, status: end.batch.status })
@@ -149,7 +152,10 @@ export async function audit(options: AuditOptions): Promise<Tally> {
     const { repeated, marked, faults } = compareCalls(status, attempts, calls)
     tally.repeated += repeated
     tally.marked += marked
-    if (isAlone) for (const fault of faults) broken(`${mark} (${status}): ${fault}`)
+    // Attempts that Redis lost leave calls without one: that is what durability is for.
+    const isLost = calls.some(({ at }) => mayBeLost(at, at))
+    if (isLost && faults.length > 0) tally.unmarked += 1
+    else if (isAlone) for (const fault of faults) broken(`${mark} (${status}): ${fault}`)
   }
 
   async function checkWebhooks(): Promise<void> {
@@ -196,19 +202,22 @@ export function compareCalls(status: string, attempts: readonly Attempt[], calls
   return { repeated, marked, faults }
 }
 
-/** All jobs of these tenants; of all unless given. */
-export async function allJobs(fleet: Fleet, tenants = fleet.tenants): Promise<Job[]> {
+/** All jobs of all tenants. */
+export async function allJobs(fleet: Fleet): Promise<Job[]> {
+  const jobs = await Promise.all(fleet.tenants.map((tenant) => jobsOf(fleet, fleet.keyOf(tenant))))
+  return jobs.flat()
+}
+
+/** All jobs of a gateway key's tenant. */
+export async function jobsOf(fleet: Fleet, key: string): Promise<Job[]> {
   const jobs: Job[] = []
-  for (const tenant of tenants) {
-    for (let after = ''; ;) {
-      const path = `/v1/jobs?limit=100${after === '' ? '' : `&after=${after}`}`
-      const page = JobList.parse((await insist(fleet, 'GET', path, { key: fleet.keyOf(tenant) })).json)
-      jobs.push(...page.data)
-      if (!page.has_more || page.last_id === null) break
-      after = page.last_id
-    }
+  for (let after = ''; ;) {
+    const path = `/v1/jobs?limit=100${after === '' ? '' : `&after=${after}`}`
+    const page = JobList.parse((await insist(fleet, 'GET', path, { key })).json)
+    jobs.push(...page.data)
+    if (!page.has_more || page.last_id === null) return jobs
+    after = page.last_id
   }
-  return jobs
 }
 
 /** @returns who has not ended in time, in words */

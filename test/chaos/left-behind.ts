@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { z } from 'zod'
 import { parseAccount } from '../../shared/tenants/accounts.ts'
 import { oddKeys } from '../support/at-rest.ts'
-import { allJobs } from './audit.ts'
+import { jobsOf } from './audit.ts'
 import { insist } from './calls.ts'
 import type { Fleet } from './fleet.ts'
 
@@ -16,9 +16,9 @@ const DELETES_AT_ONCE = 8
 
 /** Takes all jobs and files away, as their owners can: what is still there of them then is left behind. */
 export async function deleteAll(fleet: Fleet): Promise<void> {
-  for (const tenant of fleet.tenants) {
-    const key = fleet.keyOf(tenant)
-    const jobs = await allJobs(fleet, [tenant])
+  // And those of the rig's own, which it made with the master key.
+  for (const key of [...fleet.tenants.map(fleet.keyOf), fleet.masterKey]) {
+    const jobs = await jobsOf(fleet, key)
     const listed = await insist(fleet, 'GET', '/v1/files?limit=1000', { key })
     const left = [
       ...jobs.map(({ id }) => `/v1/jobs/${id}`),

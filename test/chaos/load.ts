@@ -19,7 +19,8 @@ export type Sent = {
   order: Order
   /** Ids that a 2xx named; null: no such answer came. More than one is a fault. */
   ids: Set<string>
-  /** `performance.now()` of the first of these. */
+  /** `performance.now()` of its start, and of the first of these. */
+  sentAt: number
   acceptedAt: number | null
   /** What came back of a call that waited: its own answer, another's, an error, or nothing. */
   answer: 'right' | 'wrong' | 'error' | 'none'
@@ -71,6 +72,7 @@ export function startLoad(options: LoadOptions) {
         const order = nextOrder(random, sent.length, { name, tenants: fleet.tenants, mix })
         const one: Sent = {
           order,
+          sentAt: performance.now(),
           ids: new Set(),
           acceptedAt: null,
           answer: 'none',

@@ -45,7 +45,17 @@ async function closeUp({ fleet }: Site, name: string): Promise<Outcome> {
   const startedAt = performance.now()
   const broken = await findLeftovers(fleet, true, KEPT_MS)
   const seconds = (performance.now() - startedAt) / 1_000
-  const none = { sent: 0, accepted: 0, ended: 0, lost: 0, repeated: 0, marked: 0, calls: 0, attempts: 0 }
+  const none = {
+    sent: 0,
+    accepted: 0,
+    ended: 0,
+    lost: 0,
+    repeated: 0,
+    marked: 0,
+    unmarked: 0,
+    calls: 0,
+    attempts: 0,
+  }
   const outcome = {
     ...none,
     webhooks: 0,

@@ -9,6 +9,7 @@ const COLUMNS = [
   'attempts',
   'repeated',
   'marked',
+  'unmarked',
   'webhooks',
   'redelivered',
 ] as const
