@@ -4,6 +4,7 @@ import { JOBS_QUEUE } from '../shared/jobs/queues.ts'
 import type { Keys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import { PROGRESS_KEPT_MS } from '../shared/metrics/queue-metrics.ts'
+import { isRedisOutage } from '../shared/redis-check.ts'
 import { createScript } from '../shared/scripts.ts'
 import { WEBHOOKS_QUEUE } from '../shared/webhooks/delivery-queue.ts'
 
@@ -24,6 +25,8 @@ export type NotReady =
   | 'jobs_not_taken'
   | 'batches_not_taken'
   | 'webhooks_not_taken'
+  /** What is in Redis is not what the gateway put there; the log says more. */
+  | 'queues_unreadable'
 
 /** What holds now and would be wrong if it went on: what it is, and of which entry. */
 type Sign = { reason: NotReady; of: string }
@@ -52,7 +55,7 @@ export function createReadiness(deps: {
   let isClosed = false
 
   async function look(): Promise<void> {
-    const found = await Promise.all(shards.map((keys) => signsOf(keys)))
+    const found = await Promise.all(shards.map((keys) => signsOf(keys).catch(signOfError)))
     const nowMs = performance.now()
     const signs = found.flatMap((signsOfShard, shard) =>
       signsOfShard.map(({ reason, of }) => [`${shard} ${reason} ${of}`, reason] as const),
@@ -63,24 +66,31 @@ export function createReadiness(deps: {
     tell(reasons())
   }
 
+  /** @throws {Error} while Redis is away. */
+  function signOfError(error: unknown): Sign[] {
+    if (isRedisOutage(error)) throw error
+    log.warn({ err: error }, 'The queues could not be looked at')
+    return [{ reason: 'queues_unreadable', of: '' }]
+  }
+
   async function signsOf(keys: Keys): Promise<Sign[]> {
     const reply = await lookAtQueues(
       [
         keys.window, keys.busy, keys.tenants, keys.slots, keys.concurrency, keys.batchBusy, keys.batchTenants, keys.sweeper,
-        keys.progress, ...QUEUES.map((queue) => keys.queueWaiting(queue)),
+        keys.progress, keys.batchWindow, keys.parked, keys.targetsDue, ...QUEUES.map((queue) => keys.queueWaiting(queue)),
       ], // oxfmt-ignore
       ['', PROGRESS_KEPT_MS],
     )
-    const [slots, underWay, inLine, sweepers, couldRun, sinceProgressMs, ...heads] = reply as [
+    const [slots, underWay, isWaiting, sweepers, couldRun, sinceProgressMs, ...heads] = reply as [
       ...[number, number, number, number, number, number],
       ...Buffer[],
     ] // see the script
     const [jobs = '', batches = '', webhooks = ''] = heads.map(String)
-    const waits = inLine === 1 || jobs + batches + webhooks !== ''
+    const waits = isWaiting === 1 || jobs + batches + webhooks !== ''
     if (slots === 0) return waits ? [{ reason: 'no_workers', of: '' }] : []
     const isIdle = underWay < slots
     const signs: (Sign | false)[] = [
-      inLine === 1 && sweepers === 0 && { reason: 'no_sweeper', of: '' },
+      isWaiting === 1 && sweepers === 0 && { reason: 'no_sweeper', of: '' },
       couldRun === 1 && !isWithin(sinceProgressMs, stallMs) && { reason: 'jobs_not_let_in', of: '' },
       jobs !== '' && isIdle && { reason: 'jobs_not_taken', of: jobs },
       batches !== '' && isIdle && { reason: 'batches_not_taken', of: batches },

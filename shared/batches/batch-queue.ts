@@ -38,7 +38,7 @@ export function createBatchQueue(redis: Redis, keys: Keys) {
     },
     /** Whether BullMQ still has the entry, waiting or running. */
     async has(chunk: FedChunk): Promise<boolean> {
-      return (await queueOf(chunk).getJob(entryId(chunk))) !== undefined
+      return (await queueOf(chunk).getJobState(entryId(chunk))) !== 'unknown'
     },
     async close(): Promise<void> {
       await Promise.all([chunks.close(), checks.close()])

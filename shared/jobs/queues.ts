@@ -61,9 +61,9 @@ export function createJobQueue(redis: Redis, keys: Keys, telemetry?: Telemetry) 
       if (entries.length > 1) await queue.addBulk(entries)
       else if (first) await queue.add(first.name, first.data, first.opts)
     },
-    /** Whether BullMQ still has the entry, waiting or being taken. */
+    /** Whether BullMQ still has the entry, waiting or being taken: one that lies there and stands in no list never comes up. */
     async has(job: FedJob): Promise<boolean> {
-      return (await queue.getJob(nameOf(job))) !== undefined
+      return (await queue.getJobState(nameOf(job))) !== 'unknown'
     },
     close: () => queue.close(),
   }
