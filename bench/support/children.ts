@@ -19,7 +19,7 @@ export type Child = { name: string; pid: number; process: ChildProcess; logTail:
 
 /**
  * Starts the processes of one benchmark run, each with its output in a file of a temporary folder, and ends all of them,
- * also when the run fails or is interrupted.
+ * also when the run fails, crashes or is interrupted.
  */
 export function createChildren() {
   const folder = mkdtempSync(join(tmpdir(), 'byok-bench-'))
@@ -54,6 +54,7 @@ export function createChildren() {
 
   async function stop(): Promise<void> {
     for (const signal of SIGNALS) process.off(signal, onSignal)
+    process.off('uncaughtException', onCrash)
     // The last one started goes first: the gateway before its Redis and its upstream.
     for (const child of children.toReversed()) await end(child)
     for (const close of closers.toReversed()) await close().catch(() => {})
@@ -62,6 +63,11 @@ export function createChildren() {
 
   const onSignal = () => void stop().finally(() => process.exit(130))
   for (const signal of SIGNALS) process.once(signal, onSignal)
+  const onCrash = (error: Error) => {
+    console.error(error)
+    void stop().finally(() => process.exit(1))
+  }
+  process.once('uncaughtException', onCrash)
 
   return {
     folder,
