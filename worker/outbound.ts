@@ -117,11 +117,16 @@ function dispatch(
 ): Promise<OutboundResponse> {
   const headers = checkHeaders(request.headers)
   const body = method === 'GET' ? null : request.body
-  return new Promise((done, fail) => {
-    // What is sent is of no use while the answer is waited for: of thousands of calls at once that is much memory.
-    const exchange = new Exchange({ ...request, body: '' }, done, (error) => fail(toOutboundError(error)))
-    agent.dispatch({ origin, path: pathname + search, method, headers, body }, exchange)
-  })
+  const { promise, resolve, reject } = Promise.withResolvers<OutboundResponse>()
+  // What is sent is of no use while the answer is waited for, and of thousands of calls at once it is much memory: neither the
+  // exchange nor a closure made here keeps it.
+  const exchange = new Exchange({ ...request, body: '' }, resolve, asOutboundError(reject))
+  agent.dispatch({ origin, path: pathname + search, method, headers, body }, exchange)
+  return promise
+}
+
+function asOutboundError(reject: (error: Error) => void): (error: Error) => void {
+  return (error) => reject(toOutboundError(error))
 }
 
 function toOutboundError(error: Error): OutboundError {
