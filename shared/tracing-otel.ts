@@ -21,12 +21,13 @@ import { envDetector } from '@opentelemetry/resources'
 import { NodeSDK } from '@opentelemetry/sdk-node'
 import { genAiFacts, type SpanFacts } from './gen-ai-attributes.ts'
 import { queueTelemetry } from './queue-telemetry.ts'
-import { UNTRACED, type EndedTry, type Tracing } from './tracing.ts'
+import type { EndedTry, Tracing } from './tracing.ts'
 
 // A trace costs a tenth of its job, and more than a few of them tell no more.
 const NEW_PER_SECOND = 50
 // An exporter that hangs must not hold up the end of a process.
 const CLOSE_MS = 3_000
+const UNTOLD = { called: () => undefined, waits: () => undefined }
 const SILENT = { info: () => undefined, debug: () => undefined, verbose: () => undefined }
 const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/
 
@@ -53,7 +54,8 @@ export function startTracing(
     logRecordProcessors: [],
     ...(hasSampler ? {} : { sampler: createSampler() }),
   })
-  diag.setLogger({ ...SILENT, error: warn, warn }, { logLevel: DiagLogLevel.WARN })
+  const tell = (text: string) => warn(messageIn(text))
+  diag.setLogger({ ...SILENT, error: tell, warn: tell }, { logLevel: DiagLogLevel.WARN })
   sdk.start()
   return {
     request: startRequest,
@@ -67,6 +69,11 @@ export function startTracing(
       await Promise.race([sdk.shutdown().catch(() => undefined), gaveUp])
     },
   }
+}
+
+/** OpenTelemetry tells of an error as the JSON of all that it has. */
+function messageIn(text: string): string {
+  return /"message":"([^"]*)"/.exec(text)?.[1] ?? text
 }
 
 /** What belongs to a trace is sampled as that is. */
@@ -126,7 +133,7 @@ const startRequest: Tracing['request'] = (method, traceparent) => {
 
 const runWork: Tracing['work'] = ({ noun, id, trace: kept }, run) => {
   const origin = readTraceparent(kept)
-  if (noun === 'job' && origin && !isSampled(origin)) return run({ ...UNTRACED, traceId: origin.traceId })
+  if (noun === 'job' && origin && !isSampled(origin)) return run({ ...UNTOLD, traceId: origin.traceId })
   const entry = trace.getSpanContext(context.active())
   // A batch may have more lines than a backend keeps of one trace: each has a trace of its own.
   const isOwn = noun === 'line' || !origin

@@ -3,6 +3,9 @@ import type { Logger } from './log.ts'
 import type { Attempt } from './schemas/job.ts'
 import type { PlanDeployment } from './schemas/plan.ts'
 
+// A collector that is away is so every few seconds.
+const TROUBLE_TOLD_MS = 60_000
+
 /** A request to the API, in its trace. */
 export type RequestTrace = {
   /** 32 hex digits; for lines of the log. */
@@ -121,9 +124,14 @@ export async function openTracing(
 ): Promise<Tracing> {
   if (!isTraced(environment)) return NO_TRACING
   const { startTracing } = await import('./tracing-otel.ts')
+  let toldAt = Number.NEGATIVE_INFINITY
   return startTracing(process, {
     hasSampler: Boolean(environment.OTEL_TRACES_SAMPLER),
-    // An exporter's own words, which may name where it exports to.
-    warn: (message) => log.warn({ otel: message.slice(0, 200) }, 'Traces have trouble on their way'),
+    warn(message) {
+      if (performance.now() < toldAt + TROUBLE_TOLD_MS) return
+      toldAt = performance.now()
+      // An exporter's own words, which may name where it exports to.
+      log.warn({ otel: message.slice(0, 200) }, 'Traces have trouble on their way')
+    },
   })
 }
