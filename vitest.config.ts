@@ -7,6 +7,7 @@ export default defineConfig({
     reporters: ['default', new SummaryReporter()],
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
+    setupFiles: ['test/support/same-cases.ts'],
     // Nothing fails for having waited: a test that can't pass says so by what it waits for, well before this.
     testTimeout: 300_000,
     hookTimeout: 300_000,

@@ -51,6 +51,8 @@ async function runTests(folder: string, tests: readonly string[]): Promise<Run> 
   const command = join('node_modules', 'vitest', 'vitest.mjs')
   const child = spawn(process.execPath, [command, 'run', ...tests], {
     cwd: folder,
+    // What a mutant breaks is waited for in vain, over and over.
+    env: { ...process.env, TEST_PATIENCE_MS: '15000' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const chunks: Buffer[] = []

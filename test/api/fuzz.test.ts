@@ -201,6 +201,6 @@ test('whatever is sent to whichever route, nothing fails inside, and each error 
       { numRuns: RUNS, endOnFailure: true, examples: method === 'POST' ? examplesOf(path) : [] },
     )
   }
-  // It got further than to the door.
-  for (const status of [200, 202, 400, 404, 410]) expect(seen).toContain(status)
+  // It got further than to the door, whichever cases they were.
+  for (const status of [200, 202, 400, 404]) expect(seen).toContain(status)
 })

@@ -6,7 +6,7 @@ export class Hopeless extends Error {}
 type Falsy = false | null | undefined | 0 | ''
 
 /** Longer than a machine with other things to do stands still: only what is never so takes that long. */
-export const PATIENCE_MS = 120_000
+export const PATIENCE_MS = Number(process.env['TEST_PATIENCE_MS'] ?? 120_000)
 
 /** Who has waited long is asked less often: what the answers cost is taken from what is waited for. */
 const EVERY_MS_MAX = 50
