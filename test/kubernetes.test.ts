@@ -68,7 +68,7 @@ test('what it starts is there, and is found by its labels', () => {
     const probed = container.livenessProbe.httpGet?.port
     if (probed) expect(container.ports.map(({ name }) => name)).toContain(probed)
   }
-  const labels = resources.flatMap(({ spec }) => spec?.template?.metadata.labels ?? [])
+  const labels = resources.map(({ spec }) => spec?.template?.metadata.labels)
   for (const { spec, kind, metadata } of resources) {
     if (kind === 'Service') expect(labels, metadata.name).toContainEqual(spec?.selector)
   }
