@@ -54,8 +54,8 @@ export function startTracing(
     logRecordProcessors: [],
     ...(hasSampler ? {} : { sampler: createSampler() }),
   })
-  const tell = (text: string) => warn(messageIn(text))
-  diag.setLogger({ ...SILENT, error: tell, warn: tell }, { logLevel: DiagLogLevel.WARN })
+  const pass = (text: string) => warn(messageIn(text))
+  diag.setLogger({ ...SILENT, error: pass, warn: pass }, { logLevel: DiagLogLevel.WARN })
   sdk.start()
   return {
     request: startRequest,
