@@ -7,6 +7,7 @@ import { completion, startProvider, type TestProvider } from '../support/provide
 import { ownRedis, startRedis } from '../support/redis.ts'
 import type { RedisProcess } from '../support/redis-process.ts'
 import { ask, ownConfig } from '../support/requests.ts'
+import { openRedis } from '../support/topology.ts'
 
 // The full form: TEST_RESETS=1000 TEST_HOLE_MS=45000
 const { isPossible, reason } = ownRedis()
@@ -18,6 +19,8 @@ const isFull = HOLE_MS > 10_000
 const STALL_MS_MAX = 30_000
 
 let redis: RedisProcess
+/** Past the proxy. */
+let direct: ReturnType<typeof openRedis>
 let proxy: FaultProxy
 let provider: TestProvider
 let gateway: Gateway
@@ -26,6 +29,7 @@ let config: object
 beforeAll(async () => {
   if (!isPossible) return
   redis = await startRedis()
+  direct = openRedis(redis.url)
   proxy = await createFaultProxy(redis.url)
   provider = await startProvider()
   const env = {
@@ -40,6 +44,7 @@ afterAll(async () => {
   await gateway?.stop()
   await provider?.close()
   await proxy?.close()
+  direct?.disconnect()
   await redis?.stop()
 })
 beforeEach(() => {
@@ -144,7 +149,7 @@ test.skipIf(!isPossible)(
     })
     const jobs = await submitted(20)
     await eventually('calls are under way', () => provider.ledger.length >= 2)
-    const { redis: direct, keys } = gateway
+    const { keys } = gateway
     // First what has a TTL, as when it is evicted.
     for (const lock of await direct.keys(`${keys.queuePrefix}:*:lock`)) await direct.del(lock)
     await direct.del(keys.sweeper)
@@ -165,7 +170,7 @@ test.skipIf(!isPossible)(
   async () => {
     provider.answer(() => completion('ok'))
     const [worker] = gateway.workers
-    await gateway.redis.set(gateway.keys.queueWaiting(JOBS_QUEUE), 'no list')
+    await direct.set(gateway.keys.queueWaiting(JOBS_QUEUE), 'no list')
     const ended = worker?.ended()
     // Its own entry can't be added either: it waits for the sweeper.
     const [job] = await submitted(1)
@@ -175,7 +180,7 @@ test.skipIf(!isPossible)(
       const { status, body } = await ready()
       return status === 503 && body.reasons?.join() === 'queues_unreadable'
     })
-    await gateway.redis.del(gateway.keys.queueWaiting(JOBS_QUEUE))
+    await direct.del(gateway.keys.queueWaiting(JOBS_QUEUE))
     await eventually(
       'it says that no worker is there',
       async () => (await ready()).body.reasons?.join() === 'no_workers',
