@@ -19,7 +19,7 @@ const SLOTS = 1_500
 const WARMUP_STREAMS = 50
 // What all that take part can pass on with two processors: 2,500 chunks a second.
 const FULL = { pace: { chunks: 200, intervalMs: 400 }, overMs: 25_000 }
-const QUICK = { pace: { chunks: 50, intervalMs: 400 }, overMs: 12_000 }
+const QUICK = { pace: { chunks: 30, intervalMs: 400 }, overMs: 10_000 }
 
 /** Streams in flight in one worker process. */
 export const streams: Measure = { name: 'streams', title: 'Streams in flight in one worker process', run }

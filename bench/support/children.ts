@@ -63,8 +63,8 @@ export function createChildren() {
 
   const onSignal = () => void stop().finally(() => process.exit(130))
   for (const signal of SIGNALS) process.once(signal, onSignal)
-  const onCrash = (error: Error) => {
-    console.error(error)
+  const onCrash = (reason: Error) => {
+    console.error(reason)
     void stop().finally(() => process.exit(1))
   }
   process.once('uncaughtException', onCrash)

@@ -23,7 +23,7 @@ export type Measured = { figures: Figure[]; details: object }
 
 /** How much is measured. */
 export type Size = {
-  /** A run of some three minutes in all, whose figures are rough. */
+  /** A run of some five minutes in all, whose figures are rough. */
   isQuick: boolean
   /** Folder for V8 profiles of our API and worker; '' = none. */
   profileFolder: string
