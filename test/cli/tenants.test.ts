@@ -52,6 +52,11 @@ test('a tenant is made, limited, shown, listed, disabled and enabled', async () 
   })
   expect(JSON.parse((await run(['tenants', 'show', 'acme'])).output)).toEqual(await tenants.get('acme'))
 
+  const sure = await run(['tenants', 'set', 'acme', '--durability', 'fsync'])
+  // The run's Redis can't promise that.
+  expect(sure).toMatchObject({ code: 1, output: expect.stringContaining('durability') })
+  expect(await tenants.get('acme')).toMatchObject({ durability: 'default' })
+
   expect((await run(['tenants', 'disable', 'acme'])).output).toBe('acme is disabled.\n')
   expect((await run(['tenants', 'list'])).output).toMatch(/^acme\t\S+Z\tdisabled\tAcme$/m)
   expect((await run(['tenants', 'enable', 'acme'])).output).toBe('acme is enabled.\n')

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { batchesOf, inputLines } from '../support/batches.ts'
 import { eventually } from '../support/eventually.ts'
 import { startGateway, type Gateway } from '../support/gateway.ts'
 import { ownValkey, startValkey } from '../support/power-cut.ts'
@@ -60,6 +61,22 @@ test.skipIf(!isPossible)(
       for (const { id } of jobs)
         expect(await gateway.ended(id, { key })).toMatchObject({ status: 'completed' })
     }
+  },
+)
+
+test.skipIf(!isPossible)(
+  'a batch that was created with `fsync` outlives the power that is cut, with its file; each call of its lines is known',
+  async () => {
+    provider.ledger.length = 0
+    provider.answer(() => completion('ok'))
+    const batches = batchesOf(gateway)
+    const own = ownConfig({ url: provider.url, key: 'sk-of-the-batch' }, { num_retries: 0 })
+    const { id } = await batches.start(inputLines(5), { ...FSYNC, user_config: own })
+    await cutPower()
+    expect(await batches.ended(id)).toMatchObject({ status: 'completed', request_counts: { completed: 5 } })
+    const lines = await batches.lines(id)
+    const calls = provider.ledger.filter(({ key }) => key === 'sk-of-the-batch')
+    expect(lines.flatMap(({ attempts }) => attempts)).toHaveLength(calls.length)
   },
 )
 

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createLog } from '../../shared/log.ts'
+import type { NotedOnDisk } from '../../worker/on-disk.ts'
 import { createJobRecords } from '../../worker/record-of-job.ts'
 import { openRun, type Run } from '../../worker/run.ts'
 import { createStarting } from '../../worker/starting.ts'
@@ -21,8 +22,8 @@ const hold = { signal: new AbortController().signal, reason: () => null, leave: 
 const one = testDeployment('one', { rpm: 2, max_parallel: 5 })
 const plan = testPlan([one])
 
-async function claimedRun(claims: TestStore['claims']): Promise<Run> {
-  await store.jobs.create(store.jobInput({ plan }))
+async function claimedRun(claims: TestStore['claims'], ofJob = plan): Promise<Run> {
+  await store.jobs.create(store.jobInput({ plan: ofJob }))
   const fed = store.queued.at(-1)
   const got = fed && (await store.claims.claim(fed))
   if (got?.kind !== 'claimed') throw new Error('the job was not claimed')
@@ -31,14 +32,14 @@ async function claimedRun(claims: TestStore['claims']): Promise<Run> {
 }
 
 /** Starts a call whose note in the record takes until `noted` is opened. */
-function slowStart() {
+function slowStart(notedOnDisk?: NotedOnDisk) {
   const noted = gate()
   const state = store.makeState({ now: () => now })
   const start: typeof store.claims.start = async (...args) => {
     await noted.opened
     return store.claims.start(...args)
   }
-  const starting = createStarting({ state, log: createLog('silent', 'test') })
+  const starting = createStarting({ state, log: createLog('silent', 'test'), notedOnDisk })
   return { state, starting, noted, claims: { ...store.claims, start } }
 }
 
@@ -93,5 +94,36 @@ test('one that would break the limit by now waits, and leaves its place in fligh
   await timePasses(WINDOW_MS * 0.005)
   noted.open()
   expect(await started).toMatchObject({ kind: 'wait', why: 'limit' })
+  await eventually('nobody holds a place', async () => (await state.read('owner', [one]))[0]?.inFlight === 0)
+})
+
+test('a call that must be known on the disk is noted again until it is; others are asked of nobody', async () => {
+  const asked: number[] = []
+  const notedOnDisk: NotedOnDisk = async (id, attempts) => {
+    const noted = Number(await store.redis.hget(store.keys.job(id), 'attempts'))
+    asked.push(noted - attempts)
+    // As if Redis had lost it the first time.
+    if (asked.length === 1) await store.redis.hset(store.keys.job(id), 'attempts', 0)
+    return asked.length > 1 ? 'kept' : 'gone'
+  }
+  const { starting, noted, claims } = slowStart(notedOnDisk)
+  noted.open()
+  await store.window.beat('worker', 10, 60_000)
+  const candidates = [{ deployment: one, tier: 0 }] as const
+  const sure = await claimedRun(claims, { ...plan, durability: 'fsync' })
+  expect(await starting.start(sure, hold, candidates)).toMatchObject({ kind: 'started' })
+  expect(asked).toEqual([0, 0])
+  expect((await starting.start(await claimedRun(claims), hold, candidates)).kind).toBe('started')
+  expect(asked).toHaveLength(2)
+})
+
+test('a call whose job was taken over while the disk was waited for is not made, and leaves its place', async () => {
+  const { state, starting, noted, claims } = slowStart(async (id) => {
+    await store.redis.hset(store.keys.job(id), 'token', 'of another claim')
+    return 'unsure'
+  })
+  noted.open()
+  const sure = await claimedRun(claims, { ...plan, durability: 'fsync' })
+  expect(await starting.start(sure, hold, [{ deployment: one, tier: 0 }])).toEqual({ kind: 'fenced' })
   await eventually('nobody holds a place', async () => (await state.read('owner', [one]))[0]?.inFlight === 0)
 })
