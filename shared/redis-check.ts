@@ -9,7 +9,7 @@ const LOG_EVERY_MS = 5_000
 
 // ioredis gives these no codes; the texts are its own and Redis's, collected from both sources.
 const OUTAGE_MESSAGES =
-  /^(Connection is closed|Command timed out|Stream isn't writeable|Command aborted|Reached the max retries|Cluster (is|isn't) |None of startup nodes|Failed to refresh slots cache|Node is disconnected|connect ETIMEDOUT|(LOADING|MASTERDOWN|CLUSTERDOWN|READONLY|NOREPLICAS|TRYAGAIN|OOM|MISCONF|BUSY) )/
+  /^(Connection is closed|Command timed out|Stream isn't writeable|Command aborted|Reached the max retries|Too many Cluster redirections|Cluster (is|isn't) |None of startup nodes|Failed to refresh slots cache|Node is disconnected|connect ETIMEDOUT|(LOADING|MASTERDOWN|CLUSTERDOWN|READONLY|NOREPLICAS|TRYAGAIN|OOM|MISCONF|BUSY) )/
 // As Redis says it itself, and as it says it of a script: 6.2 puts the place in front.
 const REFUSED_WRITE = /(?:^|: -)(OOM|MISCONF) /
 const LOGIN_REFUSED = /^(NOAUTH|WRONGPASS|NOPERM) /

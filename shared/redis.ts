@@ -110,11 +110,17 @@ export async function infoOfNodes(redis: Redis, section: string): Promise<string
   return Promise.all(nodesOf(redis).map((node) => node.info(section)))
 }
 
-/** Each node that holds data: of a cluster all masters that are known, else the one server. */
+/**
+ * Each node that holds data: of a cluster all masters that are known, else the one server.
+ * @throws {Error} that `isRedisOutage` knows, while no node of a cluster is known.
+ */
 export function nodesOf(redis: Redis): Redis[] {
   // A cluster goes by the type of a single server, see below.
   const server: object = redis
-  return server instanceof Cluster ? server.nodes('master') : [redis]
+  if (!(server instanceof Cluster)) return [redis]
+  const nodes = server.nodes('master')
+  if (nodes.length === 0) throw new Error("Cluster isn't ready: no node of it is known.")
+  return nodes
 }
 
 /**
@@ -124,12 +130,19 @@ export function nodesOf(redis: Redis): Redis[] {
 export async function nodeOf(redis: Redis, key: string): Promise<Redis> {
   const server: object = redis
   if (!(server instanceof Cluster)) return redis
-  // Its answer comes from that node, so that the table below knows it even when the slot has just moved.
-  const [slot] = await Promise.all([redis.cluster('KEYSLOT', key), redis.exists(key)])
-  const [master] = server.slots[slot] ?? []
-  const node = server.nodes('master').find(({ options: { host, port } }) => `${host}:${port}` === master)
-  if (!node) throw new Error("Cluster isn't ready: no node of it holds the key.")
-  return node
+  // Nodes are asked themselves: unlike the cluster's client they wait for their connections to stand.
+  const [any] = server.nodes('master')
+  const slot = any ? await any.cluster('KEYSLOT', key) : -1
+  for (let tries = 0; tries < REDIRECTIONS_MAX; tries += 1) {
+    const [master] = server.slots[slot] ?? []
+    const node = server.nodes('master').find(({ options: { host, port } }) => `${host}:${port}` === master)
+    const said = node && (await node.exists(key).catch((error: unknown) => error))
+    if (node && typeof said === 'number') return node
+    if (said instanceof Error && !said.message.startsWith('MOVED ')) throw said
+    // It follows where the slot went, and learns of it.
+    await redis.exists(key).catch(() => undefined)
+  }
+  throw new Error("Cluster isn't ready: no node of it holds the key.")
 }
 
 // A subscriber is owed nothing, and would wait for ever on a connection that is gone without a word.

@@ -231,12 +231,14 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
         ...on(connection),
         concurrency: WEBHOOK_SLOTS,
       })
-    const batchesWorker = watch.add(BATCHES_QUEUE, blocking, startBatches)
+    const isThere = () => redis.exists(keys.window)
+    const always = () => true
+    const batchesWorker = watch.add(BATCHES_QUEUE, blocking, startBatches, always, isThere)
     const workers = [
-      watch.add(JOBS_QUEUE, blocking, startJobs, slots.hasRoom),
+      watch.add(JOBS_QUEUE, blocking, startJobs, slots.hasRoom, isThere),
       batchesWorker,
-      watch.add(CHECKS_QUEUE, blocking, startChecks),
-      watch.add(WEBHOOKS_QUEUE, blocking, startWebhooks),
+      watch.add(CHECKS_QUEUE, blocking, startChecks, always, isThere),
+      watch.add(WEBHOOKS_QUEUE, blocking, startWebhooks, always, isThere),
     ]
     const heartbeat = setInterval(() => {
       void beat(all).then((ofAll) => (batchesWorker().concurrency = chunksAtOnce(all, ofAll)))

@@ -12,6 +12,7 @@ type Watched = {
   name: string
   start: (redis: Redis) => QueueWorker
   hasRoom: () => boolean
+  isThere: () => Promise<unknown>
   worker: QueueWorker
   /** Opened for it alone. */
   own: Redis | null
@@ -47,6 +48,7 @@ export function createWatch(deps: {
   /**
    * Starts to take entries of a queue.
    * @param hasRoom Whether the process has a slot for what is taken.
+   * @param isThere Asks the node of a cluster that holds the queue: while it is away the others' answers say nothing.
    * @returns the worker that takes them now.
    */
   function add(
@@ -54,23 +56,24 @@ export function createWatch(deps: {
     first: Redis,
     start: (redis: Redis) => QueueWorker,
     hasRoom: () => boolean = () => true,
+    isThere: () => Promise<unknown> = () => redis.time(),
   ): () => QueueWorker {
     const sinceMs = performance.now()
-    const queue = { name, start, hasRoom, worker: start(first), own: null, sinceMs, renewedMs: null }
+    const queue = { name, start, hasRoom, isThere, worker: start(first), own: null, sinceMs, renewedMs: null }
     queues.push(queue)
     return () => queue.worker
   }
 
   async function look(): Promise<void> {
     const askedMs = performance.now()
-    const answers = await redis.time().then(
-      () => true,
-      () => false,
-    )
+    const answers = await Promise.allSettled(queues.map((queue) => queue.isThere()))
     const nowMs = performance.now()
     if (isClosed) return
-    if (!answers || nowMs - askedMs > everyMs * LATE_FACTOR) excuseAll(nowMs)
-    for (const queue of queues) judge(queue, nowMs)
+    const isLate = nowMs - askedMs > everyMs * LATE_FACTOR
+    for (const [at, queue] of queues.entries()) {
+      if (isLate || answers[at]?.status !== 'fulfilled') queue.sinceMs = nowMs
+      judge(queue, nowMs)
+    }
   }
 
   function judge(queue: Watched, nowMs: number): void {
