@@ -3,7 +3,8 @@ import { createDurability, type Durability } from '../../shared/durability.ts'
 import { DurabilityUnavailableError } from '../../shared/errors.ts'
 import { createLog } from '../../shared/log.ts'
 import { createRedis } from '../../shared/redis.ts'
-import { ownValkey, startValkey } from '../support/power-cut.ts'
+import { ownValkey, startValkey, valkeyCommand } from '../support/power-cut.ts'
+import { startRedisCluster } from '../support/redis-cluster.ts'
 import { testRedis } from '../support/redis.ts'
 
 const { isPossible, reason } = ownValkey()
@@ -75,3 +76,27 @@ test.skipIf(!isPossible)('a server that is away makes nobody wait for ever, nor 
   await valkey.restart()
   expect(await durability.whyNot(MARK)).toBeNull()
 })
+
+test.skipIf(!isPossible)(
+  'in a cluster it is the node that holds the shard that is waited for, also when that has moved',
+  async () => {
+    const cluster = await startRedisCluster(valkeyCommand(), { durability: 'always' })
+    closing.push(() => cluster.stop())
+    const { durability } = durabilityOn(cluster.url)
+    const redis = createRedis(cluster.url, 'blocking', log)
+    closing.push(() => redis.disconnect())
+    const marks = ['a', 'b', 'c'].map((tag) => `p:{${tag}}:fsync`)
+    const wait = (mark: string) =>
+      durability.wait(mark, async (node) => (await node.exists(mark.replace('fsync', 'job'))) === 1)
+    for (const mark of marks) {
+      await redis.set(mark.replace('fsync', 'job'), 1)
+      expect(await wait(mark)).toBe('kept')
+    }
+    const [mark = ''] = marks
+    const from = await cluster.masterOf(mark)
+    const to = cluster.nodes.find((node) => node !== from) ?? from
+    await cluster.moveSlot(mark, to)
+    expect(await wait(mark)).toBe('kept')
+    expect(await to.redis.exists(mark)).toBe(1)
+  },
+)

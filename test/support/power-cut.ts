@@ -23,6 +23,12 @@ export function ownValkey(): { isPossible: boolean; reason: string } {
   return { isPossible: HAS_COMPILER, reason: HAS_COMPILER ? '' : 'no C compiler is at hand' }
 }
 
+/** The server itself. @throws when there is none: ask `ownValkey` first. */
+export function valkeyCommand(): string {
+  if (!VALKEY) throw new Error('No Valkey is at hand.')
+  return VALKEY
+}
+
 /**
  * Starts a Valkey that can be cut off from its power: what it wrote and had not brought to the disk is gone then. A killed
  * process alone loses nothing of that, since the kernel has it. The caller calls `stop`.
