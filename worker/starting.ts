@@ -39,7 +39,7 @@ export function createStarting({
   ): Promise<Start> {
     const started = await startSoon(run, hold, candidates)
     if (started.kind !== 'started' || run.claim.plan.durability !== 'fsync') return started
-    const word = await keepNote(run, hold, started.attempt)
+    const word = await orRelease(run, started.grant, keepNote(run, hold, started.attempt))
     if (word === 'started') return started
     release(run, started.grant)
     return { kind: word }
@@ -66,7 +66,8 @@ export function createStarting({
     if (started.kind !== 'started' || !isStale(started.grant)) return started
     // Redis was away, or this process stood still: the call has to be counted when it is made, or wait.
     const { deployment, bookedAt } = started.grant
-    const again = await take(run, hold, candidates, { id: deployment.id, at: bookedAt })
+    const slot = { id: deployment.id, at: bookedAt }
+    const again = await orRelease(run, started.grant, take(run, hold, candidates, slot))
     if (again.kind !== 'started' || again.grant.deployment !== deployment) release(run, started.grant)
     return again
   }
@@ -92,10 +93,13 @@ export function createStarting({
         keepsPlace: run.isLastResort || (isOnlyGroup(run) && run.backoffMs === null),
         ranking,
       })
-    const [reservation, noted] = await Promise.all([
-      persistUnlessStopped(hold, reserve),
-      isLikelyFree ? persistUnlessStopped(hold, () => note(run, attempt)) : null,
-    ])
+    const reserving = persistUnlessStopped(hold, reserve)
+    const noting = isLikelyFree ? persistUnlessStopped(hold, () => note(run, attempt)) : null
+    const [reservation, noted] = await Promise.all([reserving, noting]).catch(async (error: unknown) => {
+      const reserved = await reserving
+      if (reserved.kind === 'go') release(run, reserved.grant)
+      throw error
+    })
     if (noted !== null && noted !== 'started') {
       if (reservation.kind === 'go') release(run, reservation.grant)
       return { kind: noted }
@@ -105,13 +109,27 @@ export function createStarting({
     const isFirst = grant.deployment === first
     const made = isFirst ? attempt : openAttempt(attempt.number, grant.deployment, plan, Date.now())
     if (noted === null || !isFirst) {
-      const again = await persistUnlessStopped(hold, () => note(run, made))
+      const again = await orRelease(
+        run,
+        grant,
+        persistUnlessStopped(hold, () => note(run, made)),
+      )
       if (again !== 'started') {
         release(run, grant)
         return { kind: again }
       }
     }
     return { kind: 'started', grant, attempt: made }
+  }
+
+  /** A step between leave and call: fails it, nothing is called. This process would keep the place as long as it lives. */
+  async function orRelease<T>(run: Run, grant: Grant, step: Promise<T>): Promise<T> {
+    try {
+      return await step
+    } catch (error) {
+      release(run, grant)
+      throw error
+    }
   }
 
   // A probe that is never made, or never answered, must not keep its deployment closed, nor a place in flight be kept.

@@ -16,7 +16,7 @@ const SEED = 7
 
 test.skipIf(!isPossible)(
   'two APIs and three workers under load, killed, frozen and cut off: each accepted job ends once, is told of once, called as often as its attempts say, and leaves nothing',
-  { timeout: 240_000 },
+  { timeout: 600_000 },
   async () => {
     const run = { ...runOf({ seed: SEED, isLong: false, rate: 40 }), calmMs: 300 }
     const site = await openSite(run, {})
