@@ -5,7 +5,7 @@ import type { BatchOptions } from '../support/batch-options.ts'
 import { NAMES, startBatchGateway } from '../support/batch-rounds.ts'
 import type { Children } from '../support/children.ts'
 import { project } from '../support/gateway.ts'
-import { noteOfOthers, type Figure, type Measure, type Measured, type Size } from '../support/measure.ts'
+import { noteOf, type Figure, type Measure, type Measured, type Size } from '../support/measure.ts'
 
 // As a fast provider answers.
 const ANSWER_MS = 20
@@ -67,7 +67,7 @@ function ratio(text: string, speed: BatchSpeed | undefined, over: string, atLeas
     reached: batchRatio(speed?.summaries ?? [], over) ?? Number.NaN,
     unit: 'x',
     aim: atLeast === null ? null : { atLeast },
-    ...noteOfOthers(speed?.summaries ?? []),
+    ...noteOf(speed?.summaries ?? []),
   }
 }
 
@@ -78,6 +78,6 @@ function cpuOf(name: string, speed: BatchSpeed | undefined, upstream: string): F
     reached: summaries[0]?.cpuUs?.[name] ?? Number.NaN,
     unit: 'us',
     aim: null,
-    ...noteOfOthers(summaries),
+    ...noteOf(summaries),
   }
 }

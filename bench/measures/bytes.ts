@@ -9,6 +9,7 @@ import { gatewayRequest, project, startGateway, startRedis } from '../support/ga
 import type { Figure, Measure, Measured, Size } from '../support/measure.ts'
 import { bytesByKind, dataBytes, type KeyKind } from '../support/redis-bytes.ts'
 import { printTable } from '../support/report.ts'
+import { prose } from '../support/requests.ts'
 
 const KEY_PREFIX = 'byok'
 const PROMPT_BYTES = 2_000
@@ -33,7 +34,9 @@ async function run(children: Children, { isQuick }: Size): Promise<Measured> {
     workers: 0,
     env: { GATEWAY_KEY_PREFIX: KEY_PREFIX },
   })
-  const request = gatewayRequest(gateway, upstream.url, PROMPT_BYTES, 'respond-async')
+  const request = gatewayRequest(gateway, upstream.url, 0, 'respond-async')
+  const messages = [{ role: 'user', content: prose(PROMPT_BYTES) }]
+  request.body = JSON.stringify({ ...(JSON.parse(request.body) as object), messages })
   const submit = (requestsMax: number) =>
     sendExactly(load, { request, connections: 50, seconds: 600, requestsMax })
   await submit(FIRST_JOBS)
@@ -59,24 +62,41 @@ function figure(text: string, { overBytes }: Kept, atMost: number): Figure {
   return { text: `Redis bytes of a ${text}`, reached: overBytes, unit: 'B', aim: { atMost } }
 }
 
-/** Bytes a job, those of a sealed field, and what is left without it; and all keys by kind, a job. */
-type Kept = { eachBytes: number; fieldBytes: number; overBytes: number; kinds: KeyKind[]; jobs: number }
+/** Bytes a job, those of a sealed field, and what is left without it; its record by field, and all keys by kind, a job. */
+type Kept = {
+  eachBytes: number
+  fieldBytes: number
+  overBytes: number
+  fields: [string, number][]
+  kinds: KeyKind[]
+  jobs: number
+}
 
 async function kept(redis: Redis, before: number, jobs: number, field: string): Promise<Kept> {
   const eachBytes = ((await dataBytes(redis)) - before) / jobs
-  const fieldBytes = await meanLength(redis, field)
+  const fields = await fieldsOf(redis)
+  const fieldBytes = fields.find(([name]) => name === field)?.[1] ?? Number.NaN
   const kinds = await bytesByKind(redis)
-  return { eachBytes, fieldBytes, overBytes: eachBytes - fieldBytes, kinds, jobs: jobs + FIRST_JOBS }
+  return { eachBytes, fieldBytes, overBytes: eachBytes - fieldBytes, fields, kinds, jobs: jobs + FIRST_JOBS }
 }
 
-async function meanLength(redis: Redis, field: string): Promise<number> {
+/** Mean bytes of each field of a record, the largest first. */
+async function fieldsOf(redis: Redis): Promise<[string, number][]> {
   const pattern = createKeys(KEY_PREFIX).job('*')
-  const lengths: number[] = []
+  const sums = new Map<string, number>()
+  let records = 0
   for await (const names of redis.scanStream({ match: pattern, count: 1_000 }) as AsyncIterable<string[]>) {
-    for (const name of names) lengths.push(await redis.hstrlen(name, field))
-    if (lengths.length >= SAMPLED) break
+    for (const name of names) {
+      for (const [field, value] of Object.entries(await redis.hgetallBuffer(name))) {
+        sums.set(field, (sums.get(field) ?? 0) + value.length)
+      }
+    }
+    records += names.length
+    if (records >= SAMPLED) break
   }
-  return lengths.reduce((sum, length) => sum + length, 0) / lengths.length
+  return [...sums]
+    .map(([field, sum]): [string, number] => [field, sum / records])
+    .toSorted(([, x], [, y]) => y - x)
 }
 
 async function sendExactly(load: Child, order: LoadOrder): Promise<number> {
@@ -98,7 +118,7 @@ async function waitForAll(redis: Redis, upstream: Child, children: Child[], jobs
   await sleep(TIDY_MS)
 }
 
-function print(what: string, { eachBytes, fieldBytes, overBytes, kinds, jobs }: Kept): void {
+function print(what: string, { eachBytes, fieldBytes, overBytes, fields, kinds, jobs }: Kept): void {
   console.log(
     `  ${what}: ${eachBytes.toFixed(0)} bytes a job, ${fieldBytes.toFixed(0)} of them sealed, ${overBytes.toFixed(0)} beside`,
   )
@@ -106,5 +126,8 @@ function print(what: string, { eachBytes, fieldBytes, overBytes, kinds, jobs }: 
   printTable(
     ['', 'keys', 'bytes/job'],
     shown.map(({ kind, keys, bytes: size }) => [kind, String(keys), (size / jobs).toFixed(1)]),
+  )
+  console.log(
+    `  bytes of its record’s fields: ${fields.map(([name, size]) => `${name} ${size.toFixed(0)}`).join(', ')}`,
   )
 }

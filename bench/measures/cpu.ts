@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import type { Children } from '../support/children.ts'
 import { startOurs } from '../support/contenders.ts'
 import { project } from '../support/gateway.ts'
-import { noteOfOthers, type Figure, type Measure, type Measured, type Size } from '../support/measure.ts'
+import { noteOf, type Figure, type Measure, type Measured, type Size } from '../support/measure.ts'
 import { pin } from '../support/pinning.ts'
 import { printSummaries } from '../support/report.ts'
 import { completionBody } from '../support/requests.ts'
@@ -44,7 +44,7 @@ async function run(children: Children, size: Size): Promise<Measured> {
     reached: cpuUs[name] ?? Number.NaN,
     unit: 'us',
     aim: { atMost },
-    ...(isPinned ? noteOfOthers(summaries) : { note: pinning }),
+    ...(isPinned ? noteOf(summaries) : { note: pinning }),
   }))
   return { figures, details: { pinning, summaries } }
 }

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import type { Children } from '../support/children.ts'
 import { NAMES, startBareProxy, startOurs } from '../support/contenders.ts'
 import { project } from '../support/gateway.ts'
-import { noteOfOthers, type Figure, type Measure, type Measured, type Size } from '../support/measure.ts'
+import { noteOf, type Figure, type Measure, type Measured, type Size } from '../support/measure.ts'
 import { printSummaries } from '../support/report.ts'
 import { completionBody } from '../support/requests.ts'
 import { measureRounds, type Contender } from '../support/rounds.ts'
@@ -48,7 +48,7 @@ async function run(children: Children, size: Size): Promise<Measured> {
     reached: added(part, over),
     unit: 'ms',
     aim: { atMost: AT_MOST_MS[part] },
-    ...noteOfOthers(summaries),
+    ...noteOf(summaries),
   })
   const figures = [DIRECT, NAMES.bare].flatMap((over) => [figure('p50', over), figure('p99', over)])
   return { figures, details: { summaries } }

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import type { Children } from '../support/children.ts'
 import { startOurs } from '../support/contenders.ts'
 import { project } from '../support/gateway.ts'
-import { noteOfOthers, type Figure, type Measure, type Measured, type Size } from '../support/measure.ts'
+import { noteOf, type Figure, type Measure, type Measured, type Size } from '../support/measure.ts'
 import { printSummaries } from '../support/report.ts'
 import { completionBody } from '../support/requests.ts'
 import { measureRounds, type Contender, type Summary } from '../support/rounds.ts'
@@ -46,7 +46,7 @@ async function run(children: Children, size: Size): Promise<Measured> {
   printSummaries(summaries)
   const [one, two] = [ONE, TWO].map((name) => summaries.find((summary) => summary.name === name))
   if (!one || !two) throw new Error('Nothing was measured')
-  const note = noteOfOthers(summaries)
+  const note = noteOf(summaries)
   const model = modelOf(one)
   for (const line of describeModel(model)) console.log(`  ${line}`)
   const told = (text: string, reached: number, unit: Figure['unit']): Figure => ({

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import { createKeys } from '../../shared/keys.ts'
 import type { Children } from '../support/children.ts'
 import { gatewayRequest, project, startGateway, startRedis, type BenchRedis } from '../support/gateway.ts'
-import { noteOfOthers, type Measure, type Measured, type Size } from '../support/measure.ts'
+import { noteOf, type Measure, type Measured, type Size } from '../support/measure.ts'
 import type { Options } from '../support/options.ts'
 import { describeStatistics, readStatistics } from '../support/redis-statistics.ts'
 import { printRatios, printSummaries, ratiosOf } from '../support/report.ts'
@@ -44,7 +44,7 @@ async function run(children: Children, size: Size): Promise<Measured> {
     reached: ratio,
     unit: 'x' as const,
     aim: { atLeast: AT_LEAST },
-    ...noteOfOthers(summaries),
+    ...noteOf(summaries),
   }))
   return { figures, details: { summaries, ratios } }
 }

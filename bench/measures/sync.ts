@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import type { Children, Helper } from '../support/children.ts'
 import { countUpstreamCalls, NAMES, startBareProxy, startOurs, startPortkey } from '../support/contenders.ts'
 import { project } from '../support/gateway.ts'
-import { noteOfOthers, type Measure, type Measured, type Size } from '../support/measure.ts'
+import { noteOf, type Measure, type Measured, type Size } from '../support/measure.ts'
 import type { Options } from '../support/options.ts'
 import { describeStatistics } from '../support/redis-statistics.ts'
 import { printRatios, printSummaries, ratiosOf } from '../support/report.ts'
@@ -44,7 +44,7 @@ async function run(children: Children, size: Size): Promise<Measured> {
         ?.ratio ?? Number.NaN,
     unit: 'x' as const,
     aim: { atLeast },
-    ...noteOfOthers(summaries),
+    ...noteOf(summaries),
   }))
   return { figures, details: { summaries, ratios } }
 }

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import { ask, type Children } from '../support/children.ts'
 import { startOurs } from '../support/contenders.ts'
 import { project } from '../support/gateway.ts'
-import { noteOfOthers, type Figure, type Measure, type Measured, type Size } from '../support/measure.ts'
+import { noteOf, type Figure, type Measure, type Measured, type Size } from '../support/measure.ts'
 import { printSummaries } from '../support/report.ts'
 import { completionBody } from '../support/requests.ts'
 import { measureRounds, type Contender, type Summary } from '../support/rounds.ts'
@@ -50,7 +50,7 @@ async function run(children: Children, size: Size): Promise<Measured> {
   console.log(`  ${told.requests} exports of ${told.bytes} bytes came`)
   if (told.requests === 0) throw new Error('No trace was exported')
   const used = (name: string) => sumOf(summaries.find((summary) => summary.name === name))
-  const note = noteOfOthers(summaries)
+  const note = noteOf(summaries)
   const figure = (text: string, more: string, less: string, aim: Figure['aim']): Figure => ({
     text,
     reached: (used(more) / used(less) - 1) * 100,

@@ -43,13 +43,20 @@ export function isMet({ reached, aim }: Figure): boolean | null {
   return 'atLeast' in aim ? reached >= aim.atLeast : reached <= aim.atMost
 }
 
-/** Tells how much of the machine others used, where that makes a figure doubtful. */
-export function noteOfOthers(summaries: readonly { othersShare: number | null }[]): { note?: string } {
+/** What makes a figure doubtful: requests that failed, and how much of the machine others used. */
+export function noteOf(summaries: readonly { othersShare: number | null; errors?: number }[]): {
+  note?: string
+} {
   const share = Math.max(0, ...summaries.map(({ othersShare }) => othersShare ?? 0))
-  return share > OTHERS_SHARE_MAX ? { note: `others used ${(share * 100).toFixed(0)}% of the machine` } : {}
+  const errors = summaries.reduce((sum, one) => sum + (one.errors ?? 0), 0)
+  const notes = [
+    ...(errors > 0 ? [`${errors} requests failed`] : []),
+    ...(share > OTHERS_SHARE_MAX ? [`others used ${(share * 100).toFixed(0)}% of the machine`] : []),
+  ]
+  return notes.length > 0 ? { note: notes.join(', ') } : {}
 }
 
 /** The same of processor time that was measured over so many milliseconds. */
 export function noteOfUse(use: CpuUse, ms: number): { note?: string } {
-  return noteOfOthers([{ othersShare: use && use.others / (ms * 1000 * availableParallelism()) }])
+  return noteOf([{ othersShare: use && use.others / (ms * 1000 * availableParallelism()) }])
 }
