@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import { createGather } from '../gather.ts'
 import type { Logger } from '../log.ts'
 import { createScriptForEach, type ScriptCall } from '../scripts.ts'
-import { entryName, entryWidth, type FedJob, type JobQueue } from './queues.ts'
+import { entryWidth, firstEntryName, type FedJob, type JobQueue } from './queues.ts'
 import type { Window } from './window.ts'
 
 /** A job to be stored, as `create-job.lua` takes it; its fields end the arguments. */
@@ -27,8 +27,8 @@ export function createIntake(deps: { redis: Redis; queue: JobQueue; window: Wind
       const fed = inOneEntry(submissions)
       const stored = createJobs(
         submissions.map(({ id, keys, args }) => {
-          const entry = fed.find((job) => job.id === id)?.entry
-          return { keys, args: entry ? [...args, 'entry', entry] : args }
+          const entry = fed.find((job, at) => at > 0 && job.id === id)?.entry
+          return { keys, args: entry === undefined ? args : [...args, 'entry', entry] }
         }),
       )
       const isEarly = hasRoom && fed.length > 0
@@ -78,11 +78,11 @@ export function createIntake(deps: { redis: Redis; queue: JobQueue; window: Wind
   }
 }
 
-/** Those that may run at once, as jobs of one entry, which has the name of the first. */
+/** Those that may run at once, as jobs of one entry, which has a name of the first. */
 function inOneEntry(submissions: readonly Submission[]): FedJob[] {
   const ids = submissions.filter(({ isDelayed }) => !isDelayed).map(({ id }) => id)
   const [first] = ids
   if (first === undefined) return []
-  const entry = entryName({ id: first, generation: 1 })
-  return ids.map((id) => ({ id, generation: 1, entry: id === first ? '' : entry }))
+  const entry = firstEntryName(first)
+  return ids.map((id) => ({ id, generation: 1, entry }))
 }

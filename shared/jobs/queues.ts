@@ -71,11 +71,19 @@ export function createJobQueue(redis: Redis, keys: Keys, telemetry?: Telemetry) 
 
 export type JobQueue = ReturnType<typeof createJobQueue>
 
-/** The name of an entry whose first job this is. */
-export function entryName({ id, generation }: FedJob): string {
-  return `${id}-${generation}`
+/**
+ * The name of the entry that a job comes in which is enqueued as soon as it is stored, first of some. Should it have to wait after
+ * all, the one that it is let in with later goes by another name.
+ */
+export function firstEntryName(id: string): string {
+  return entryName({ id, generation: 0 })
 }
 
 function nameOf(job: FedJob): string {
   return job.entry || entryName(job)
+}
+
+/** The name of an entry whose first job this is. */
+function entryName({ id, generation }: FedJob): string {
+  return `${id}-${generation}`
 }

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
 import type { Keys } from '../keys.ts'
-import { ENTRY_JOBS_MAX, SLOTS_PER_JOB, type FedJob } from './queues.ts'
+import { ENTRY_JOBS_MAX, firstEntryName, SLOTS_PER_JOB, type FedJob } from './queues.ts'
 import { redisNowMs } from '../redis.ts'
 import { TERMINAL_STATUSES } from '../schemas/job.ts'
 import { createScript } from '../scripts.ts'
@@ -85,7 +85,8 @@ export function createWindow(redis: Redis, keys: Keys, now: () => number | '' = 
       const records = await Promise.all(ids.map((id) => redis.hmget(keys.job(id), 'generation', 'entry')))
       return ids.map((id, index) => {
         const [generation, entry] = records[index] ?? []
-        return { id, generation: Number(generation ?? 0), entry: entry ?? '' }
+        // Nothing is noted of the first of those that were enqueued as soon as they were stored.
+        return { id, generation: Number(generation ?? 0), entry: entry ?? firstEntryName(id) }
       })
     },
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createJobs } from '../../shared/jobs/jobs.ts'
-import { createJobQueue, entryWidth } from '../../shared/jobs/queues.ts'
+import { createJobQueue, entryWidth, JOBS_QUEUE } from '../../shared/jobs/queues.ts'
 import { createWindow } from '../../shared/jobs/window.ts'
 import { createLog } from '../../shared/log.ts'
 import { eventually } from '../support/eventually.ts'
@@ -28,8 +28,8 @@ test('jobs of one turn share an entry, and each knows which', async () => {
   const made = await Promise.all([submit(), submit(), submit({ delayMs: 60_000 }), submit()])
   const ids = made.map((result) => ('id' in result ? result.id : ''))
   expect(store.queued.map(({ id }) => id)).toEqual([ids[0], ids[1], ids[3]])
-  const name = `${ids[0]}-1`
-  expect(store.queued.map(({ entry }) => entry)).toEqual(['', name, name])
+  const name = `${ids[0]}-0`
+  expect(store.queued.map(({ entry }) => entry)).toEqual([name, name, name])
   expect(await Promise.all(ids.map(entryOf))).toEqual([null, name, null, name])
 })
 
@@ -63,6 +63,37 @@ test('what has no room after all is no worse off for having been announced', asy
   await store.settle.settle(first.subject, 'claim', first.token, 'failed', null, '', [])
   const [fed] = await store.window.feed()
   expect(fed && (await store.claims.claim(fed)).kind).toBe('claimed')
+})
+
+test('a job that is let in later is enqueued, whatever the entry is called that one beside it was announced in', async () => {
+  const { redis, keys } = store
+  await store.window.beat('w1', 500, 10_000)
+  await redis.hset(keys.concurrency, 'acme', 1)
+  const queue = createJobQueue(redis, keys)
+  const log = createLog('silent', 'test')
+  const jobs = createJobs({ ...store, queue, log, idempotencyRetentionMs: 1000 })
+  const create = async (tenant: string) => {
+    const input = store.jobInput({ tenant })
+    await jobs.create(input)
+    return input.id
+  }
+  await create('acme')
+  const announced = await Promise.all([create('acme'), create('other')])
+  const later = await create('acme')
+  const enqueued = async () => {
+    const names = await redis.lrange(keys.queueWaiting(JOBS_QUEUE), 0, -1)
+    const entries = names.map((name) => redis.hget(`${keys.queuePrefix}:${JOBS_QUEUE}:${name}`, 'data'))
+    return (await Promise.all(entries)).join()
+  }
+  await eventually('those that were admitted are enqueued', async () =>
+    (await enqueued()).includes(announced[1]),
+  )
+  await redis.hdel(keys.concurrency, 'acme')
+  const fed = await store.window.feed()
+  expect(fed.map(({ id }) => id)).toEqual([announced[0], later])
+  await queue.add(fed)
+  expect(await enqueued()).toContain(later)
+  await queue.close()
 })
 
 test('jobs that are let in together share entries too, and BullMQ is asked for the entry that has them', async () => {
