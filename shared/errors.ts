@@ -202,12 +202,12 @@ export class StorageReadonlyError extends GatewayError {
   }
 }
 
-/** 501: what is asked to be on the disk first can't be waited for on this Redis. Nothing was stored. */
+/** 400: what is asked to be on the disk first can't be waited for on this Redis. Nothing was stored. */
 export class DurabilityUnavailableError extends GatewayError {
   constructor(reason: string, param: string | null) {
     const whose = param === null ? 'This tenant has' : 'This asks for'
     const message = `${whose} durability "fsync", which needs Redis 7.2 or Valkey with appendonly on: ${reason}. Nothing was stored.`
-    super(501, 'invalid_request_error', 'durability_unavailable', message, { param, shouldRetry: false })
+    super(400, 'invalid_request_error', 'durability_unavailable', message, { param, shouldRetry: false })
   }
 }
 

@@ -43,7 +43,7 @@ test.each([
       body,
       headers: { prefer: 'respond-async', ...headers },
     })
-    expect({ status, json }).toEqual({ status: 501, json: refused(param) })
+    expect({ status, json }).toEqual({ status: 400, json: refused(param) })
     expect(await api.stored()).toBe(before)
   },
 )
@@ -51,12 +51,12 @@ test.each([
 test('a tenant is not set to what this Redis can not promise', async () => {
   const made = { id: 'sure', durability: 'fsync' }
   expect(await api.call('POST', '/v1/admin/tenants', { body: made })).toMatchObject({
-    status: 501,
+    status: 400,
     json: refused('durability'),
   })
   await api.tenants.create('sure')
   const set = await api.call('POST', '/v1/admin/tenants/sure', { body: { durability: 'fsync' } })
-  expect(set).toMatchObject({ status: 501, json: refused('durability') })
+  expect(set).toMatchObject({ status: 400, json: refused('durability') })
   expect(await api.tenants.get('sure')).toMatchObject({ durability: 'default' })
 })
 
@@ -65,7 +65,7 @@ test('a tenant that was promised more than this Redis can keep is told so, whate
   const { key } = await api.apiKeys.create('moved')
   const body = ask({ job: { durability: 'default' } })
   const { status, json, headers } = await api.call('POST', '/v1/chat/completions', { key, body })
-  expect({ status, json }).toEqual({ status: 501, json: refused(null) })
+  expect({ status, json }).toEqual({ status: 400, json: refused(null) })
   expect(headers['x-should-retry']).toBe('false')
 })
 
