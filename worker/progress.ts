@@ -16,7 +16,14 @@ export function createProgress(redis: Redis, keys: Keys) {
     async tell(): Promise<void> {
       if (!hasMoved) return
       hasMoved = false
-      await redis.set(keys.progress, 1, 'PX', PROGRESS_KEPT_MS)
+      try {
+        // A full Redis lets what is there live longer, and takes nothing new.
+        const isThere = await redis.pexpire(keys.progress, PROGRESS_KEPT_MS)
+        if (isThere === 0) await redis.set(keys.progress, 1, 'PX', PROGRESS_KEPT_MS)
+      } catch (error) {
+        hasMoved = true
+        throw error
+      }
     },
   }
 }

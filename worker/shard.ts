@@ -196,8 +196,10 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
   const all = settings.concurrency
   async function beat(count: number): Promise<number> {
     try {
+      // First of all: a full Redis may refuse the other.
+      const ofAll = await window.beat(workerId, count, settings.heartbeatMs * 5)
       await progress.tell()
-      return await window.beat(workerId, count, settings.heartbeatMs * 5)
+      return ofAll
     } catch (error) {
       log.warn({ err: error }, 'This worker could not say that it lives; trying again')
       return all
