@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { batchesOf, countOf, inputLine, inputLines, lineOf, type ResultLine } from '../support/batches.ts'
-import { eventually, gate } from '../support/eventually.ts'
+import { eventually, gate, moment } from '../support/eventually.ts'
 import { startGateway } from '../support/gateway.ts'
 import { completion, failure, startProvider, type LedgerEntry } from '../support/provider.ts'
 import { ownRedis, startRedis } from '../support/redis.ts'
@@ -55,6 +55,9 @@ test('workers and API killed again and again: each line has one end, and only ca
       return areHeld && completed + failed === replies
     })
     worker.kill('SIGKILL')
+    await worker.ended()
+    // Until its calls are cut off: no answer is sent to a dead socket, and taken for one that came.
+    await moment()
     if (index === 1) await replaceKilledApi()
     kills[index]?.open()
   }

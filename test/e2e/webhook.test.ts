@@ -106,8 +106,8 @@ test('a failed delivery is tried again by the schedule under the same id, with a
   await arrives(3)
   expect(new Set(receiver.received.map(({ headers }) => headers['webhook-id'])).size).toBe(1)
   const { json } = await gateway.call('GET', `/v1/webhook_deliveries?subject=${id}`)
-  const [delivery] = (json as { data: WebhookDelivery[] }).data
-  const [first = 0, second = 0, third = 0] = delivery?.attempts.map(({ started_at: at }) => at * 1000) ?? []
+  const [told] = (json as { data: WebhookDelivery[] }).data
+  const [first = 0, second = 0, third = 0] = told?.attempts.map(({ started_at: at }) => at * 1000) ?? []
   // 0.3 s each, give or take the jitter of a fifth; by the clocks of those who sent them.
   expect(second - first).toBeGreaterThan(220)
   expect(third - second).toBeGreaterThan(220)
