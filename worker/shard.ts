@@ -193,6 +193,7 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
     aofRewriteMs: settings.aofRewriteMs,
   })
 
+  const isThere = () => redis.exists(keys.window)
   const all = settings.concurrency
   async function beat(count: number): Promise<number> {
     try {
@@ -233,8 +234,6 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
         ...on(connection),
         concurrency: WEBHOOK_SLOTS,
       })
-    const isThere = () => redis.exists(keys.window)
-    const always = () => true
     const batchesWorker = watch.add(BATCHES_QUEUE, blocking, startBatches, always, isThere)
     const workers = [
       watch.add(JOBS_QUEUE, blocking, startJobs, slots.hasRoom, isThere),
@@ -286,6 +285,10 @@ export async function openShard(keys: Keys, own: WorkerProcess) {
       await Promise.all([queue.close(), deliveryQueue.close()])
     },
   }
+}
+
+function always(): boolean {
+  return true
 }
 
 export type Shard = Awaited<ReturnType<typeof openShard>>

@@ -9,7 +9,8 @@ type Waiter = { take: () => void; giveUp: () => void }
 
 /**
  * The calls that a process may have under way at once, of jobs and of lines of batches together. A free slot is a waiting job's
- * first; lines have at most 95% of all, and 70% while jobs have to wait and for a second after that.
+ * first, also of one that was left to other processes; lines have at most 95% of all, and 70% while jobs have to wait and for a
+ * second after that.
  *
  * @param now Milliseconds of a clock that does not jump; tests hold it still.
  */
@@ -23,9 +24,10 @@ export function createSlots(total: number, now: () => number = () => performance
   let isDraining = false
 
   function linesMax(): number {
-    const isBusy = jobsWaiting.length > 0 || now() - jobsWaitedAt < JOBS_WAITED_MS
+    const areJobsAway = whenRoom.length > 0
+    const isBusy = areJobsAway || jobsWaiting.length > 0 || now() - jobsWaitedAt < JOBS_WAITED_MS
     const share = isBusy ? LINES_SHARE_WHILE_JOBS_WAIT : LINES_SHARE_MAX
-    return Math.max(1, Math.floor(total * share))
+    return Math.max(areJobsAway ? 0 : 1, Math.floor(total * share))
   }
 
   function hasRoom(): boolean {
@@ -45,10 +47,17 @@ export function createSlots(total: number, now: () => number = () => performance
       lines++
       waiter.take()
     }
-    if (hasRoom()) for (const tell of whenRoom.splice(0)) tell()
+    if (whenRoom.length > 0 && hasRoom()) tellOfRoom()
   }
 
-  /** Calls back once, when a slot is free that nobody here waits for. */
+  // The slot is a job's, if one comes: what none takes lines have a little later.
+  function tellOfRoom(): void {
+    jobsWaitedAt = now()
+    for (const tell of whenRoom.splice(0)) tell()
+    setTimeout(handOn, JOBS_WAITED_MS).unref()
+  }
+
+  /** Calls back once, when a slot is free that no job here waits for: who had to leave jobs to others asks for them again. */
   function onRoom(tell: () => void): void {
     whenRoom.push(tell)
     handOn()

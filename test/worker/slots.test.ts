@@ -138,3 +138,24 @@ test('a job that finds no slot in time stands in line no longer, and who asked h
   await jobs.ended
   expect(told).toBe(1)
 })
+
+test.each([1, TOTAL])(
+  'of %i slots the first that comes free is for jobs that were left to others, and a line’s when none comes',
+  async (total) => {
+    slots = createSlots(total, () => now)
+    const lines = fillWithLines()
+    while (slots.hasRoom()) void slots.forJob(0)
+    now += 2_000
+    let told = 0
+    slots.onRoom(() => told++)
+    let isGiven = false
+    const line = Promise.resolve(slots.forLine(never)).then(() => (isGiven = true))
+    slots.lineDone()
+    expect([told, slots.use().lines, slots.hasRoom()]).toEqual([1, lines - 1, true])
+    await Promise.resolve()
+    expect(isGiven).toBe(false)
+    now += 2_000
+    await line
+    expect(slots.use().lines).toBe(lines)
+  },
+)
