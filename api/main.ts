@@ -10,7 +10,7 @@ import type { JobStreams } from '../shared/jobs/job-streams.ts'
 import { createKeys } from '../shared/keys.ts'
 import type { Logger } from '../shared/log.ts'
 import { loadOperatorConfig, type OperatorConfig } from '../shared/settings/operator-config.ts'
-import { checkRedis } from '../shared/redis-check.ts'
+import { checkRedis, onceThere } from '../shared/redis-check.ts'
 import { createPlanCache } from '../shared/plans/plan-cache.ts'
 import { createRedis, createSubscriber } from '../shared/redis.ts'
 import { runProcess } from '../shared/run-process.ts'
@@ -48,7 +48,8 @@ async function start(config: Config, log: Logger, signal: AbortSignal): Promise<
   }
   try {
     await checkRedis(redis, log, signal)
-    await claimShards(redis, createKeys(config.redis.keyPrefix), config.redis.shards)
+    const { keyPrefix, shards } = config.redis
+    await onceThere(redis, () => claimShards(redis, createKeys(keyPrefix), shards), log, signal)
     await store.check()
     const tracing = await openTracing(process.env, 'api', log)
     const connections = { operator, redis, subscriber, streamSubscriber, store, tracing }

@@ -51,8 +51,7 @@ export function refusedWrite(error: unknown): 'full' | 'readonly' | null {
  * @throws {ConfigError} for a version below 6.2, an eviction policy that drops keys, or a refused login.
  */
 export async function checkRedis(redis: Redis, log: Logger, signal?: AbortSignal): Promise<void> {
-  await waitForAnswer(redis, log, signal)
-  const nodes = (await infoOfNodes(redis, 'default')).map(parseInfo)
+  const nodes = (await onceThere(redis, () => infoOfNodes(redis, 'default'), log, signal)).map(parseInfo)
   nodes.forEach(requireTrust)
   if (nodes.some((info) => info.get('aof_enabled') !== '1')) {
     log.warn('Redis has its append-only file off: jobs accepted since its last snapshot are lost if it stops')
@@ -61,6 +60,25 @@ export async function checkRedis(redis: Redis, log: Logger, signal?: AbortSignal
     log.warn(
       'Redis has no maxmemory: set one, so that it refuses writes before the machine runs out of memory. Until then GATEWAY_REDIS_BYTES_MAX says how full it may be; without both jobs are accepted whatever it holds',
     )
+  }
+}
+
+/** Does a first step with Redis once it answers; again when it goes away meanwhile. A process need not end for that. */
+export async function onceThere<T>(
+  redis: Redis,
+  step: () => Promise<T>,
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<T> {
+  for (;;) {
+    await waitForAnswer(redis, log, signal)
+    try {
+      return await step()
+    } catch (error) {
+      if (!isRedisOutage(error)) throw error
+      log.warn({ err: error }, 'Redis went away during the start; trying again until it is back')
+      await sleep(RETRY_MS, undefined, { signal })
+    }
   }
 }
 

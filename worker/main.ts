@@ -17,7 +17,7 @@ import {
 } from '../shared/settings/operator-config.ts'
 import { createLinePlans } from '../shared/batches/line-plans.ts'
 import { createPlanCache } from '../shared/plans/plan-cache.ts'
-import { checkRedis } from '../shared/redis-check.ts'
+import { checkRedis, onceThere } from '../shared/redis-check.ts'
 import { createRedis, createSubscriber } from '../shared/redis.ts'
 import { runProcess } from '../shared/run-process.ts'
 import { createSealer } from '../shared/seal.ts'
@@ -54,7 +54,8 @@ async function start(
   const store = openFileStore(config.files.place, { hasEndpoint: config.files.hasS3Endpoint })
   try {
     await checkRedis(redis, log, signal)
-    await claimShards(redis, createKeys(redisConfig.keyPrefix), redisConfig.shards)
+    const { keyPrefix, shards } = redisConfig
+    await onceThere(redis, () => claimShards(redis, createKeys(keyPrefix), shards), log, signal)
     await store.check()
   } catch (error) {
     closeConnections()
