@@ -132,23 +132,35 @@ export async function startFleet({ times, storage: kind, apis = 2, workers = 3, 
     })
   }
 
-  async function isReady(member: Member): Promise<boolean> {
+  /** Heartbeats of workers, those of dead ones for a while too. */
+  async function heartbeats(): Promise<string[]> {
+    return storage
+      .redis()
+      .zrange(keys.workers, '0', '-1')
+      .catch(() => [])
+  }
+
+  async function isReady(member: Member, known: ReadonlySet<string>, count: number): Promise<boolean> {
     if (member.process?.hasEnded()) throw new Hopeless(`${member.name} ended: ${tailOf(member.process)}`)
     if (member.kind === 'api') return (await fetch(`${urlOf(member)}/readyz`)).status === 200
-    // Workers have no address: they are there when as many as run have a heartbeat.
-    const running = members.filter((one) => one.kind === 'worker' && one.isWanted).length
-    const beating = await storage.redis().zcard(keys.workers)
-    if (beating >= running) return true
-    throw new Error(`${beating} of ${running} workers have a heartbeat. ${tailOf(member.process)}`)
+    // Workers have no address: they are there when as many as were started have a heartbeat.
+    const fresh = (await heartbeats()).filter((id) => !known.has(id))
+    if (fresh.length >= count) return true
+    throw new Error(`${fresh.length} of ${count} workers have a heartbeat. ${tailOf(member.process)}`)
   }
 
   /** Starts those of them that do not run, and waits until they take work. */
   async function start(some: readonly Member[]): Promise<void> {
     const ended = some.filter((member) => !member.isWanted)
+    const known = new Set(await heartbeats())
+    const count = ended.filter((member) => member.kind === 'worker').length
     for (const member of ended) launch(member)
     await Promise.all(
       ended.map((member) =>
-        eventually(`${member.name} is ready`, () => isReady(member), { timeoutMs: READY_MS, everyMs: 50 }),
+        eventually(`${member.name} is ready`, () => isReady(member, known, count), {
+          timeoutMs: READY_MS,
+          everyMs: 50,
+        }),
       ),
     )
   }

@@ -127,7 +127,7 @@ export async function playScenario(scenario: Scenario, run: Run, site: Site, rou
     times: (long, short) => (run.isLong ? long : short),
   }
   await pause(run.calmMs)
-  const mayBeLost = (await (scenario.play ?? playFaults(scenario, run))(play)) ?? undefined
+  const mayBeLost = await playOut(scenario.play ?? playFaults(scenario, run), play)
   await pause(run.calmMs)
   inbox.down(false)
   await fleet.mend()
@@ -142,6 +142,16 @@ export async function playScenario(scenario: Scenario, run: Run, site: Site, rou
   const seconds = (performance.now() - startedAt) / 1_000
   const outcome = { ...tally, broken: [...broken, ...tally.broken, ...left, ...ends] }
   return { ...outcome, name, story: scenario.story ?? '', seconds, faults }
+}
+
+/** What cannot be played out is a fault as well; everything is brought back and looked at all the same. */
+async function playOut(faults: NonNullable<Scenario['play']>, play: Play): Promise<MayBeLost | undefined> {
+  try {
+    return (await faults(play)) ?? undefined
+  } catch (error) {
+    play.broken(`it could not be played out: ${String(error)}`)
+    return undefined
+  }
 }
 
 function playFaults({ faults = [], repeat = [1, 1] }: Scenario, run: Run) {
