@@ -31,6 +31,9 @@ const encryptionKeys = list.transform((pairs, context) => {
   return keys
 })
 
+/** An idle queue asks every two seconds: what does not for less than this says nothing. */
+const ASKS_AGAIN_MS = 3_000
+
 const Environment = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: z.coerce.number().int().min(0).max(65_535).default(4000),
@@ -57,9 +60,9 @@ const Environment = z.object({
   GATEWAY_SHARDS: z.coerce.number().int().min(1).max(64).default(1),
   GATEWAY_REDIS_TIMEOUT_MS: milliseconds(900),
   /** How long a connection to Redis may owe an answer before another one takes its place. */
-  GATEWAY_REDIS_SILENCE_MS: milliseconds(10_000),
+  GATEWAY_REDIS_SILENCE_MS: z.coerce.number().int().min(ASKS_AGAIN_MS).default(10_000),
   /** A queue that is asked for nothing for so long, though there is room, is begun anew; twice that, and the API is not ready. */
-  GATEWAY_STALL_MS: milliseconds(10_000),
+  GATEWAY_STALL_MS: z.coerce.number().int().min(ASKS_AGAIN_MS).default(10_000),
   /** How long Redis may take to say that its append-only file is on its disk, for what asks for that. */
   GATEWAY_FSYNC_TIMEOUT_MS: milliseconds(5_000),
   /** How much memory Redis may take, where it has no `maxmemory` of its own. */
