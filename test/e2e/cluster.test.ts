@@ -115,7 +115,8 @@ describe.runIf(isPossible)('a Redis Cluster whose nodes share the tenants', () =
     const { gateway, provider } = stage
     const tenant = TENANTS[2] ?? ''
     const key = await gateway.tenantKey(tenant)
-    const node = await cluster.masterOf(ofTenant(shardKeys(gateway.prefix, SHARDS), tenant).window)
+    const keys = ofTenant(shardKeys(gateway.prefix, SHARDS), tenant)
+    const node = await cluster.masterOf(keys.window)
     const held = gate()
     provider.ledger.length = 0
     provider.answer(async () => {
@@ -126,7 +127,9 @@ describe.runIf(isPossible)('a Redis Cluster whose nodes share the tenants', () =
     const running = await gateway.submit(ask(config), {}, key)
     await eventually('its call is made', () => provider.ledger.length === 1)
     const waiting = await gateway.submit(ask(config), { delay: 1 }, key)
-    await eventually('the replica has it all', async () => (await node.redis.wait(1, 1_000)) === 1)
+    // It waits for what its own connection wrote, and for all that was written before that.
+    await node.redis.set(keys.fsyncMark, 1, 'PX', 60_000)
+    await eventually('the replica has it all', async () => (await node.redis.wait(1, 1_000)) > 0)
     await node.kill()
     held.open()
     for (const { id } of [running, waiting]) {

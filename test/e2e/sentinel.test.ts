@@ -41,7 +41,9 @@ describe.runIf(isPossible)('a Redis that sentinels watch', () => {
     await eventually('its call is made', () => provider.ledger.length === 1)
     const waiting = await gateway.submit(ask(config), { delay: 1 }, key)
     const master = await sentinel.master()
-    await eventually('the replica has it all', async () => (await master.redis.wait(1, 1_000)) === 1)
+    // It waits for what its own connection wrote, and for all that was written before that.
+    await master.redis.set(gateway.keys.fsyncMark, 1, 'PX', 60_000)
+    await eventually('the replica has it all', async () => (await master.redis.wait(1, 1_000)) > 0)
 
     const gone = await sentinel.failOver()
     held.open()
