@@ -11,6 +11,7 @@ const DEPLOYMENT: RowForm<keyof PlanDeployment> = {
     'stream_timeout_s', 'allowed_fails_policy',
   ],
   optional: optionalOf(PlanDeployment.shape),
+  isWhole: true,
 } // oxfmt-ignore
 
 const PLAN: RowForm<keyof Plan> = {
@@ -22,6 +23,7 @@ const PLAN: RowForm<keyof Plan> = {
     'durability',
   ],
   optional: optionalOf(Plan.shape),
+  isWhole: true,
 } // oxfmt-ignore
 
 const BUNDLE: RowForm<keyof CredentialBundle> = {
@@ -30,6 +32,7 @@ const BUNDLE: RowForm<keyof CredentialBundle> = {
     'azure_ad_token', 'auth', 'overrides', 'drop', 'is_operators', 'mock_timeout', 'mock_delay_s', 'mock_response',
   ],
   optional: optionalOf(CredentialBundle.shape),
+  isWhole: true,
 } // oxfmt-ignore
 
 /** A plan, as text. */

@@ -7,6 +7,8 @@ export type RowForm<Name extends string> = {
   names: readonly Name[]
   /** Those that are missing where there is no value; all others are null. */
   optional: ReadonlySet<Name>
+  /** What has more values, from a later version, is no row of it: it must not be read in part. */
+  isWhole?: boolean
 }
 
 /**
@@ -40,16 +42,29 @@ function othersOf<Name extends string>({ names, optional }: RowForm<Name>, objec
   return Object.fromEntries(entries)
 }
 
-/** The object that was written as this row. An object is what it was written as before there were rows. */
+/**
+ * The object that was written as this row. An object is what it was written as before there were rows.
+ * @throws {Error} for anything else.
+ */
 export function fromRow<Shape extends object>(
-  { names, optional }: RowForm<Extract<keyof Shape, string>>,
+  { names, optional, isWhole = false }: RowForm<Extract<keyof Shape, string>>,
   row: unknown,
 ): Shape {
-  if (!Array.isArray(row)) return row as Shape // written by ourselves, as is the row
+  if (isObject(row)) return row as Shape // written by ourselves, as is the row
+  if (
+    !Array.isArray(row) ||
+    (row[0] !== 0 && !isObject(row[0])) ||
+    (isWhole && row.length > names.length + 1)
+  )
+    throw new Error("A row can't be read: it is damaged, or of another version of the gateway.")
   const object: { [Key in keyof Shape]?: unknown } = {}
   for (const [at, name] of names.entries()) {
     const value: unknown = row[at + 1] ?? null
     if (value !== null || !optional.has(name)) object[name] = value
   }
   return Object.assign(object, row[0] === 0 ? {} : row[0]) as Shape // all its names, as toRow had them
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -1,4 +1,5 @@
 import { afterAll, expect, test } from 'vitest'
+import { READ_FIELDS } from '../../shared/jobs/job-record.ts'
 import { createSettledListener } from '../../shared/jobs/settled.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore } from '../support/store.ts'
@@ -52,6 +53,17 @@ test('who holds the line is told all that it would have read, and nobody else is
 test('a large answer is left to be read, and an end that nobody holds the line for is only named', async () => {
   expect((await run('api-1', 100_000)).told).toEqual([null, null])
   expect((await run(null, 10)).told).toEqual([null, null])
+})
+
+test('what a worker of another version says of a job, by other names, is read anew', async () => {
+  const watch = listener.watch('job_1')
+  const field = Buffer.from([0, 0, 0, 2, 'a'.charCodeAt(0)])
+  const id = Buffer.concat([Buffer.from([0, 0, 0, 6]), Buffer.from('job_1')])
+  const message = Buffer.concat([id, ...READ_FIELDS.map(() => field), field])
+  await store.redis.publish(store.keys.replyChannel('api-1'), message)
+  expect(await watch.wait(10_000)).toBe(true)
+  expect(watch.told?.()).toBeNull()
+  watch.close()
 })
 
 test('no name of a process is left in the record of an ended job', async () => {

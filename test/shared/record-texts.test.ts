@@ -79,6 +79,44 @@ test('a field that a form does not know yet is not lost', () => {
   }
 })
 
+// New names stand at the end of these lists; what is changed before that reads stored rows, and keys, wrongly.
+const BUNDLE_NAMES = [
+  'provider', 'model', 'api_base', 'api_key', 'headers', 'params', 'trusted_base', 'api_version', 'organization',
+  'azure_ad_token', 'auth', 'overrides', 'drop', 'is_operators', 'mock_timeout', 'mock_delay_s', 'mock_response',
+] // oxfmt-ignore
+const DEPLOYMENT_NAMES = [
+  'id', 'key_id', 'group', 'provider', 'model', 'name', 'timeout_s', 'rpm', 'tpm', 'max_input_tokens', 'prices', 'weight',
+  'num_retries', 'cooldown_time_s', 'allowed_fails', 'operator_id', 'owner_id', 'itpm', 'otpm', 'max_parallel', 'order',
+  'stream_timeout_s', 'allowed_fails_policy',
+] // oxfmt-ignore
+const PLAN_NAMES = [
+  'source', 'owner_id', 'group', 'deployments', 'fallbacks', 'max_fallbacks', 'num_retries', 'retry_after_s', 'timeout_s',
+  'cooldown_time_s', 'max_attempts', 'disable_cooldowns', 'allowed_fails', 'request_num_retries', 'strategies',
+  'context_window_fallbacks', 'content_policy_fallbacks', 'rewriting_groups', 'group_names', 'retry_policies',
+  'stream_timeout_s', 'is_timeout_clients', 'allowed_fails_policy', 'checks_context', 'drop', 'first_failure', 'priority',
+  'durability',
+] // oxfmt-ignore
+const rowOf = (values: readonly unknown[]) => [0, ...values]
+
+test('each value of a stored plan, and of its credentials, is read as what it was when it was written', () => {
+  expect(parseBundles([rowOf(BUNDLE_NAMES)])).toEqual([
+    Object.fromEntries(BUNDLE_NAMES.map((name) => [name, name])),
+  ])
+  const deployment = Object.fromEntries(DEPLOYMENT_NAMES.map((name) => [name, name]))
+  const values = PLAN_NAMES.map((name) => (name === 'deployments' ? [rowOf(DEPLOYMENT_NAMES)] : name))
+  const plan = Object.fromEntries(PLAN_NAMES.map((name) => [name, name]))
+  expect(parsePlan(JSON.stringify(rowOf(values)))).toEqual({ ...plan, deployments: [deployment] })
+})
+
+test('credentials and plans of a later version, or no rows at all, are refused and not read in part', () => {
+  const [bundle, plan] = [rowOf(BUNDLE_NAMES), rowOf(PLAN_NAMES.map(() => []))]
+  expect(() => parseBundles([[...bundle, 'new']])).toThrow(/can't be read/)
+  expect(() => parsePlan(JSON.stringify([...plan, 'new']))).toThrow(/can't be read/)
+  for (const damaged of [null, 'text', [], ['openai'], [1, 'openai'], [[], 'openai']]) {
+    expect(() => parseBundles([damaged])).toThrow(/can't be read/)
+  }
+})
+
 test('what an earlier version wrote in full is still read', () => {
   const [attempt] = fc.sample(attempts, 1)
   const [plan] = fc.sample(anyOf(Plan, { deployments: fc.array(deployments, { minLength: 1 }) }), 1)
