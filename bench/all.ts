@@ -19,8 +19,8 @@ import { telling } from './measures/telling.ts'
 import { figuresAsMarkdown, printFigures } from './support/figures.ts'
 import type { Measure, Size } from './support/measure.ts'
 import { plotFigures } from './support/plot.ts'
-import { writeJson } from './support/report.ts'
-import { figuresOf, runMeasures } from './support/run-measures.ts'
+import { saveJson } from './support/report.ts'
+import { figuresOf, runMeasures, type Outcome } from './support/run-measures.ts'
 
 const MEASURES: readonly Measure[] = [
   cpu,
@@ -63,12 +63,17 @@ const { values } = parseArgs({
 })
 const measures = chooseMeasures(values.only)
 const size: Size = { isQuick: values.quick, profileFolder: values['cpu-prof'] }
-const outcomes = await runMeasures(measures, size)
-const figures = figuresOf(outcomes)
 const day = new Date().toISOString().slice(0, 10)
+
+// After each measure, so that a run that is interrupted has told what it found.
+function save(outcomes: Record<string, Outcome>): void {
+  const found = figuresOf(outcomes)
+  if (values.json !== '') saveJson(values.json, { size, figures: found, outcomes })
+  if (values.markdown !== '') writeFileSync(values.markdown, figuresAsMarkdown(found))
+  if (values.svg !== '') writeFileSync(values.svg, plotFigures(found, `byok-gateway, ${day}`))
+}
+
+const outcomes = await runMeasures(measures, size, save)
 console.log(`\n== All, ${day}${size.isQuick ? ', quick' : ''}`)
-printFigures(figures)
-if (values.json !== '') writeJson(values.json, { size, figures, outcomes })
-if (values.markdown !== '') writeFileSync(values.markdown, figuresAsMarkdown(figures))
-if (values.svg !== '') writeFileSync(values.svg, plotFigures(figures, `byok-gateway, ${day}`))
+printFigures(figuresOf(outcomes))
 if (Object.values(outcomes).some(({ kind }) => kind === 'failed')) process.exitCode = 1

@@ -7,7 +7,7 @@ import { figuresOf, runMeasures } from '../bench/support/run-measures.ts'
 import { readScriptNames } from '../bench/support/script-names.ts'
 import { readScript } from '../shared/scripts.ts'
 
-const FULL = { isQuick: true, profileFolder: '' }
+const QUICK = { isQuick: true, profileFolder: '' }
 const figure = (reached: number, aim: Figure['aim']): Figure => ({
   text: 'a & b < c',
   reached,
@@ -49,8 +49,11 @@ test('a measure that fails is in the table as missed, and the next one is run al
     title: 'Whole',
     run: () => Promise.resolve({ figures: [figure(1, { atMost: 2 })], details: {} }),
   }
-  const figures = figuresOf(await runMeasures([broken, whole], FULL))
+  const told: number[] = []
+  const note = (outcomes: object) => told.push(Object.keys(outcomes).length)
+  const figures = figuresOf(await runMeasures([broken, whole], QUICK, note))
   expect(figures.map(isMet)).toEqual([false, true])
+  expect(told).toEqual([1, 2])
   expect(figures[0]?.note).toBe('failed: no such thing')
 })
 

@@ -56,8 +56,14 @@ export function printRatios(ratios: readonly Ratio[]): void {
   }
 }
 
-/** Writes everything that was measured, with what it was measured on. */
+/** Writes everything that was measured, with what it was measured on, and says so. */
 export function writeJson(file: string, results: object): void {
+  saveJson(file, results)
+  console.log(`\nWritten to ${file}`)
+}
+
+/** Writes everything that was measured, with what it was measured on. */
+export function saveJson(file: string, results: object): void {
   const machine = {
     node: process.version,
     platform: `${process.platform} ${process.arch}`,
@@ -66,7 +72,6 @@ export function writeJson(file: string, results: object): void {
     measured_at: new Date().toISOString(),
   }
   writeFileSync(file, `${JSON.stringify({ machine, ...results }, null, 2)}\n`)
-  console.log(`\nWritten to ${file}`)
 }
 
 /** Prints columns as wide as they must be; the first is left-aligned, and so is the last. */

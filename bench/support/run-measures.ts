@@ -10,15 +10,18 @@ export type Outcome = { title: string; seconds: number } & (
 /**
  * Runs measures one after the other; each ends all that it started before the next begins. One that fails is told of, and
  * the others are run all the same.
+ * @param note Told after each of all outcomes so far.
  */
 export async function runMeasures(
   measures: readonly Measure[],
   size: Size,
+  note: (outcomes: Record<string, Outcome>) => void,
 ): Promise<Record<string, Outcome>> {
   const outcomes: Record<string, Outcome> = {}
   for (const measure of measures) {
     console.log(`\n== ${measure.title} (${measure.name})`)
     outcomes[measure.name] = await runOne(measure, size)
+    note(outcomes)
   }
   return outcomes
 }
