@@ -123,6 +123,7 @@ export async function startApi(
   })
   const durability = openDurability({ url: store.url, fsyncTimeoutMs: 1_000 }, log)
   const durable = createDurable({ durability, keysOf: () => store.keys })
+  const jobs = durable.jobs(store.jobs)
   const board = createBoard({ redis: store.redis, shards: [store.keys] })
   const app = await buildApp({
     log,
@@ -130,7 +131,7 @@ export async function startApi(
     redis: store.redis,
     capacity,
     readiness: { reasons: () => [] },
-    jobs: durable.jobs(store.jobs),
+    jobs,
     state: store.state,
     settled,
     streams,
@@ -170,6 +171,8 @@ export async function startApi(
   return {
     app,
     store,
+    /** As the routes have them. */
+    jobs,
     /** Files and batches. */
     batches: batches.services,
     /** Where files lie. */

@@ -150,7 +150,7 @@ test('both spellings of a path and a slash at its end are the same route', async
 
 test('an internal failure tells nothing of itself and is not to be retried', async () => {
   const broken = await startApi()
-  broken.store.jobs.list = () => Promise.reject(new Error('secret internals at /srv/app'))
+  broken.jobs.list = () => Promise.reject(new Error('secret internals at /srv/app'))
   const answer = await broken.call('GET', '/v1/jobs')
   await broken.close()
   expect(answer.status).toBe(500)
@@ -161,7 +161,7 @@ test('an internal failure tells nothing of itself and is not to be retried', asy
 
 test('Redis away is a 503 that may be retried', async () => {
   const broken = await startApi()
-  broken.store.jobs.list = () => Promise.reject(new Error('Connection is closed.'))
+  broken.jobs.list = () => Promise.reject(new Error('Connection is closed.'))
   const answer = await broken.call('GET', '/v1/jobs')
   await broken.close()
   expect(answer.status).toBe(503)
