@@ -40,7 +40,7 @@ export function createStarting({
     const started = await startSoon(run, hold, candidates)
     if (started.kind !== 'started' || run.claim.plan.durability !== 'fsync') return started
     const word = await orRelease(run, started.grant, keepNote(run, hold, started.attempt))
-    if (word === 'started') return started
+    if (word === 'started') return unlessStale(run, hold, candidates, started)
     release(run, started.grant)
     return { kind: word }
   }
@@ -63,8 +63,17 @@ export function createStarting({
     candidates: readonly [Candidate, ...Candidate[]],
   ): Promise<Start> {
     const started = await take(run, hold, candidates, run.progress.slot)
-    if (started.kind !== 'started' || !isStale(started.grant)) return started
-    // Redis was away, or this process stood still: the call has to be counted when it is made, or wait.
+    return started.kind === 'started' ? unlessStale(run, hold, candidates, started) : started
+  }
+
+  /** Redis was away, its disk is slow, or this process stood still: the call has to be counted when it is made, or wait. */
+  async function unlessStale(
+    run: Run,
+    hold: Hold,
+    candidates: readonly [Candidate, ...Candidate[]],
+    started: Extract<Start, { kind: 'started' }>,
+  ): Promise<Start> {
+    if (!isStale(started.grant)) return started
     const { deployment, bookedAt } = started.grant
     const slot = { id: deployment.id, at: bookedAt }
     const again = await orRelease(run, started.grant, take(run, hold, candidates, slot))

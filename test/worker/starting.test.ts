@@ -117,6 +117,35 @@ test('a call that must be known on the disk is noted again until it is; others a
   expect(asked).toHaveLength(2)
 })
 
+test('a call that waited for the disk is counted when it is made, and waits when it would break the limit by then', async () => {
+  const disk = gate()
+  const { state, starting, noted, claims } = slowStart(async () => {
+    await disk.opened
+    return 'kept'
+  })
+  noted.open()
+  await store.window.beat('worker', 10, 60_000)
+  const candidates = [{ deployment: one, tier: 0 }] as const
+  const runs = [await claimedRun(claims, { ...plan, durability: 'fsync' })]
+  runs.push(await claimedRun(claims, { ...plan, durability: 'fsync' }))
+  const started = runs.map((run) => starting.start(run, hold, candidates))
+  await eventually(
+    'they are let through',
+    async () => (await state.read('owner', [one]))[0]?.used.requests === 2,
+  )
+  now += 5_000
+  expect((await state.reserve(plan, candidates, request)).kind).toBe('go')
+  await timePasses(WINDOW_MS * 0.005)
+  disk.open()
+  const kinds = (await Promise.all(started)).map(({ kind }) => kind)
+  expect(kinds.toSorted()).toEqual(['started', 'wait'])
+  expect((await state.read('owner', [one]))[0]?.used.requests).toBe(2)
+  await eventually(
+    'who waits holds no place',
+    async () => (await state.read('owner', [one]))[0]?.inFlight === 2,
+  )
+})
+
 test('a call whose job was taken over while the disk was waited for is not made, and leaves its place', async () => {
   const { state, starting, noted, claims } = slowStart(async (id) => {
     await store.redis.hset(store.keys.job(id), 'token', 'of another claim')
