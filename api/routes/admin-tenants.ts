@@ -10,7 +10,7 @@ import { AdminListQuery, requireReach } from '../admin.ts'
 import type { DurabilityCheck } from '../durable.ts'
 
 export type AdminTenantDeps = {
-  tenants: Tenants
+  tenants: AllTenants
   apiKeys: Pick<ApiKeys, 'revokeAll'>
   requireDurability: DurabilityCheck
 }
