@@ -110,7 +110,7 @@ async function waitForAnswer(redis: Redis, log: Logger, signal?: AbortSignal): P
     for (;;) {
       const info = await redis.info().catch((error: unknown) => error)
       // INFO is answered a moment before the connection takes other commands.
-      if (typeof info === 'string' && redis.status === 'ready') return
+      if (typeof info === 'string' && redis.status !== 'connect') return
       note(info)
       if (isLoginRefused) {
         throw new ConfigError('Redis refuses the login in REDIS_URL, or does not allow INFO to it.')
