@@ -12,6 +12,8 @@ const KEPT =
   /^(batch|batch-index|file|files|file-keys|files-due|files-use|batch-due|event|events|delivery|deliveries|deliveries-due|endpoint-deliveries|target)(:|$)/
 
 const Files = z.looseObject({ data: z.array(z.looseObject({ id: z.string() })) })
+/** What a killed API, or one without Redis, could not take back: it goes by itself. */
+const FOUND_AGAIN = /^left: orphans:/
 const DELETES_AT_ONCE = 8
 
 /** Takes all jobs and files away, as their owners can: what is still there of them then is left behind. */
@@ -34,12 +36,16 @@ export async function deleteAll(fleet: Fleet): Promise<void> {
 /**
  * What is left of jobs, batches and deliveries that have all ended, in words: nothing, or it is a fault.
  * @param isOver Whether the time of what is kept is over as well.
+ * @param isCalm Whether nothing was broken: then no answer was lost on its way, and no call is kept to be found again.
  * @param patienceMs How long it may take until nothing is left.
  */
-export async function findLeftovers(fleet: Fleet, isOver: boolean, patienceMs: number): Promise<string[]> {
+export async function findLeftovers(
+  fleet: Fleet,
+  { isOver, isCalm, patienceMs }: { isOver: boolean; isCalm: boolean; patienceMs: number },
+): Promise<string[]> {
   const giveUpAt = performance.now() + patienceMs
   for (;;) {
-    const left = await leftNow(fleet, isOver)
+    const left = (await leftNow(fleet, isOver)).filter((text) => isCalm || !FOUND_AGAIN.test(text))
     if (left.length === 0 || performance.now() > giveUpAt) return left
     await pause(250)
   }

@@ -43,7 +43,7 @@ async function playRound(wanted: readonly Scenario[], options: Options, round: n
 /** When the time of all that was kept is over, nothing may be left. */
 async function closeUp({ fleet }: Site, name: string): Promise<Outcome> {
   const startedAt = performance.now()
-  const broken = await findLeftovers(fleet, true, KEPT_MS)
+  const broken = await findLeftovers(fleet, { isOver: true, isCalm: false, patienceMs: KEPT_MS })
   const seconds = (performance.now() - startedAt) / 1_000
   const none = {
     sent: 0,

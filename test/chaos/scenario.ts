@@ -137,7 +137,7 @@ export async function playScenario(scenario: Scenario, run: Run, site: Site, rou
   const sent = loads.flatMap((load) => load.sent)
   const settleMs = 15 * run.times.leaseMs + 30_000
   const tally = await audit({ fleet, upstream, inbox, sent, settleMs, mayBeLost, usedBefore })
-  const left = await clearUp(fleet, run)
+  const left = await clearUp(fleet, run, faults.length === 0)
   const ends = fleet.takeEnded()
   const seconds = (performance.now() - startedAt) / 1_000
   const outcome = { ...tally, broken: [...broken, ...tally.broken, ...left, ...ends] }
@@ -167,7 +167,7 @@ function playFaults({ faults = [], repeat = [1, 1] }: Scenario, run: Run) {
 }
 
 /** Deletes all there is, and says what is left of it, and of everything else, that should not be. */
-async function clearUp(fleet: Fleet, run: Run): Promise<string[]> {
+async function clearUp(fleet: Fleet, run: Run, isCalm: boolean): Promise<string[]> {
   await deleteAll(fleet)
-  return findLeftovers(fleet, false, 5 * run.times.leaseMs + 30_000)
+  return findLeftovers(fleet, { isOver: false, isCalm, patienceMs: 5 * run.times.leaseMs + 30_000 })
 }
