@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OpenAI } from 'openai'
@@ -16,7 +17,8 @@ if (!isPossible) console.log(`skipped: ${reason}`)
 
 const MB = 1024 * 1024
 const MAX = 24 * MB
-const PROMPT = 'x'.repeat(200_000)
+// Nothing of it can be packed: as few as fill the memory.
+const PROMPT = randomBytes(150_000).toString('base64')
 
 /** More than the lease of a claim. */
 const LEASE_MS = 6_000
