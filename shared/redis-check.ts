@@ -12,6 +12,7 @@ const OUTAGE_MESSAGES =
   /^(Connection is closed|Command timed out|Stream isn't writeable|Command aborted|Reached the max retries|Too many Cluster redirections|Cluster (is|isn't) |None of startup nodes|Failed to refresh slots cache|Node is disconnected|connect ETIMEDOUT|(LOADING|MASTERDOWN|CLUSTERDOWN|READONLY|NOREPLICAS|TRYAGAIN|OOM|MISCONF|BUSY) )/
 // As Redis says it itself, and as it says it of a script: 6.2 puts the place in front.
 const REFUSED_WRITE = /(?:^|: -)(OOM|MISCONF) /
+const SCRIPT_AT_REPLICA = /: -(READONLY|NOREPLICAS) /
 const LOGIN_REFUSED = /^(NOAUTH|WRONGPASS|NOPERM) /
 const OUTAGE_CODES: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
@@ -31,7 +32,8 @@ export function isRedisOutage(error: unknown): boolean {
   if (!(error instanceof Error)) return false
   if ('code' in error && typeof error.code === 'string' && OUTAGE_CODES.has(error.code)) return true
   if (error.name === 'MaxRetriesPerRequestError' || error.name === 'ClusterAllFailedError') return true
-  return OUTAGE_MESSAGES.test(error.message) || refusedWrite(error) !== null
+  const { message } = error
+  return OUTAGE_MESSAGES.test(message) || SCRIPT_AT_REPLICA.test(message) || refusedWrite(error) !== null
 }
 
 /**

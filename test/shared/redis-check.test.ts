@@ -77,6 +77,10 @@ test.for([
   'Command timed out',
   'LOADING Redis is loading the dataset in memory',
   "OOM command not allowed when used memory > 'maxmemory'.",
+  "READONLY You can't write against a read only replica.",
+  // As 6.2 says it of a script, and of one of its calls.
+  "ERR Error running script (call to f_5f): @user_script:5: @user_script: 5: -READONLY You can't write against a",
+  "@user_script: 5: -READONLY You can't write against a read only replica.",
 ])('%j is an outage', (message) => {
   expect(isRedisOutage(new Error(message))).toBe(true)
 })
