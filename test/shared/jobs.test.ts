@@ -125,7 +125,7 @@ test('an entry of an older generation is stale', async () => {
   const id = await submit()
   const later = createWindow(store.redis, store.keys, () => Date.now() + 5_000)
   expect(await store.window.overdue()).toEqual([])
-  expect(await later.overdue()).toEqual([{ id, generation: 1, entry: '' }])
+  expect(await later.overdue()).toEqual([{ id, generation: 1, entry: `${id}-0` }])
   const again = await later.refeed({ id, generation: 1 })
   expect(again).toEqual({ id, generation: 2 })
   expect(await later.refeed({ id, generation: 1 })).toBeNull()
