@@ -55,10 +55,12 @@ export function createReadiness(deps: {
   let isClosed = false
 
   async function look(): Promise<void> {
-    const found = await Promise.all(shards.map((keys) => signsOf(keys).catch(signOfError)))
+    const found = await Promise.all(shards.map((keys) => standingOf(keys).catch(unreadable)))
     const nowMs = performance.now()
-    const signs = found.flatMap((signsOfShard, shard) =>
-      signsOfShard.map(({ reason, of }) => [`${shard} ${reason} ${of}`, reason] as const),
+    // Workers have the same slots for all shards.
+    const underWay = found.reduce((sum, standing) => sum + (standing?.underWay ?? 0), 0)
+    const signs = found.flatMap((standing, shard) =>
+      signsOf(standing, underWay).map(({ reason, of }) => [`${shard} ${reason} ${of}`, reason] as const),
     )
     since = new Map(
       signs.map(([key, reason]) => [key, { reason, atMs: since.get(key)?.atMs ?? nowMs }] as const),
@@ -67,13 +69,13 @@ export function createReadiness(deps: {
   }
 
   /** @throws {Error} while Redis is away. */
-  function signOfError(error: unknown): Sign[] {
+  function unreadable(error: unknown): null {
     if (isRedisOutage(error)) throw error
     log.warn({ err: error }, 'The queues could not be looked at')
-    return [{ reason: 'queues_unreadable', of: '' }]
+    return null
   }
 
-  async function signsOf(keys: Keys): Promise<Sign[]> {
+  async function standingOf(keys: Keys) {
     const reply = await lookAtQueues(
       [
         keys.window, keys.busy, keys.tenants, keys.slots, keys.concurrency, keys.batchBusy, keys.batchTenants, keys.sweeper,
@@ -85,7 +87,14 @@ export function createReadiness(deps: {
       ...[number, number, number, number, number, number],
       ...Buffer[],
     ] // see the script
-    const [jobs = '', batches = '', webhooks = ''] = heads.map(String)
+    return { slots, underWay, isWaiting, sweepers, couldRun, sinceProgressMs, heads: heads.map(String) }
+  }
+
+  /** @param underWay Calls of all shards together. */
+  function signsOf(standing: Awaited<ReturnType<typeof standingOf>> | null, underWay: number): Sign[] {
+    if (!standing) return [{ reason: 'queues_unreadable', of: '' }]
+    const { slots, isWaiting, sweepers, couldRun, sinceProgressMs, heads } = standing
+    const [jobs = '', batches = '', webhooks = ''] = heads
     const waits = isWaiting === 1 || jobs + batches + webhooks !== ''
     if (slots === 0) return waits ? [{ reason: 'no_workers', of: '' }] : []
     const isIdle = underWay < slots

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createReadiness, type NotReady, type Readiness } from '../../api/readiness.ts'
 import { JOBS_QUEUE, openQueue } from '../../shared/jobs/queues.ts'
+import { createWindow } from '../../shared/jobs/window.ts'
+import { createKeys } from '../../shared/keys.ts'
 import { createLog } from '../../shared/log.ts'
 import { WEBHOOKS_QUEUE } from '../../shared/webhooks/delivery-queue.ts'
 import { eventually } from '../support/eventually.ts'
@@ -30,8 +32,8 @@ afterEach(async () => {
   await store.cleanup()
 })
 
-function queueOf(name: string) {
-  const queue = openQueue<number>(name, store.redis, store.keys)
+function queueOf(name: string, keys = store.keys) {
+  const queue = openQueue<number>(name, store.redis, keys)
   queues.push(queue)
   return queue
 }
@@ -97,6 +99,30 @@ test('what waits because all slots are taken, or for its time, is no reason', as
   await queueOf(JOBS_QUEUE).add('job', 1)
   await createJobs(1, { tenant: 'c', delayMs: 60_000 })
   await staysReady()
+})
+
+test('what waits in one shard while jobs of another have all slots is no reason', async () => {
+  const other = createKeys(store.keys.prefix, 's1')
+  const shards = [store.keys, other]
+  readiness.close()
+  readiness = createReadiness({
+    redis: store.redis,
+    shards,
+    stallMs: STALL_MS,
+    deliveryMs: STALL_MS,
+    log: createLog('silent', 'test'),
+  })
+  readiness.start()
+  for (const keys of shards) await createWindow(store.redis, keys).beat('worker', 2, SILENCE_MS)
+  for (const tenant of ['a', 'b']) await createJobs(1, { tenant })
+  const claimed = await Promise.all(store.queued.map((fed) => store.claims.claim(fed)))
+  await queueOf(JOBS_QUEUE, other).add('job', 1)
+  await staysReady()
+  const [first] = claimed
+  if (first?.kind !== 'claimed') throw new Error('not claimed')
+  const { subject, token } = first.claim
+  await store.settle.settle(subject, 'claim', token, 'failed', null, '', [])
+  await turnsTo(['jobs_not_taken'])
 })
 
 test('jobs in line that nobody lets in, or that nobody sees to, are told of', async () => {
