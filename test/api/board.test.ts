@@ -66,7 +66,7 @@ test('only the master key opens it, as a bearer or as the password of anybody; a
 test('it shows how many entries there are, and nothing of what they hold', async () => {
   const list = await ask('/api/queues?activeQueue=jobs&page=1&jobsPerPage=10', asMaster)
   const one = await ask(`/api/queues/jobs/${entry.split(':').at(-1)}`, asMaster)
-  const { queues } = list.json() as { queues: { name: string; counts: object; jobs: object[] }[] }
+  const { queues } = list.json<{ queues: { name: string; counts: object; jobs: object[] }[] }>()
   expect(queues.map(({ name }) => name)).toEqual(['jobs', 'batches', 'batch-checks', 'webhooks'])
   expect(queues[0]).toMatchObject({ counts: { waiting: 1 }, readOnlyMode: true })
   expect(queues[0]?.jobs).toHaveLength(1)

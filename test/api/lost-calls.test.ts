@@ -27,7 +27,8 @@ beforeEach(() => {
 /** An API that clients can leave, with room for all jobs at once. */
 async function startListening(options: Parameters<typeof startApi>[0] = {}): Promise<TestApi> {
   const started = await startApi(options)
-  await started.store.redis.set(started.store.keys.slots, 1_000)
+  // Few enough that nothing is enqueued before it is known to be taken.
+  await started.store.redis.set(started.store.keys.slots, 60)
   await started.app.listen({ host: '127.0.0.1', port: 0 })
   return started
 }

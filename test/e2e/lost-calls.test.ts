@@ -93,6 +93,8 @@ async function breakDuring(
   await eventually('a call is sent again', () => balancer.count() > before).finally(answer.open)
 }
 
+const keptCalls = async () => (await gateway.redis.keys(gateway.keys.orphans('*'))).length
+
 test('when an API process is killed, every SDK tries again by itself and gets the answer of the one upstream call, a stream from its first piece on', async () => {
   const { api, url } = gateway
   await gateway.replaceApi()
@@ -121,8 +123,7 @@ test('when an API process is killed, every SDK tries again by itself and gets th
 
 test('a stream that its SDK has read to its end is not found again, though the SDK hangs up at its last event', async () => {
   provider.answer(() => chunks('One', ' time'))
-  const kept = async () => (await gateway.redis.keys(gateway.keys.orphans('*'))).length
-  const before = await kept()
+  const before = await keptCalls()
   // Straight to the API, so that it hears at once that the client is gone.
   const direct = SDKS.map(({ make }) => make({ baseURL: `${gateway.url}/v1`, apiKey: gateway.masterKey }))
   const reads = direct.flatMap((client) =>
@@ -130,7 +131,7 @@ test('a stream that its SDK has read to its end is not found again, though the S
   )
   const texts = await Promise.all(reads)
   expect(texts).toEqual(texts.map(() => 'One time'))
-  await eventually('nothing more is kept to be found again', async () => (await kept()) <= before)
+  await eventually('nothing more is kept to be found again', async () => (await keptCalls()) <= before)
 })
 
 test('a call that takes several holds is asked for again by its SDK, and made once', async () => {
