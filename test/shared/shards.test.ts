@@ -97,5 +97,5 @@ test('a list of tenants of all shards goes on behind each of them, also where tw
   }
   expect(listed).toEqual(names.toReversed())
   expect(await tenants.list({ after: 'nobody', limit: 3 })).toBeNull()
-  await expect(tenants.create('t1')).rejects.toThrow('There is a tenant t1 already')
+  await expect(tenants.create('t1', { name: 'Another' })).rejects.toThrow('There is a tenant t1 already')
 })

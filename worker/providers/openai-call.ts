@@ -52,20 +52,22 @@ export async function postOpenai(
   const redact = redactOf(call, target)
   const stream = call.sink && createEventStream(call.endpoint, call.sink)
   const headers = buildHeaders(call, target.credential)
+  // A body that can't be built is thrown from here: nobody was called. The text has no name, since a call that waits for its
+  // answer would keep it all the while.
+  const answer = outbound.post({
+    url: target.url,
+    headers,
+    body: JSON.stringify(buildBody(call)),
+    timeouts: timeoutsOf(call, limits),
+    maxResponseBytes: RESPONSE_BYTES_MAX,
+    maxStreamBytes: STREAM_BYTES_MAX,
+    signal: call.signal,
+    trustedOrigin: call.bundle.trusted_base,
+    ...(stream ? { onHead: (head) => (isEventStream(head) ? stream.take : null) } : {}),
+  })
   let response: OutboundResponse
   try {
-    response = await outbound.post({
-      url: target.url,
-      headers,
-      // Not by a name: a call that waits for its answer would keep the text all the while.
-      body: JSON.stringify(buildBody(call)),
-      timeouts: timeoutsOf(call, limits),
-      maxResponseBytes: RESPONSE_BYTES_MAX,
-      maxStreamBytes: STREAM_BYTES_MAX,
-      signal: call.signal,
-      trustedOrigin: call.bundle.trusted_base,
-      ...(stream ? { onHead: (head) => (isEventStream(head) ? stream.take : null) } : {}),
-    })
+    response = await answer
   } catch (error) {
     return { kind: 'error', error: classifyFailure(error), partial: stream?.partial() ?? null }
   }
