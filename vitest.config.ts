@@ -13,7 +13,7 @@ export default defineConfig({
     hookTimeout: 300_000,
     // Most files wait for processes and timers rather than compute: a few at once keep two cores busy.
     pool: 'forks',
-    maxWorkers: 3,
+    maxWorkers: 4,
     // No file leaves anything behind in its process: loading everything anew for each of them took a fifth of the time.
     isolate: false,
     sequence: { sequencer: LongFirst },
