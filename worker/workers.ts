@@ -85,7 +85,7 @@ export function startWorker<Entry>(
 
 // An entry of jobs is held until they are claimed, which takes two round trips. More than a few of them at once would only keep
 // what another worker has room for.
-const ENTRIES_AT_ONCE = 4
+const ENTRIES_AT_ONCE = 2
 
 // Each works for a few milliseconds between two pauses: all together must leave jobs their turns.
 const CHECKS_AT_ONCE = 4

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
@@ -7,6 +8,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** A program of `bench/processes` and where it listens ('' when it does not). */
+// As `npm start` runs our processes: from code that was compiled before.
+const ENVIRONMENT = {
+  PATH: process.env.PATH,
+  HOME: process.env.HOME,
+  NODE_ENV: 'production',
+  NODE_COMPILE_CACHE: fileURLToPath(new URL('../../node_modules/.cache/byok-bench', import.meta.url)),
+}
+
 export type Helper = Child & { url: string }
 
 const START_TIMEOUT_MS = 120_000
@@ -31,7 +40,7 @@ export function createChildren() {
     const logFile = join(folder, `${name.replaceAll(' ', '-')}-${children.length}.log`)
     const log = openSync(logFile, 'a')
     const child = fork(file, options.args ?? [], {
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_ENV: 'production', ...options.env },
+      env: { ...ENVIRONMENT, ...options.env },
       execArgv: options.nodeArgs ?? [],
       stdio: ['ignore', log, log, 'ipc'],
     })
