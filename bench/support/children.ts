@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url'
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
@@ -6,8 +5,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 
-/** A program of `bench/processes` and where it listens ('' when it does not). */
 // As `npm start` runs our processes: from code that was compiled before.
 const ENVIRONMENT = {
   PATH: process.env.PATH,
@@ -16,6 +15,7 @@ const ENVIRONMENT = {
   NODE_COMPILE_CACHE: fileURLToPath(new URL('../../node_modules/.cache/byok-bench', import.meta.url)),
 }
 
+/** A program of `bench/processes` and where it listens ('' when it does not). */
 export type Helper = Child & { url: string }
 
 const START_TIMEOUT_MS = 120_000
