@@ -46,9 +46,19 @@ export async function findLeftovers(
   const giveUpAt = performance.now() + patienceMs
   for (;;) {
     const left = (await leftNow(fleet, isOver)).filter((text) => isCalm || !FOUND_AGAIN.test(text))
-    if (left.length === 0 || performance.now() > giveUpAt) return left
+    if (left.length === 0 || performance.now() > giveUpAt) {
+      if (!isCalm) await forgetFoundAgain(fleet)
+      return left
+    }
     await pause(250)
   }
+}
+
+/** They would be taken for what a later scenario leaves, which may break nothing. */
+async function forgetFoundAgain(fleet: Fleet): Promise<void> {
+  const redis = fleet.redis()
+  const odd = await oddKeys(redis, 'chaos')
+  for (const { key, name } of odd) if (FOUND_AGAIN.test(`left: ${name}`)) await redis.del(key)
 }
 
 async function leftNow(fleet: Fleet, isOver: boolean): Promise<string[]> {
