@@ -44,7 +44,12 @@ export async function prepareRetry(
     },
     deps,
   )
-  return { ...input, trace: meta.trace, retryOf: job.id, ...(source.keepsRequest ? { keepsRequest: true } : {}) }
+  return {
+    ...input,
+    trace: meta.trace,
+    retryOf: job.id,
+    ...(source.keepsRequest ? { keepsRequest: true } : {}),
+  }
 }
 
 function requestOf({ job, request }: RetrySource): Record<string, unknown> {
