@@ -59,6 +59,8 @@ export function readScript(name: string, { isForEach = false } = {}): { text: st
 
 function scriptOf(redis: Redis, { text, sha }: { text: string; sha: string }): Script {
   return async (keys, args) => {
+    // A cluster would send it to any of its nodes; a single Redis would never tell.
+    if (keys.length === 0) throw new Error('A script needs a key.')
     try {
       return await redis.callBuffer('EVALSHA', sha, keys.length, ...keys, ...args)
     } catch (error) {

@@ -1,7 +1,7 @@
 -- Sends deliveries of a tenant again, under the same event ids and with all of their tries before them.
 -- 'one': the one that is named, whatever its state; it goes before all others, also to a target that fails.
 -- 'lost': those of one target that were not delivered, oldest first; the target starts anew, at the rate after an outage.
--- KEYS: none
+-- KEYS: deliveries due (it is written as a setting says, and named here so that a cluster knows whom to ask)
 -- ARGV: now_ms ('' = Redis TIME), settings, tenant, 'one' | 'lost', ms until they are given up, prefix of event keys,
 --       then delivery ids
 -- Output: {number that is sent again, 'pending' | 'left' | 'erased' | 'unknown' of the last, {delivery, number of try, tenant,

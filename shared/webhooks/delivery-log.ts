@@ -102,7 +102,7 @@ export function createDeliveryLog(deps: { redis: Redis; keys: Keys; queue: Deliv
 
   async function sendAgain(tenant: string, which: 'one' | 'lost', ids: readonly string[]) {
     const reply = await redeliverDeliveries(
-      [],
+      [keys.deliveriesDue],
       ['', settings, tenant, which, lifetimeMs(deps), keys.event(''), ...ids],
     )
     const [count, said, ...sent] = reply as [number, Buffer, ...unknown[]] // see the script

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest'
-import { createGatheredScript } from '../../shared/scripts.ts'
+import { createGatheredScript, createScript } from '../../shared/scripts.ts'
 import { testStore } from '../support/store.ts'
 
 const store = testStore()
@@ -46,4 +46,8 @@ describe('a script that is run for each job', () => {
     const noted = await Promise.all(ids.map((id) => redis.hget(keys.job(id), 'attempts')))
     expect(noted).toEqual(ids.map((_, index) => String(index % 3 === 0 ? 0 : index)))
   })
+})
+
+test('a script that names no key is refused: a cluster would not know whom to ask', async () => {
+  await expect(createScript(redis, 'start-attempt')([], ['a'])).rejects.toThrow('needs a key')
 })
