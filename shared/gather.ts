@@ -1,11 +1,11 @@
 /**
  * Gathers calls: those of one turn of the event loop under one key go together, so that many cost one round trip.
  * @param run Does what was gathered under one key; its results are in the order of the items.
- * @param itemsMax More than so many go as several; asked each time.
+ * @param width How many go together at most: so many, or as many of the first as it says, at least one.
  */
 export function createGather<Key, Item, Result>(
   run: (key: Key, items: readonly Item[]) => Promise<readonly Result[]>,
-  itemsMax: number | (() => number),
+  width: number | ((items: readonly Item[]) => number),
 ) {
   type Waiting = { item: Item; resolve: (result: Result) => void; reject: (error: unknown) => void }
   let gathered = new Map<Key, Waiting[]>()
@@ -14,8 +14,11 @@ export function createGather<Key, Item, Result>(
     const all = gathered
     gathered = new Map()
     for (const [key, waiting] of all) {
-      const width = typeof itemsMax === 'number' ? itemsMax : itemsMax()
-      for (let at = 0; at < waiting.length; at += width) void send(key, waiting.slice(at, at + width))
+      for (let rest: readonly Waiting[] = waiting; rest.length > 0;) {
+        const count = typeof width === 'number' ? width : width(rest.map(({ item }) => item))
+        void send(key, rest.slice(0, count))
+        rest = rest.slice(count)
+      }
     }
   }
 

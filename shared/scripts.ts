@@ -17,8 +17,9 @@ export function createScript(redis: Redis, name: string): Script {
   return scriptOf(redis, readScript(name))
 }
 
-/** More calls than these are more than one script: Redis does nothing else while it runs one. */
+// More calls than these, or larger ones, are more than one script: Redis does nothing else while it runs one.
 const GATHERED_MAX = 16
+const GATHERED_BYTES_MAX = 256 * 1024
 
 /** One of the calls that a script runs for. */
 export type ScriptCall = { keys: readonly string[]; args: readonly ScriptArgument[] }
@@ -39,10 +40,21 @@ export function createScriptForEach(
   }
 }
 
+/** How many of the first of these calls, at least one, are worth one script. @param callsMax At most so many. */
+export function togetherOf(calls: readonly ScriptCall[], callsMax = GATHERED_MAX): number {
+  let bytes = 0
+  const isOver = ({ args }: ScriptCall, at: number) => {
+    for (const arg of args) bytes += typeof arg === 'number' ? 8 : arg.length
+    return at >= callsMax || bytes > GATHERED_BYTES_MAX
+  }
+  const over = calls.findIndex(isOver)
+  return over === -1 ? calls.length : Math.max(1, over)
+}
+
 /** Runs a script for those of its calls that come in one turn of the event loop, together. */
 export function createGatheredScript(redis: Redis, name: string): Script {
   const forEach = createScriptForEach(redis, name)
-  const gather = createGather((_: string, calls: readonly ScriptCall[]) => forEach(calls), GATHERED_MAX)
+  const gather = createGather((_: string, calls: readonly ScriptCall[]) => forEach(calls), togetherOf)
   return async (keys, args) => {
     const reply = await gather(name, { keys, args })
     if (reply instanceof Error) throw reply

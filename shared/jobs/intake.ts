@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { createGather } from '../gather.ts'
 import type { Logger } from '../log.ts'
-import { createScriptForEach, type ScriptCall } from '../scripts.ts'
+import { createScriptForEach, togetherOf, type ScriptCall } from '../scripts.ts'
 import { entryWidth, firstEntryName, type FedJob, type JobQueue } from './queues.ts'
 import type { Window } from './window.ts'
 
@@ -38,7 +38,7 @@ export function createIntake(deps: { redis: Redis; queue: JobQueue; window: Wind
       placeAll(fed, submissions, replies, isEarly)
       return replies
     },
-    () => entryWidth(slots),
+    (submissions) => togetherOf(submissions, entryWidth(slots)),
   )
 
   function placeAll(

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest'
-import { createGatheredScript, createScript } from '../../shared/scripts.ts'
+import { createGatheredScript, createScript, togetherOf } from '../../shared/scripts.ts'
 import { testStore } from '../support/store.ts'
 
 const store = testStore()
@@ -50,4 +50,16 @@ describe('a script that is run for each job', () => {
 
 test('a script that names no key is refused: a cluster would not know whom to ask', async () => {
   await expect(createScript(redis, 'start-attempt')([], ['a'])).rejects.toThrow('needs a key')
+})
+
+const calls = (count: number, bytes: number) =>
+  Array.from({ length: count }, () => ({ keys: ['key'], args: ['x'.repeat(bytes), 1] }))
+
+test('large calls do not go together, one that is larger than all goes alone', () => {
+  expect(togetherOf(calls(100, 1_000))).toBe(16)
+  expect(togetherOf(calls(100, 1_000), 4)).toBe(4)
+  expect(togetherOf(calls(3, 1_000))).toBe(3)
+  expect(togetherOf(calls(16, 100_000))).toBe(2)
+  expect(togetherOf([...calls(1, 1_000_000), ...calls(3, 10)])).toBe(1)
+  expect(togetherOf([...calls(1, 10), ...calls(1, 1_000_000)])).toBe(1)
 })
