@@ -92,8 +92,8 @@ test('a cooldown is seen by a worker that started later, and it calls nothing', 
   for (const other of others) {
     const waiting = await parked(other.id)
     expect(waiting.attempts).toEqual([])
-    // A little later than the first, each at its own time.
-    expect(waiting.queue.next_attempt_at).toBeGreaterThanOrEqual(until)
+    // A little apart, each at its own time; the first may have stood in line twice, and have a later one.
+    expect(waiting.queue.next_attempt_at).toBeGreaterThan(until - 1)
     expect(waiting.queue.next_attempt_at).toBeLessThan(until + 2)
   }
   expect(provider.ledger).toHaveLength(1)
