@@ -7,6 +7,7 @@ import { insist } from './calls.ts'
 import type { Fleet } from './fleet.ts'
 import type { Inbox, Told } from './inbox.ts'
 import type { Sent } from './load.ts'
+import type { Order } from './order.ts'
 import { readUsed, usedBetween, type Used } from './usage.ts'
 import type { Call, Upstream } from './upstream.ts'
 
@@ -31,8 +32,11 @@ export type Tally = {
   broken: string[]
 }
 
-/** What Redis may have lost, by when it was begun and when it was known to be done (`performance.now()`). */
-export type MayBeLost = (begunAt: number, doneAt: number) => boolean
+/**
+ * What Redis may have lost, by when it was begun and when it was known to be done (`performance.now()`), and whose it is; null:
+ * nobody's who was promised more than others.
+ */
+export type MayBeLost = (begunAt: number, doneAt: number, tenant: string | null) => boolean
 
 const WEBHOOKS_MS = 120_000
 /** Until the sweeper has summed up. */
@@ -78,7 +82,7 @@ export async function audit(options: AuditOptions): Promise<Tally> {
   return tally
 
   function checkJobs(one: Sent, found: readonly Job[]): void {
-    const { mark, kind, hasWebhook } = one.order
+    const { mark, tenant, kind, hasWebhook } = one.order
     const known = new Set(found.map(({ id }) => id))
     for (const id of one.ids) if (!known.has(id)) lose(one, id)
     // Whoever gave a key, and an SDK that tried again, has one job; who asked once has one at most.
@@ -91,7 +95,7 @@ export async function audit(options: AuditOptions): Promise<Tally> {
         broken(`${mark} was answered and ended ${job.status}`)
       if (one.order.cancelAfterMs === null && job.status === 'cancelled')
         broken(`${mark} was cancelled by nobody`)
-      checkCalls(mark, job.status, job.attempts, found.length === 1)
+      checkCalls({ mark, tenant }, job.status, job.attempts, found.length === 1)
     }
     if (found.length === 0) tally.calls += (upstream.calls.get(mark) ?? []).length
   }
@@ -118,17 +122,20 @@ export async function audit(options: AuditOptions): Promise<Tally> {
 
   function lose(one: Sent, id: string): void {
     tally.lost += one.order.lines
-    if (one.acceptedAt !== null && !mayBeLost(one.sentAt, one.acceptedAt))
+    // A call that waits for its answer is told an error before its job is on a disk.
+    const tenant = one.answer === 'error' ? null : one.order.tenant
+    if (one.acceptedAt !== null && !mayBeLost(one.sentAt, one.acceptedAt, tenant))
       broken(`${one.order.mark} (${id}) is gone`)
   }
 
   function checkBatch({ order, batch: end, ids, sentAt, acceptedAt }: Sent): void {
-    const { mark, lines, hasWebhook } = order
+    const { mark, tenant, lines, hasWebhook } = order
     const [id] = ids
     if (id === undefined || acceptedAt === null) return
     if (end === null) {
       tally.lost += lines
-      if (!mayBeLost(sentAt, acceptedAt)) broken(`batch ${mark} (${id}) did not end, or can't be read`)
+      if (!mayBeLost(sentAt, acceptedAt, tenant))
+        broken(`batch ${mark} (${id}) did not end, or can't be read`)
       return
     }
     if (hasWebhook) hooks.push({ id, status: end.batch.status })
@@ -140,12 +147,17 @@ export async function audit(options: AuditOptions): Promise<Tally> {
       broken(`batch ${mark} has ${end.results.length} results for ${lines} lines`)
     for (const line of end.lines) {
       noteEnd(line.status, line.usage)
-      checkCalls(line.custom_id, line.status, line.attempts, true)
+      checkCalls({ mark: line.custom_id, tenant }, line.status, line.attempts, true)
     }
   }
 
   /** The attempts of a job and the calls that the provider saw of it. */
-  function checkCalls(mark: string, status: string, attempts: readonly Attempt[], isAlone: boolean): void {
+  function checkCalls(
+    { mark, tenant }: Pick<Order, 'mark' | 'tenant'>,
+    status: string,
+    attempts: readonly Attempt[],
+    isAlone: boolean,
+  ): void {
     const calls = upstream.calls.get(mark) ?? []
     tally.calls += calls.length
     tally.attempts += attempts.length
@@ -153,7 +165,7 @@ export async function audit(options: AuditOptions): Promise<Tally> {
     tally.repeated += repeated
     tally.marked += marked
     // Attempts that Redis lost leave calls without one: that is what durability is for.
-    const isLost = calls.some(({ at }) => mayBeLost(at, at))
+    const isLost = calls.some(({ at }) => mayBeLost(at, at, tenant))
     if (isLost && faults.length > 0) tally.unmarked += 1
     else if (isAlone) for (const fault of faults) broken(`${mark} (${status}): ${fault}`)
   }

@@ -67,6 +67,8 @@ export type Member = {
 export type FleetOptions = {
   times: Times
   storage: StorageKind
+  /** The binary of its Redis; null: whatever is found. */
+  redisServer?: string | null
   apis?: number
   workers?: number
   env?: Record<string, string>
@@ -76,9 +78,10 @@ export type FleetOptions = {
  * Starts the gateway as an installation has it: API and worker processes, a Redis, and a faulty network between them.
  * APIs keep their addresses when they are started again. The caller stops it.
  */
-export async function startFleet({ times, storage: kind, apis = 2, workers = 3, env: extra }: FleetOptions) {
+export async function startFleet(options: FleetOptions) {
+  const { times, apis = 2, workers = 3, env: extra } = options
   const folder = await mkdtemp(join(tmpdir(), 'byok-chaos-'))
-  const storage = await startStorage(kind)
+  const storage = await startStorage(options.storage, options.redisServer ?? null)
   const keys = createKeys(PREFIX)
   const masterKey = `sk-master-${randomBytes(12).toString('hex')}`
   const env: Record<string, string> = {

@@ -58,8 +58,6 @@ export function startLoad(options: LoadOptions) {
     keyed: submit,
     batch: runBatch,
   }
-  const running = send()
-
   async function send(): Promise<void> {
     const startedAt = performance.now()
     let held = 0
@@ -210,6 +208,9 @@ export function startLoad(options: LoadOptions) {
     accept(one, id)
     one.batch = await followBatch(fleet, order, id)
   }
+
+  // Only now: the first order is sent in this very turn.
+  const running = send()
 
   return {
     sent,

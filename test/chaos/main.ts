@@ -16,28 +16,54 @@ function siteName({ storage = 'always', env = {} }: Scenario): string {
   return JSON.stringify([storage, env])
 }
 
-async function playRound(wanted: readonly Scenario[], options: Options, round: number): Promise<Outcome[]> {
+/** Plays each of them once, or until it is enough. */
+async function playRound(
+  wanted: readonly Scenario[],
+  { run }: Options,
+  round: number,
+  isEnough: (outcomes: readonly Outcome[]) => boolean,
+): Promise<Outcome[]> {
   const outcomes: Outcome[] = []
-  const groups = Map.groupBy(wanted, siteName)
-  for (const [name, scenarios] of groups) {
-    const [first] = scenarios
-    if (!first) continue
-    const site = await openSite(options.run, first)
-    try {
-      for (const scenario of scenarios) {
-        const outcome = await playScenario(scenario, options.run, site, round)
-        say(
-          `${outcome.broken.length === 0 ? 'kept  ' : 'BROKEN'} ${outcome.name} (${outcome.seconds.toFixed(0)} s)`,
-        )
-        if (outcome.broken.length > 0) say(formatBroken(outcome))
-        outcomes.push(outcome)
+  // What is kept for minutes is waited for while others are played.
+  const closing: Promise<Outcome[]>[] = []
+  try {
+    for (const [name, scenarios] of Map.groupBy(wanted, siteName)) {
+      const [first] = scenarios
+      if (!first || isEnough(outcomes)) continue
+      const site = await openSite(run, first)
+      try {
+        for (const scenario of scenarios) {
+          if (isEnough(outcomes)) break
+          const outcome = await playScenario(scenario, run, site, round)
+          tell(outcome)
+          outcomes.push(outcome)
+        }
+      } catch (error) {
+        await site.close()
+        throw error
       }
-      if (options.run.isLong) outcomes.push(await closeUp(site, name))
-    } finally {
-      await site.close()
+      closing.push(closeDown(site, name, run.isLong))
     }
+  } finally {
+    await Promise.allSettled(closing)
   }
-  return outcomes
+  return [...outcomes, ...(await Promise.all(closing)).flat()]
+}
+
+function tell(outcome: Outcome): void {
+  const { name, seconds, broken, skipped } = outcome
+  say(`${broken.length === 0 ? 'kept  ' : 'BROKEN'} ${name} (${seconds.toFixed(0)} s)`)
+  if (broken.length > 0) say(formatBroken(outcome))
+  for (const text of skipped) say(`  not looked at: ${text}`)
+}
+
+/** Closes a site; in the long form it must be empty first. */
+async function closeDown(site: Site, name: string, isLong: boolean): Promise<Outcome[]> {
+  try {
+    return isLong ? [await closeUp(site, name)] : []
+  } finally {
+    await site.close()
+  }
 }
 
 /** When the time of all that was kept is over, nothing may be left. */
@@ -63,6 +89,7 @@ async function closeUp({ fleet }: Site, name: string): Promise<Outcome> {
     name: 'leftovers',
     story: '',
     faults: [],
+    skipped: [],
     seconds,
     broken,
   }
@@ -81,11 +108,14 @@ async function main(options: Options): Promise<number> {
   const outcomes: Outcome[] = []
   const startedAt = performance.now()
   const minutes = () => (performance.now() - startedAt) / 60_000
-  const accepted = () => outcomes.reduce((sum, one) => sum + one.accepted, 0)
+  const isEnough = (now: readonly Outcome[]) => {
+    const accepted = [...outcomes, ...now].reduce((sum, one) => sum + one.accepted, 0)
+    const isDone = accepted >= options.jobs && minutes() >= options.minutes
+    return isDone || minutes() >= 2 * options.minutes
+  }
   for (let round = 1; ; round += 1) {
-    outcomes.push(...(await playRound(wanted, options, round)))
-    const isEnough = accepted() >= options.jobs && minutes() >= options.minutes
-    if (isEnough || minutes() >= 2 * options.minutes) break
+    outcomes.push(...(await playRound(wanted, options, round, (now) => round > 1 && isEnough(now))))
+    if (isEnough([])) break
   }
   say(formatTable(outcomes))
   if (options.jsonFile !== '') writeJson(options.jsonFile, options.run.seed, outcomes)

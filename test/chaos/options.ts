@@ -9,6 +9,7 @@ export const USAGE = `npm run chaos -- [options]
   --minutes 0      and until so many minutes are over (long form: 60); never more than twice as long
   --rate 0         jobs a second; 0: 60, or what --jobs takes in --minutes
   --short          short times and few faults, as in the tests
+  --redis file     the server to use (durability: fsync takes Valkey, or Redis 7.2); whatever is found unless given
   --json file      the result as JSON
   --verbose        says what happens, while it does
   --list           says which scenarios there are`
@@ -24,6 +25,7 @@ export function readOptions(args: readonly string[]) {
       minutes: { type: 'string', default: '0' },
       rate: { type: 'string', default: '0' },
       short: { type: 'boolean', default: false },
+      redis: { type: 'string', default: '' },
       json: { type: 'string', default: '' },
       verbose: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
@@ -40,6 +42,7 @@ export function readOptions(args: readonly string[]) {
     isHelp: values.help,
     run: {
       ...runOf({ seed: number(values.seed), isLong: !values.short, rate: rate || rateOf(jobs, minutes) }),
+      redisServer: values.redis || null,
       tell: values.verbose ? (text: string) => void process.stderr.write(`${text}\n`) : undefined,
     },
   }

@@ -1,5 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { ErrorResponse } from '../../shared/schemas/error.ts'
 import { audit, type MayBeLost, type Tally } from './audit.ts'
+import { call } from './calls.ts'
 import { startFleet, type Fleet, type Times } from './fleet.ts'
 import { FAULTS, type FaultName, type Stage } from './faults.ts'
 import { startInbox, type Inbox } from './inbox.ts'
@@ -17,6 +19,8 @@ export type Play = Stage & {
   load: Load
   /** Starts load of a scenario's own, which is looked at with the rest. */
   also: (options: Partial<LoadOptions>) => Load
+  /** Whether this tenant's jobs are to outlive everything. */
+  isDurable: (tenant: string) => boolean
   /** How many times over a fault is played: in the long form more often. */
   times: (long: number, short: number) => number
 }
@@ -29,6 +33,8 @@ export type Scenario = {
   storage?: StorageKind
   /** Gateway settings of its own: then it has a fleet of its own. */
   env?: Record<string, string>
+  /** Whose jobs are to outlive everything (`durability: fsync`), where Redis can do that. */
+  durable?: string
   /** What is sent, where not everything. */
   mix?: Mix
   /** Orders a second, where not as everywhere. */
@@ -41,7 +47,14 @@ export type Scenario = {
 }
 
 /** Result of one scenario. */
-export type Outcome = Tally & { name: string; story: string; seconds: number; faults: string[] }
+export type Outcome = Tally & {
+  name: string
+  story: string
+  seconds: number
+  faults: string[]
+  /** What could not be looked at here, and why. */
+  skipped: string[]
+}
 
 export type Run = {
   seed: number
@@ -50,6 +63,8 @@ export type Run = {
   rate: number
   /** Seconds of load before, between and after faults. */
   calmMs: number
+  /** The binary of Redis; whatever is found unless given. */
+  redisServer?: string | null
   /** Is told what happens, while it does. */
   tell?: (text: string) => void
 }
@@ -64,7 +79,7 @@ export async function openSite(
 ): Promise<Site> {
   const upstream = await startUpstream(run.seed)
   const inbox = await startInbox()
-  const fleet = await startFleet({ times: run.times, storage, env })
+  const fleet = await startFleet({ times: run.times, storage, env, redisServer: run.redisServer })
   inbox.readBy(async (id) => {
     const path = id.startsWith('batch') ? `/v1/batches/${id}` : `/v1/jobs/${id}`
     for (const tenant of fleet.tenants) {
@@ -101,6 +116,7 @@ export async function playScenario(scenario: Scenario, run: Run, site: Site, rou
   run.tell?.(`${name}: ${scenario.about}`)
   const faults: string[] = []
   const broken: string[] = []
+  const skipped: string[] = []
   const loads: Load[] = []
   const also = (options: Partial<LoadOptions>): Load => {
     const own = loads.length === 0 ? name : `${name}-${loads.length}`
@@ -109,6 +125,11 @@ export async function playScenario(scenario: Scenario, run: Run, site: Site, rou
     const load = startLoad({ fleet, upstream, inbox, random, name: own, rate, mix: scenario.mix, ...options })
     loads.push(load)
     return load
+  }
+  const { durable } = scenario
+  if (durable !== undefined) {
+    const reason = await makeDurable(fleet, durable)
+    if (reason !== null) skipped.push(`durability: fsync of ${durable}: ${reason}`)
   }
   const usedBefore = await readUsed(fleet)
   upstream.behave(() => undefined)
@@ -124,6 +145,7 @@ export async function playScenario(scenario: Scenario, run: Run, site: Site, rou
     load: also({}),
     also,
     broken: (text) => void broken.push(text),
+    isDurable: (tenant) => tenant === durable && skipped.length === 0,
     times: (long, short) => (run.isLong ? long : short),
   }
   await pause(run.calmMs)
@@ -141,7 +163,16 @@ export async function playScenario(scenario: Scenario, run: Run, site: Site, rou
   const ends = fleet.takeEnded()
   const seconds = (performance.now() - startedAt) / 1_000
   const outcome = { ...tally, broken: [...broken, ...tally.broken, ...left, ...ends] }
-  return { ...outcome, name, story: scenario.story ?? '', seconds, faults }
+  return { ...outcome, name, story: scenario.story ?? '', seconds, faults, skipped }
+}
+
+/** From now on whatever a tenant submits waits for the disk. @returns why this Redis can't do that; null: it can */
+async function makeDurable(fleet: Fleet, id: string): Promise<string | null> {
+  const body = { id, durability: 'fsync' }
+  const { status, json } = await call(fleet, 'POST', '/v1/admin/tenants', { key: fleet.masterKey, body })
+  // 409: an earlier scenario did it.
+  if (status < 300 || status === 409) return null
+  return ErrorResponse.safeParse(json).data?.error.message ?? `answered ${status}`
 }
 
 /** What cannot be played out is a fault as well; everything is brought back and looked at all the same. */

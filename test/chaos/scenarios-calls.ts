@@ -104,11 +104,15 @@ export const asleep: Scenario = {
     const { upstream, also, times, broken } = play
     const resets = times(1_000, 60)
     upstream.slowDown(300)
-    const own = also({ count: times(1_200, 60), rate: 400, mix: LATER })
-    await own.allSent
+    const jobs = times(2_400, 160)
+    const own = also({ count: jobs, rate: 400, atOnce: jobs, mix: LATER })
+    // A client that asks once is not to be cut off while it asks: then there would be nothing that waits.
+    await eventually('all are accepted', () => own.accepted() === jobs, { timeoutMs: 120_000 })
     const from = performance.now()
     for (let count = 0; count < resets; count += 1) await FAULTS['reset-one'](play)
-    const isDone = () => own.sent.every(({ order, ids }) => ids.size === 0 || upstream.calls.has(order.mark))
+    const wanted = own.sent.filter(({ order }) => order.cancelAfterMs === null)
+    const isDone = () => wanted.every(({ order }) => upstream.calls.has(order.mark))
+    if (isDone()) broken('no job waited any more when the last connection was reset')
     await eventually('all were called', isDone, { timeoutMs: 600_000, everyMs: 200 }).catch(() =>
       broken('some jobs were never called'),
     )

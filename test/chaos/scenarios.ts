@@ -103,7 +103,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'rolling-restart',
-    story: '3.20',
+    story: '3.23',
     about: 'every process is replaced, 20 times',
     faults: ['roll-all'],
     repeat: [20, 1],

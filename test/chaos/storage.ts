@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Redis } from 'ioredis'
 import { findRedisServer } from '../../cli/find-redis.ts'
+import { canCutPower, cutFiles, powerCutLauncher } from '../support/power-cut.ts'
 import { startRedisProcess, type Durability } from '../support/redis-process.ts'
 import { startRedisSentinel } from '../support/redis-sentinel.ts'
 
@@ -21,8 +22,9 @@ export type Storage = {
   target: string | null
   /** A connection of the rig's own, past all proxies. */
   redis: () => Redis
-  /** As a power cut does it. */
   kill: () => Promise<void>
+  /** Kills it, and takes what it had not brought to the disk. @throws where `canCutPower` says no. */
+  cutPower: () => Promise<void>
   restart: () => Promise<void>
   /** Kills the master, and waits until another one is chosen. */
   failOver: () => Promise<void>
@@ -32,9 +34,9 @@ export type Storage = {
   stop: () => Promise<void>
 }
 
-/** Starts a Redis of this kind. The caller stops it. */
-export async function startStorage(kind: StorageKind): Promise<Storage> {
-  const command = await findRedisServer()
+/** Starts a Redis of this kind. The caller stops it. @param server The binary; null: whatever is found. */
+export async function startStorage(kind: StorageKind, server: string | null): Promise<Storage> {
+  const command = server ?? (await findRedisServer())
   return kind === 'sentinel' ? startSentinels(command) : startSingle(command, kind)
 }
 
@@ -42,13 +44,20 @@ async function startSingle(command: string, durability: Exclude<Durability, 'off
   // Ignored before Redis is there: a write beyond the limit fails with an error, as one to a full disk does.
   const folder = await mkdtemp(join(tmpdir(), 'byok-chaos-redis-'))
   const launcher = join(folder, 'redis-server')
-  await writeFile(launcher, `#!/bin/sh\ntrap '' XFSZ\nexec '${command}' "$@"\n`)
+  const power = durability === 'everysec' && canCutPower() ? await powerCutLauncher(command, folder) : null
+  await writeFile(launcher, `#!/bin/sh\ntrap '' XFSZ\nexec '${power?.command ?? command}' "$@"\n`)
   await chmod(launcher, 0o755)
   const server = await startRedisProcess(launcher, durability)
   const redis = connect(server.url)
   let isUp = true
   // Limits are a process's own: they end with it.
   let isFull = false
+
+  async function kill(): Promise<void> {
+    isUp = false
+    isFull = false
+    await server.kill()
+  }
 
   async function restart(): Promise<void> {
     await server.restart()
@@ -67,10 +76,11 @@ async function startSingle(command: string, durability: Exclude<Durability, 'off
     url: server.url,
     target: server.url,
     redis: () => redis,
-    async kill() {
-      isUp = false
-      isFull = false
-      await server.kill()
+    kill,
+    async cutPower() {
+      if (!power) throw new Error('The power of this Redis can not be cut.')
+      await kill()
+      await cutFiles(server)
     },
     restart,
     failOver: () => Promise.reject(new Error('There is one Redis alone.')),
@@ -98,6 +108,7 @@ async function startSentinels(command: string): Promise<Storage> {
     target: null,
     redis: () => current,
     kill: refuse,
+    cutPower: refuse,
     restart: refuse,
     async failOver() {
       gone = await group.failOver()

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import type { Attempt } from '../../shared/schemas/job.ts'
 import { compareCalls } from '../chaos/audit.ts'
@@ -5,6 +6,8 @@ import { runOf } from '../chaos/options.ts'
 import { EVERYTHING, nextOrder } from '../chaos/order.ts'
 import { createRandom } from '../chaos/random.ts'
 import { openSite, playScenario } from '../chaos/scenario.ts'
+import { startProcess } from '../support/processes.ts'
+import { environment } from '../support/redis-process.ts'
 import { ownRedis } from '../support/redis.ts'
 
 // The short form of `npm run chaos` (docs/chaos.md).
@@ -13,6 +16,7 @@ const { isPossible, reason } = ownRedis()
 if (!isPossible) console.log(`skipped: ${reason}`)
 
 const SEED = 7
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 test.skipIf(!isPossible)(
   'two APIs and three workers under load, killed, frozen and cut off: each accepted job ends once, is told of once, called as often as its attempts say, and leaves nothing',
@@ -48,6 +52,29 @@ test.skipIf(!isPossible)(
     }
   },
 )
+
+test('a proxy that is closed while a connection through it ends lets its process end', async () => {
+  const script = `
+    const { createServer, createConnection } = await import('node:net')
+    const { createFaultProxy } = await import('./test/support/fault-proxy.ts')
+    const listening = Promise.withResolvers()
+    const ending = Promise.withResolvers()
+    // It never says that it ends as well: the proxy's own end of the connection stays open.
+    const target = createServer({ allowHalfOpen: true }, (socket) => {
+      socket.on('error', () => {}).on('data', () => {}).on('end', ending.resolve)
+    }).listen(0, '127.0.0.1', listening.resolve)
+    await listening.promise
+    const proxy = await createFaultProxy('redis://127.0.0.1:' + target.address().port)
+    const sockets = Array.from({ length: 50 }, () => createConnection(proxy.port, '127.0.0.1'))
+    for (const socket of sockets) socket.on('error', () => {}).end('last words')
+    await ending.promise
+    await proxy.close()
+    for (const socket of sockets) socket.destroy()
+    target.close()`
+  const args = ['--input-type=module', '--eval', script]
+  const started = startProcess(process.execPath, args, { env: environment(), cwd: ROOT })
+  expect(await started.ended(30_000), started.output()).toBe(0)
+})
 
 function orders(seed: number) {
   const random = createRandom(seed, 'load')

@@ -24,6 +24,7 @@ const FADING = [
   /^file-gone:/,
   /^turns:/,
   /^batch-told:/,
+  /^fsync$/,
 ]
 
 /** Keys under a prefix that are neither those of an installation at rest nor about to go. */

@@ -69,8 +69,11 @@ export async function createFaultProxy(target: string) {
 
   function reset(link: Link): void {
     links.delete(link)
-    link.client.resetAndDestroy()
-    link.upstream.resetAndDestroy()
+    for (const socket of [link.client, link.upstream]) {
+      // Node forgets a socket that is reset while it ends, without closing it, and then never ends itself.
+      if (socket.writableEnded) socket.destroy()
+      else socket.resetAndDestroy()
+    }
   }
 
   return {

@@ -3,7 +3,7 @@ import { chmod, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { startRedisProcess, type Durability } from './redis-process.ts'
+import { startRedisProcess, type Durability, type RedisProcess } from './redis-process.ts'
 
 const SOURCE = fileURLToPath(new URL('power-cut.c', import.meta.url))
 
@@ -29,37 +29,56 @@ export function valkeyCommand(): string {
   return VALKEY
 }
 
+/** Whether a server can be cut off from its power here: that takes a library, which is compiled first. */
+export const canCutPower = (): boolean => HAS_COMPILER
+
 /**
- * Starts a Valkey that can be cut off from its power: what it wrote and had not brought to the disk is gone then. A killed
- * process alone loses nothing of that, since the kernel has it. The caller calls `stop`.
+ * A launcher of a server that can be cut off from its power: what it wrote and had not brought to the disk is gone then. A
+ * killed process alone loses nothing of that, since the kernel has it.
+ * @param folder where the launcher and its library go.
  */
+export async function powerCutLauncher(command: string, folder: string) {
+  const slow = join(folder, 'slow')
+  const library = join(folder, 'power-cut.so')
+  const launcher = join(folder, 'launcher')
+  execFileSync('cc', ['-shared', '-fPIC', '-O1', '-o', library, SOURCE, '-ldl'])
+  await writeFile(launcher, `#!/bin/sh\nSLOW_DISK='${slow}' LD_PRELOAD='${library}' exec '${command}' "$@"\n`)
+  await chmod(launcher, 0o755)
+  return {
+    command: launcher,
+    /** From now on nothing is brought to the disk. */
+    stallDisk: () => writeFile(slow, ''),
+    freeDisk: () => rm(slow, { force: true }),
+  }
+}
+
+/** Takes from the files of a killed server of such a launcher what a power cut would have. */
+export async function cutFiles({ folder }: Pick<RedisProcess, 'folder'>): Promise<void> {
+  const files = join(folder, 'appendonlydir')
+  for (const name of await readdir(files)) {
+    if (!name.endsWith('.incr.aof')) continue
+    const synced = await readFile(join(files, `${name}.synced`), 'utf8').catch(() => '0')
+    await truncate(join(files, name), Number(synced))
+  }
+}
+
+/** Starts a Valkey that can be cut off from its power. The caller calls `stop`. */
 export async function startValkey(durability: Durability) {
   const folder = await mkdtemp(join(tmpdir(), 'byok-test-power-'))
-  const slow = join(folder, 'slow')
-  const launcher = join(folder, 'valkey')
-  execFileSync('cc', ['-shared', '-fPIC', '-O1', '-o', join(folder, 'power-cut.so'), SOURCE, '-ldl'])
-  const script = `#!/bin/sh\nSLOW_DISK=${slow} LD_PRELOAD=${join(folder, 'power-cut.so')} exec ${VALKEY} "$@"\n`
-  await writeFile(launcher, script)
-  await chmod(launcher, 0o755)
-  const server = await startRedisProcess(launcher, durability)
+  const { command, stallDisk, freeDisk } = await powerCutLauncher(valkeyCommand(), folder)
+  const server = await startRedisProcess(command, durability)
 
   return {
     ...server,
     /** Ends it as a power cut would. */
     async cutPower(): Promise<void> {
       await server.kill()
-      const files = join(server.folder, 'appendonlydir')
-      for (const name of await readdir(files)) {
-        if (!name.endsWith('.incr.aof')) continue
-        const synced = await readFile(join(files, `${name}.synced`), 'utf8').catch(() => '0')
-        await truncate(join(files, name), Number(synced))
-      }
+      await cutFiles(server)
     },
-    /** From now on nothing is brought to the disk. */
-    stallDisk: () => writeFile(slow, ''),
-    freeDisk: () => rm(slow, { force: true }),
+    stallDisk,
+    freeDisk,
     async stop(): Promise<void> {
-      await rm(slow, { force: true })
+      await freeDisk()
       await server.stop()
       await rm(folder, { recursive: true, force: true })
     },
