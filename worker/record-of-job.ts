@@ -1,10 +1,9 @@
 import type { Claim, Claims } from '../shared/jobs/claims.ts'
 import { packedFrom } from '../shared/compression.ts'
-import { formatLog } from '../shared/jobs/job-record.ts'
-import { formatAnswer, formatTokens } from '../shared/jobs/record-texts.ts'
+import { formatLog } from '../shared/jobs/record-texts.ts'
 import type { JobError } from '../shared/schemas/job.ts'
 import type { ScriptArgument } from '../shared/scripts.ts'
-import type { Settle, SettleResult, SettleSubject, TerminalStatus } from '../shared/jobs/settle.ts'
+import type { Ended, Settle, SettleResult, SettleSubject, TerminalStatus } from '../shared/jobs/settle.ts'
 import { persist } from './persist.ts'
 import type { ProviderReply } from './providers/provider.ts'
 import { answerFacts, costOf, restingProgress, type Run } from './run.ts'
@@ -30,22 +29,23 @@ export function createJobRecords(deps: {
       remains: () => streaming.remains(claim),
 
       start(run, attempts, progress) {
-        const fields = ['log', formatLog(attempts), 'attempts', run.attemptsMade + 1]
+        const log = formatLog(attempts, claim.meta.model)
+        const fields = ['log', log, 'attempts', run.attemptsMade + 1]
         if (progress) fields.push('run', JSON.stringify(progress))
         return claims.start(claim, fields)
       },
 
       async snooze(run, waitMs, state) {
-        const result = await claims.snooze(claim, waitMs, state, standing(run))
+        const result = await claims.snooze(claim, waitMs, state, standing(claim, run))
         if (result.kind === 'snoozed') deps.afterSnooze(result.tenantsWaiting)
         return result.kind
       },
 
       settle(run, how) {
-        const fields = [...fieldsOf(claim, run, how), 'attempts', run.attemptsMade]
-        const log = formatLog(run.attempts)
-        if (how.kind === 'answered') return end(claim, 'complete', 'completed', null, log, fields)
-        return end(claim, 'claim', how.kind === 'broken' ? 'failed' : how.status, how.error, log, fields)
+        const ended = endedWith(claim, run, how)
+        const log = formatLog(run.attempts, claim.meta.model)
+        if (how.kind === 'answered') return end(claim, 'complete', 'completed', null, log, ended)
+        return end(claim, 'claim', how.kind === 'broken' ? 'failed' : how.status, how.error, log, ended)
       },
     }
   }
@@ -56,10 +56,10 @@ export function createJobRecords(deps: {
     by: 'complete' | 'claim',
     status: TerminalStatus,
     error: JobError | null,
-    attempts: string,
-    fields: ScriptArgument[],
+    log: string,
+    ended: Ended,
   ): Promise<RunOutcome> {
-    const settle = () => deps.settle.settle(subject, by, token, status, error, attempts, fields)
+    const settle = () => deps.settle.settle(subject, by, token, status, error, log, ended)
     const result = await persist(settle, () => false)
     deps.afterSettle(subject, result)
     return result.kind === 'settled' ? { kind: 'settled', status } : { kind: 'dropped', why: result.kind }
@@ -70,7 +70,7 @@ export function createJobRecords(deps: {
     claim: { subject: SettleSubject; token: string },
     error: JobError,
   ): Promise<RunOutcome> {
-    return end(claim, 'claim', 'failed', error, '', [])
+    return end(claim, 'claim', 'failed', error, '', {})
   }
 
   /** Ends a job that was over before a worker could claim it. */
@@ -84,50 +84,47 @@ export function createJobRecords(deps: {
 }
 
 /** Where a claimed job stands, as record fields. */
-function standing(run: Run): ScriptArgument[] {
+function standing({ meta }: Claim, run: Run): ScriptArgument[] {
   const { attempts, attemptsMade } = run
   return [
-    'log', formatLog(attempts), 'attempts', attemptsMade, 'run', JSON.stringify(restingProgress(run)),
+    'log', formatLog(attempts, meta.model), 'attempts', attemptsMade, 'run', JSON.stringify(restingProgress(run)),
   ] // oxfmt-ignore
 }
 
-/** What the job ended with, as record fields; a failed one carries the provider's last answer beside the error. */
-function fieldsOf({ sealed, meta }: Claim, run: Run, end: RunEnd): ScriptArgument[] {
+/** What the job ended with; a failed one carries the provider's last answer beside the error. */
+function endedWith({ sealed, meta }: Claim, run: Run, end: RunEnd): Ended {
   const packFrom = packedFrom(meta.mode)
   if (end.kind === 'answered') {
     const { reply, pieces } = end
-    return [
-      ...replyFields(reply, sealed.seal('out', reply.body, packFrom), pieces),
-      ...answerFields(run, reply.headers),
-    ]
+    const out = sealed.seal('out', reply.body, packFrom)
+    return { out, ...replyFacts(reply, pieces), ...answered(run, reply.headers) }
   }
   const headers = run.lastError?.headers ?? {}
   if (end.kind === 'broken') {
-    const out = sealed.seal('out', end.partial, packFrom)
-    return ['out', out, 'status_code', 200, ...answerFields(run, headers)]
+    return { out: sealed.seal('out', end.partial, packFrom), statusCode: 200, ...answered(run, headers) }
   }
-  if (end.status !== 'failed') return answerFields(run, {})
-  const fields = answerFields(run, headers)
-  if (!run.lastError?.status) return fields
+  if (end.status !== 'failed') return answered(run, {})
+  const facts = answered(run, headers)
+  if (!run.lastError?.status) return facts
   const out = sealed.seal('out', JSON.stringify({ error: end.error }))
-  return ['out', out, 'status_code', run.lastError.status, ...fields]
+  return { out, statusCode: run.lastError.status, ...facts }
 }
 
-function replyFields(reply: ProviderReply, out: Buffer, pieces: number | undefined): ScriptArgument[] {
-  const fields: ScriptArgument[] = ['out', out, 'status_code', reply.status]
-  if (reply.requestId) fields.push('request_id', reply.requestId)
-  if (pieces !== undefined) fields.push('pieces', pieces)
-  if (reply.usage) fields.push('usage', formatTokens(reply.usage))
-  if (reply.warnings && reply.warnings.length > 0) fields.push('warned', JSON.stringify(reply.warnings))
-  return fields
+function replyFacts(reply: ProviderReply, pieces: number | undefined): Ended {
+  const { status, requestId, usage, warnings } = reply
+  return {
+    statusCode: status,
+    ...(requestId && { requestId }),
+    ...(pieces !== undefined && { pieces }),
+    ...(usage && { usage }),
+    ...(warnings?.length && { warnings }),
+  }
 }
 
-/** What the answer's headers tell, as record fields: who answered after how many tries, at what cost. */
-function answerFields(run: Run, headers: Record<string, string>): ScriptArgument[] {
-  const facts = answerFacts(run, headers)
-  if (!facts) return []
-  const fields: ScriptArgument[] = ['answer', formatAnswer(facts)]
+/** What the answer's headers tell: who answered after how many tries, at what cost. */
+function answered(run: Run, headers: Record<string, string>): Ended {
+  const answer = answerFacts(run, headers)
+  if (!answer) return {}
   const cost = costOf(run.attempts)
-  if (cost !== null) fields.push('cost', cost)
-  return fields
+  return cost === null ? { answer } : { answer, cost }
 }

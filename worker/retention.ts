@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import { parseAccount } from '../shared/tenants/accounts.ts'
 import type { DeliveryLog } from '../shared/webhooks/delivery-log.ts'
 import type { Events } from '../shared/webhooks/events.ts'
-import { parseMeta } from '../shared/jobs/record-texts.ts'
+import { parseMeta, parseTimes } from '../shared/jobs/record-texts.ts'
 import type { Keys } from '../shared/keys.ts'
 import { redisNowMs } from '../shared/redis.ts'
 import type { Tenant } from '../shared/schemas/tenant.ts'
@@ -70,11 +70,11 @@ export function createRetention(deps: {
 
   /** `isWanted`: it is still to be told, or its caller is about to read it. */
   async function factsOf(id: string, nowMs: number) {
-    const [[size, ended, meta], announced] = await Promise.all([
-      redis.hmget(keys.job(id), 'size', 'ended', 'meta'),
+    const [[size, times, meta], announced] = await Promise.all([
+      redis.hmget(keys.job(id), 'size', 'times', 'meta'),
       redis.zscore(keys.announce, id),
     ])
-    const isRecent = ended ? nowMs - Number(ended) < AWAITED_MS : false
+    const isRecent = times ? nowMs - (parseTimes(times).ended ?? 0) < AWAITED_MS : false
     const isAwaited = isRecent && meta ? parseMeta(meta).mode === 'sync' : false
     return { size: Number(size ?? 0), isWanted: announced !== null || isAwaited }
   }

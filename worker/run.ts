@@ -1,6 +1,6 @@
 import type { Progress } from '../shared/jobs/claims.ts'
 import type { Tokens } from '../shared/routing/deployment-state.ts'
-import { keepAttempts, type AnswerFacts } from '../shared/jobs/job-record.ts'
+import { keepAttempts, type AnswerFacts } from '../shared/jobs/record-texts.ts'
 import type { PlanDeployment } from '../shared/schemas/plan.ts'
 import type { Attempt, JobError } from '../shared/schemas/job.ts'
 import { loseAttempt, shownGroup } from './attempt.ts'

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
-import { parseLog, type JobMeta } from './job-record.ts'
+import type { JobMeta } from './job-record.ts'
 import { parseBundles, parsePlan } from './plan-text.ts'
-import { parseMeta } from './record-texts.ts'
+import { parseLog, parseMeta } from './record-texts.ts'
 import type { Keys } from '../keys.ts'
 import { parseJsonLossless } from '../lossless-json.ts'
 import type { FedJob } from './queues.ts'
@@ -83,13 +83,7 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
     const token = randomPart(12).toString('base64url')
     const args = ['', id, generation, token, leaseMs, ...CLAIM_FIELDS]
     const reply = await claimJob([keys.job(id), keys.window], args)
-    const [kind, , claimedAt, crashes, ...fields] = reply as [
-      Buffer,
-      number,
-      number,
-      number,
-      ...(Buffer | null)[],
-    ] // see the script
+    const [kind, claimedAt, crashes, ...fields] = reply as [Buffer, number, number, ...(Buffer | null)[]] // see the script
     const said = kind.toString()
     if (said !== 'claimed')
       return { kind: said as 'gone' | 'ended' | 'stale' | 'held' | 'cancelled' | 'expired' }
@@ -97,12 +91,13 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
       fields[CLAIM_FIELDS.indexOf(name)]?.toString() ?? null
     const tenant = text('tenant') ?? ''
     // Plan, meta, bundles and body were checked by the API that wrote them, the rest by our own scripts.
-    const meta = parseMeta(text('meta') ?? '{}')
+    const meta = parseMeta(text('meta') ?? '[0]')
+    const owner = text('owner') ?? ''
     const subject: SettleSubject = {
       id,
       meta,
       tenant,
-      owner: text('owner') ?? '',
+      owner,
       resultTtlMs: meta.resultTtlMs,
       hasWebhook: text('hook') !== null,
       idem: text('idem'),
@@ -120,11 +115,11 @@ export function createClaims(deps: { redis: Redis; keys: Keys; sealer: Sealer; l
         token,
         subject,
         meta,
-        plan: parsePlan(text('plan') ?? '{}'),
+        plan: parsePlan(text('plan') ?? '[0]', { owner, model: meta.model }),
         bundles: bundles && parseBundles(bundles),
         body: open('req') as Record<string, unknown>,
         sealed,
-        attempts: parseLog(text('log') ?? ''),
+        attempts: parseLog(text('log') ?? '', meta.model),
         attemptsMade: Number(text('attempts') ?? 0),
         progress: run === null ? null : (JSON.parse(run) as Progress),
         hasStreamed: text('streamed') !== null,

@@ -9,7 +9,7 @@ import type { CredentialBundle, Plan } from '../schemas/plan.ts'
 import type { Sealer } from '../seal.ts'
 
 /** What a record takes beside what it holds: its names, counts and times, and its places in sorted sets. */
-const RECORD_BYTES = 600
+export const RECORD_BYTES = 600
 
 /** One accepted completion, before it is stored. */
 export type JobInput = {
@@ -83,26 +83,24 @@ export function metaOf(input: JobInput): JobMeta {
 export function recordFields(
   input: JobInput,
   sealer: Sealer,
+  owner: string,
 ): { fields: (string | Buffer)[]; bytes: number } {
   const sealed = sealer.record({ tenant: input.tenant, kind: 'job', id: input.id })
   const packFrom = packedFrom(input.mode)
-  // Fields that outlive the job's end, then those that are erased with it (or, a prompt, when it completed).
-  const lasting: (string | Buffer)[] = ['meta', formatMeta(metaOf(input))]
+  const { model } = input
+  const fields: (string | Buffer)[] = [
+    'meta',
+    formatMeta(metaOf(input)),
+    'plan',
+    formatPlan(input.plan, { owner, model }),
+  ]
+  fields.push('req', sealed.seal('req', JSON.stringify(input.body), packFrom))
   if (input.keepsRequest)
-    lasting.push('kept', sealed.seal('kept', JSON.stringify(withoutLogins(input.body)), packFrom))
-  if (input.webhook) lasting.push('hook', sealed.seal('hook', JSON.stringify(input.webhook)))
-  if (input.asked) lasting.push('asked', sealed.seal('asked', JSON.stringify(input.asked)))
-  if (input.idempotency) lasting.push('idem', input.idempotency.fingerprint)
-  if (input.sameCall) lasting.push('same', input.sameCall.fingerprint)
-  const erased: (string | Buffer)[] = ['plan', formatPlan(input.plan)]
-  erased.push('req', sealed.seal('req', JSON.stringify(input.body), packFrom))
-  if (input.replyTo) erased.push('caller', input.replyTo)
-  if (input.bundles) erased.push('cred', sealed.seal('cred', formatBundles(input.bundles)))
-  const lastingBytes = RECORD_BYTES + bytesOf(lasting)
-  const fields = [...lasting, ...erased, 'lasting', String(lastingBytes)]
-  return { fields, bytes: lastingBytes + bytesOf(erased) }
-}
-
-function bytesOf(fields: readonly (string | Buffer)[]): number {
-  return fields.reduce((sum, field) => sum + field.length, 0)
+    fields.push('kept', sealed.seal('kept', JSON.stringify(withoutLogins(input.body)), packFrom))
+  if (input.webhook) fields.push('hook', sealed.seal('hook', JSON.stringify(input.webhook)))
+  if (input.asked) fields.push('asked', sealed.seal('asked', JSON.stringify(input.asked)))
+  if (input.idempotency) fields.push('idem', input.idempotency.fingerprint)
+  if (input.replyTo) fields.push('caller', input.replyTo)
+  if (input.bundles) fields.push('cred', sealed.seal('cred', formatBundles(input.bundles)))
+  return { fields, bytes: fields.reduce((sum, field) => sum + field.length, RECORD_BYTES) }
 }

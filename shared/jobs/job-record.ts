@@ -9,14 +9,11 @@ import {
   type OnCrash,
   type QueueState,
 } from '../schemas/job.ts'
-import { parseAnswer, parseAttempt, parseMeta, parseTokens, formatAttempt } from './record-texts.ts'
+import { parseEnd, parseLog, parseMeta, parseTimes, type AnswerFacts, type JobTimes } from './record-texts.ts'
 import { roundUsd } from '../routing/prices.ts'
 import type { Sealer } from '../seal.ts'
 
-/** How many attempts a record keeps: the first half and the last half of more. `attempts_made` counts all. */
-const ATTEMPTS_KEPT = 40
-
-/** What does not change after submit, kept as one JSON field. */
+/** What does not change after submit, kept as one field. */
 export type JobMeta = {
   endpoint: string
   model: string
@@ -41,17 +38,6 @@ export type JobMeta = {
   erased?: readonly string[]
 }
 
-/** Who answered a job, after how many tries, and what the provider's headers said; written when it ends. */
-export type AnswerFacts = {
-  /** Deployment id of the last call. */
-  model_id: string
-  model_group: string
-  retries: number
-  fallbacks: number
-  /** Allow-listed headers of the provider, names in lower case. */
-  headers: Record<string, string>
-}
-
 /** A job with its result, as its owner may see it. */
 export type JobView = {
   job: Job
@@ -70,38 +56,24 @@ export type JobView = {
   readonly version: string
 }
 
+// Those of a job that has not ended, and what is noted of one that has, come behind what each ended one has.
 const PLAIN_FIELDS = [
-  'status', 'tenant', 'owner', 'meta', 'created', 'starts', 'deadline', 'queue_state', 'next_at', 'started',
-  'cancelling_at', 'ended', 'expires', 'attempts', 'log', 'usage', 'cost', 'answer', 'status_code',
-  'request_id', 'warned', 'pieces', 'retried_by', 'deleted',
+  'status', 'tenant', 'meta', 'log', 'deleted', 'expires', 'times', 'end',
+  'created', 'starts', 'deadline', 'queue_state', 'next_at', 'started', 'cancelling_at', 'attempts', 'retried_by',
 ] as const // oxfmt-ignore
+const OF_ENDED = PLAIN_FIELDS.indexOf('created')
 
 /** Hash fields that a list shows; a single read adds the sealed result. */
 export const LIST_FIELDS: readonly string[] = [...PLAIN_FIELDS, 'error']
 export const READ_FIELDS: readonly string[] = [...LIST_FIELDS, 'out']
+/** Those of them that a job can have when it ends. */
+export const ENDED_FIELDS: readonly string[] = [...PLAIN_FIELDS.slice(0, OF_ENDED), 'error', 'out']
 
-/** The attempts of a record, in order. A line is an attempt; of two about the same call the later one counts. */
-export function parseLog(log: string): Attempt[] {
-  const byNumber = new Map<number, Attempt>()
-  for (const line of log.split('\n')) {
-    if (line === '') continue
-    const attempt = parseAttempt(line) // written by formatLog only
-    byNumber.set(attempt.number, attempt)
-  }
-  return [...byNumber.values()].toSorted((a, b) => a.number - b.number)
-}
-
-/** Attempts as a record keeps them: the first 20 and the last 20. */
-export function keepAttempts(attempts: readonly Attempt[]): Attempt[] {
-  const half = ATTEMPTS_KEPT / 2
-  return attempts.length <= ATTEMPTS_KEPT
-    ? [...attempts]
-    : [...attempts.slice(0, half), ...attempts.slice(-half)]
-}
-
-/** Attempts as lines, one each. */
-export function formatLog(attempts: readonly Attempt[]): string {
-  return attempts.map((attempt) => `${formatAttempt(attempt)}\n`).join('')
+/** The values of `ENDED_FIELDS` as those of `READ_FIELDS`; null when they can't be. */
+export function readFieldsOf(ended: readonly (Buffer | null)[]): (Buffer | null)[] | null {
+  if (ended.length !== ENDED_FIELDS.length) return null
+  const others = PLAIN_FIELDS.slice(OF_ENDED).map(() => null)
+  return [...ended.slice(0, OF_ENDED), ...others, ...ended.slice(OF_ENDED)]
 }
 
 /**
@@ -110,8 +82,7 @@ export function formatLog(attempts: readonly Attempt[]): string {
  * @throws {SealError} when its result can't be opened.
  */
 export function parseRecord(id: string, fields: readonly (Buffer | null)[], sealer: Sealer): JobView | null {
-  const text = (name: (typeof PLAIN_FIELDS)[number]) => fields[PLAIN_FIELDS.indexOf(name)]?.toString() ?? null
-  const seconds = (name: (typeof PLAIN_FIELDS)[number]) => toSeconds(text(name))
+  const text: ReadText = (name) => fields[PLAIN_FIELDS.indexOf(name)]?.toString() ?? null
   const [tenant, metaText] = [text('tenant'), text('meta')]
   if (tenant === null || metaText === null || text('deleted') !== null) return null
 
@@ -123,11 +94,12 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
   const [errorField, outField] = fields.slice(PLAIN_FIELDS.length)
   const error = errorField ? sealed.open('error', errorField) : null
   const body = outField ? sealed.open('out', outField) : null
-  const result = body ? { status: Number(text('status_code')), body, requestId: text('request_id') } : null
-  const endedAs = (name: JobStatus) => (status === name ? seconds('ended') : null)
-  const attempts = parseLog(text('log') ?? '').map((attempt) => (isTerminal ? afterEnd(attempt) : attempt))
-  const usage = text('usage')
-  const warned = JSON.parse(text('warned') ?? '[]') as string[]
+  const end = parseEnd(text('end') ?? '[0]', meta.model)
+  const result = body && { status: end.statusCode ?? 0, body, requestId: end.requestId ?? null }
+  const times = timesOf(text)
+  const endedAs = (name: JobStatus) => (status === name ? toSeconds(times.ended) : null)
+  const log = parseLog(text('log') ?? '', meta.model)
+  const attempts = isTerminal ? log.map(afterEnd) : log
   const job: Job = {
     id,
     object: 'job',
@@ -136,23 +108,23 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     model: meta.model,
     provider: attempts.at(-1)?.provider ?? null,
     customer: meta.customer,
-    created_at: seconds('created') ?? 0,
-    not_before: seconds('starts'),
-    in_progress_at: seconds('started'),
+    created_at: toSeconds(times.created),
+    not_before: toSeconds(times.starts),
+    in_progress_at: toSeconds(times.started),
     completed_at: endedAs('completed'),
     failed_at: endedAs('failed'),
-    cancelling_at: seconds('cancelling_at'),
+    cancelling_at: toSeconds(times.cancelling),
     cancelled_at: endedAs('cancelled'),
     expired_at: endedAs('expired'),
-    expires_at: seconds('deadline') ?? 0,
-    result_expires_at: seconds('expires'),
+    expires_at: toSeconds(times.deadline),
+    result_expires_at: toSeconds(msOf(text('expires'))),
     priority: meta.priority,
     queue: queueOf(meta, queueStateOf(status, text('queue_state')), text('next_at')),
     attempts,
     attempts_made: Math.max(Number(text('attempts') ?? 0), attempts.at(-1)?.number ?? 0),
     attempts_max: meta.attemptsMax,
-    cost: costOf(text('cost'), attempts),
-    usage: usage === null ? null : parseTokens(usage),
+    cost: costOf(end.cost, attempts),
+    usage: end.usage ?? null,
     // Made when somebody looks: a synchronous call passes the bytes on and never does.
     get response() {
       return (
@@ -163,12 +135,9 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     metadata: meta.metadata,
     retry_of: meta.retryOf ?? null,
     retried_by: text('retried_by'),
-    warnings: [...meta.warnings, ...warned],
+    warnings: [...meta.warnings, ...(end.warnings ?? [])],
     urls: urlsOf(id),
   }
-  const answer = text('answer')
-  const facts = answer === null ? null : parseAnswer(answer)
-  const pieces = text('pieces')
   return {
     job,
     tenant,
@@ -176,8 +145,8 @@ export function parseRecord(id: string, fields: readonly (Buffer | null)[], seal
     isTerminal,
     resultTtlMs: meta.resultTtlMs,
     result,
-    facts,
-    pieces: pieces === null ? null : Number(pieces),
+    facts: end.answer ?? null,
+    pieces: end.pieces ?? null,
     get version() {
       return versionOf(fields)
     },
@@ -207,8 +176,8 @@ function afterEnd(attempt: Attempt): Attempt {
 }
 
 // A job that was settled by other hands than its worker's has no sum of its own.
-function costOf(noted: string | null, attempts: readonly Attempt[]): number | null {
-  if (noted !== null) return roundUsd(Number(noted))
+function costOf(noted: number | undefined, attempts: readonly Attempt[]): number | null {
+  if (noted !== undefined) return roundUsd(noted)
   const known = attempts.flatMap(({ cost }) => cost ?? [])
   return known.length === 0 ? null : roundUsd(known.reduce((sum, cost) => sum + cost, 0))
 }
@@ -229,8 +198,29 @@ function queueOf({ mode }: JobMeta, state: QueueState | null, nextAt: string | n
   }
 }
 
-function toSeconds(milliseconds: string | null): number | null {
-  return milliseconds === null ? null : Math.floor(Number(milliseconds) / 1000)
+type ReadText = (name: (typeof PLAIN_FIELDS)[number]) => string | null
+
+function timesOf(text: ReadText): JobTimes {
+  const times = text('times')
+  if (times !== null) return parseTimes(times)
+  return {
+    created: msOf(text('created')) ?? 0,
+    deadline: msOf(text('deadline')) ?? 0,
+    starts: msOf(text('starts')),
+    started: msOf(text('started')),
+    cancelling: msOf(text('cancelling_at')),
+    ended: null,
+  }
+}
+
+function msOf(text: string | null): number | null {
+  return text === null ? null : Number(text)
+}
+
+function toSeconds(milliseconds: number): number
+function toSeconds(milliseconds: number | null): number | null
+function toSeconds(milliseconds: number | null): number | null {
+  return milliseconds === null ? null : Math.floor(milliseconds / 1000)
 }
 
 // A provider's body is JSON (anything else was classified as an error); a mock's text may not be.

@@ -61,7 +61,7 @@ export function createJobs(deps: {
     const idem = keys.idempotency(idempotency?.fingerprint ?? 'none')
     const orphans = keys.orphans(sameCall?.fingerprint ?? 'none')
     await capacity?.checkUnlessThere(sameCall?.isRetry ? [idem, orphans] : [idem])
-    const { fields, bytes } = recordFields(input, sealer)
+    const { fields, bytes } = recordFields(input, sealer, owner)
     capacity?.note(bytes + (admission?.resultBytes ?? 0))
     const storeKeys = [
       keys.job(id), idem, keys.index(tenant), keys.window, keys.busy,

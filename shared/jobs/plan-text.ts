@@ -35,25 +35,51 @@ const BUNDLE: RowForm<keyof CredentialBundle> = {
   isWhole: true,
 } // oxfmt-ignore
 
-/** A plan, as text. */
-export function formatPlan(plan: Plan): string {
-  const deployments = plan.deployments.map((one) => {
-    // Nearly always.
-    const isNamedAfter = one.name === `${one.provider}/${one.model}`
-    return toRow(DEPLOYMENT, isNamedAfter ? { ...one, name: null } : one)
+/** What a plan's record says beside it, and a plan for the most part too. */
+export type BesidePlan = {
+  /** Tenant and customer that the job is of. */
+  owner: string
+  /** The model that was asked for. */
+  model: string
+}
+
+/** A plan, as text: what its record says as well, or its group of each deployment, is left out. */
+export function formatPlan(plan: Plan, { owner, model }: BesidePlan): string {
+  const deployments = plan.deployments.map((one) =>
+    toRow(DEPLOYMENT, {
+      ...one,
+      name: one.name === `${one.provider}/${one.model}` ? null : one.name,
+      group: one.group === plan.group ? null : one.group,
+    }),
+  )
+  const row = toRow(PLAN, {
+    ...plan,
+    deployments,
+    owner_id: plan.owner_id === owner ? null : plan.owner_id,
+    group: plan.group === model ? null : plan.group,
   })
-  return JSON.stringify(toRow(PLAN, { ...plan, deployments }))
+  return JSON.stringify(row)
 }
 
 /** The same, from its text. */
-export function parsePlan(text: string): Plan {
-  const plan = fromRow<Plan>(PLAN, JSON.parse(text))
-  return { ...plan, deployments: plan.deployments.map((row: unknown) => parseDeployment(row)) }
+export function parsePlan(text: string, { owner, model }: BesidePlan): Plan {
+  const plan = fromRow<WrittenPlan>(PLAN, JSON.parse(text))
+  const group = plan.group ?? model
+  return {
+    ...plan,
+    owner_id: plan.owner_id ?? owner,
+    group,
+    deployments: plan.deployments.map((row) => parseDeployment(row, group)),
+  }
 }
 
-function parseDeployment(row: unknown): PlanDeployment {
-  const one = fromRow<Omit<PlanDeployment, 'name'> & { name: string | null }>(DEPLOYMENT, row)
-  return { ...one, name: one.name ?? `${one.provider}/${one.model}` }
+type OrNull<Shape, Name extends keyof Shape> = Omit<Shape, Name> & { [Key in Name]: Shape[Key] | null }
+type WrittenPlan = OrNull<Omit<Plan, 'deployments'>, 'owner_id' | 'group'> & { deployments: unknown[] }
+
+function parseDeployment(row: unknown, planGroup: string): PlanDeployment {
+  const one = fromRow<OrNull<PlanDeployment, 'name' | 'group'>>(DEPLOYMENT, row)
+  const { name, group, provider, model } = one
+  return { ...one, name: name ?? `${provider}/${model}`, group: group ?? planGroup }
 }
 
 /** Credentials of a plan, as text. */

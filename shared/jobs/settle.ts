@@ -1,10 +1,11 @@
 import type { Redis } from 'ioredis'
 import type { Ids } from '../ids.ts'
-import { parseLog, READ_FIELDS, type JobMeta } from './job-record.ts'
-import { parseMeta } from './record-texts.ts'
+import { RECORD_BYTES } from './job-input.ts'
+import { ENDED_FIELDS, type JobMeta } from './job-record.ts'
+import { formatEnd, parseLog, parseMeta, type EndFacts } from './record-texts.ts'
 import type { Keys } from '../keys.ts'
 import type { JobError } from '../schemas/job.ts'
-import { formatUsage, usedBy } from '../tenants/usage-news.ts'
+import { formatUsage, usedOf } from '../tenants/usage-news.ts'
 import { createGatheredScript, type ScriptArgument } from '../scripts.ts'
 import type { Sealer } from '../seal.ts'
 
@@ -13,13 +14,13 @@ const RETENTION_MS_MIN = 60_000
 const IDEMPOTENCY_MARGIN_MS = 86_400_000
 
 // A completed job's prompt has done its duty; a job that ended otherwise keeps it for a later retry.
-const ERASED = [
-  'cred', 'token', 'plan', 'run', 'reserved', 'held', 'entry', 'caller', 'class', 'generation', 'queue_state', 'next_at',
-  'claim', 'crashes', 'lasting',
-] // oxfmt-ignore
-const ERASED_WHEN_COMPLETED = [...ERASED, 'req']
+const LASTING = ['tenant', 'meta', 'hook', 'kept', 'asked', 'deleted']
+const LASTING_UNLESS_COMPLETED = [...LASTING, 'req']
 
-const READ_NAMES = READ_FIELDS.join(' ')
+const ENDED_NAMES = ENDED_FIELDS.join(' ')
+
+/** What a job ended with, as far as there is any of it; `out`: its sealed result. */
+export type Ended = EndFacts & { out?: Buffer }
 
 export type TerminalStatus = 'completed' | 'failed' | 'cancelled' | 'expired'
 
@@ -77,7 +78,6 @@ export function createSettle(deps: {
    * Settles for a claim. `complete` is a provider's whole answer and counts from any claim; everything else needs the
    * current token.
    * @param log Attempts of this claim, as `formatLog` gives them.
-   * @param fields Further record fields to write: sealed result, usage.
    */
   async function settle(
     subject: SettleSubject,
@@ -86,27 +86,28 @@ export function createSettle(deps: {
     status: TerminalStatus,
     error: JobError | null,
     log: string,
-    fields: readonly ScriptArgument[],
+    { out, ...facts }: Ended = {},
   ): Promise<SettleResult> {
-    const { id, tenant, owner, idem } = subject
+    const { id, tenant, owner, idem, meta } = subject
     const retentionMs = retention(subject, deps.resultRetentionMs)
-    const write: ScriptArgument[] = [...fields]
-    const used = usedBy(fields)
+    const write: ScriptArgument[] = ['end', formatEnd(facts, meta.model)]
+    if (out) write.push('out', out)
     if (error) {
       write.push('error', sealer.seal({ tenant, kind: 'job', id, field: 'error' }, JSON.stringify(error)))
     }
-    const erased = status === 'completed' ? ERASED_WHEN_COMPLETED : ERASED
+    const lasting = status === 'completed' ? LASTING : LASTING_UNLESS_COMPLETED
     // The key outlives the result: a replay after that is told so, and never runs again.
     const idemMs = idem ? Math.max(deps.idempotencyRetentionMs, retentionMs + IDEMPOTENCY_MARGIN_MS) : ''
+    const used = usedOf(facts.usage ?? null, facts.cost ?? null)
     const reply = await settleJob(
       [
         keys.job(id), keys.window, keys.due, keys.parked, keys.busy, keys.announce, keys.waiting(tenant, owner),
         keys.owners(tenant), keys.tenants, keys.idempotency(idem ?? 'none'), keys.endpointIndex(tenant), keys.usageNews,
       ], // oxfmt-ignore
       [
-        '', id, tenant, owner, by, token, status, retentionMs, idemMs, keys.settledChannel, erased.length, ...erased,
-        log, keys.accountPrefix, used.microUsd, formatUsage({ tenant, ...subject.meta, status }, used), tells(subject.meta),
-        keys.replyPrefix, READ_NAMES, ...write,
+        '', id, tenant, owner, by, token, status, retentionMs, idemMs, keys.settledChannel, lasting.length, ...lasting,
+        log, keys.accountPrefix, used.microUsd, formatUsage({ tenant, ...meta, status }, used), tells(meta),
+        keys.replyPrefix, ENDED_NAMES, RECORD_BYTES, ...write,
       ], // oxfmt-ignore
     )
     const [kind, tenantsWaiting = 0, isTold = 0] = reply as [Buffer, number?, number?] // see the script
@@ -123,22 +124,23 @@ export function createSettle(deps: {
     id: string,
     status: 'cancelled' | 'expired',
   ): Promise<{ result: SettleResult; subject: SettleSubject | null }> {
-    const [tenant, owner, meta, idem, hook, log] = await redis.hmgetBuffer(
-      keys.job(id), 'tenant', 'owner', 'meta', 'idem', 'hook', 'log',
+    const [tenant, metaText, idem, hook, log] = await redis.hmgetBuffer(
+      keys.job(id), 'tenant', 'meta', 'idem', 'hook', 'log',
     ) // oxfmt-ignore
-    if (!tenant || !owner || !meta) return { result: { kind: 'gone' }, subject: null }
-    const parsed = parseMeta(meta.toString())
+    if (!tenant || !metaText) return { result: { kind: 'gone' }, subject: null }
+    const meta = parseMeta(metaText.toString())
     const subject = {
       id,
-      meta: parsed,
+      meta,
       tenant: tenant.toString(),
-      owner: owner.toString(),
-      resultTtlMs: parsed.resultTtlMs,
+      owner: deps.ids.ownerId(tenant.toString(), meta.customer),
+      resultTtlMs: meta.resultTtlMs,
       hasWebhook: Boolean(hook),
       idem: idem?.toString() ?? null,
     }
-    const fields = costFields(log?.toString() ?? '')
-    return { result: await settle(subject, 'free', '', status, endError(status), '', fields), subject }
+    const cost = costOf(log?.toString() ?? '', meta.model)
+    const ended = cost === null ? {} : { cost }
+    return { result: await settle(subject, 'free', '', status, endError(status), '', ended), subject }
   }
 
   return { settle, free }
@@ -152,9 +154,9 @@ function retention({ resultTtlMs, hasWebhook }: SettleSubject, resultRetentionMs
 }
 
 // What was billed before the last worker put the job back, or died, is spent as well.
-function costFields(log: string): ScriptArgument[] {
-  const costs = parseLog(log).flatMap(({ cost }) => cost ?? [])
-  return costs.length === 0 ? [] : ['cost', costs.reduce((sum, cost) => sum + cost, 0)]
+function costOf(log: string, model: string): number | null {
+  const costs = parseLog(log, model).flatMap(({ cost }) => cost ?? [])
+  return costs.length === 0 ? null : costs.reduce((sum, cost) => sum + cost, 0)
 }
 
 // Who calls and holds the line has the answer; everybody else's endpoints may be told.

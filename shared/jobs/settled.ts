@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import { createBell, type Bell } from '../bell.ts'
 import { readEndMessage } from './end-message.ts'
 import { isLookedAfter, startEndClock } from './end-clock.ts'
-import { READ_FIELDS } from './job-record.ts'
+import { readFieldsOf } from './job-record.ts'
 import type { Keys } from '../keys.ts'
 import { isRedisOutage } from '../redis-check.ts'
 
@@ -51,7 +51,7 @@ export function createSettledListener(subscriber: Redis, keys: Keys, replyTo: st
     handlers.set(keys.replyChannel(replyTo), (message) => {
       const [id, ...fields] = readEndMessage(message)
       // A worker of another version tells other fields: then it is a hint like any other.
-      if (id) ringFor(id.toString(), fields.length === READ_FIELDS.length ? fields : undefined)
+      if (id) ringFor(id.toString(), readFieldsOf(fields) ?? undefined)
     })
   }
   const onMessage = (channel: Buffer, message: Buffer) => handlers.get(channel.toString())?.(message)

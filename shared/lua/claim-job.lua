@@ -1,8 +1,8 @@
--- Gives a job to one worker under a new token and claim number, and returns what it needs to run it. Never takes a job
+-- Gives a job to one worker under a new token, and returns what it needs to run it. Never takes a job
 -- whose claim has a live lease, nor runs an entry of an older enqueue generation.
 -- KEYS: job, window
 -- ARGV: now_ms ('' = Redis TIME), id, generation, token, lease ms, then the record fields to return
--- Output: {'claimed', claim, now_ms, crashes, field, field, ...} (crashes: claims that ended without a word, this one's
+-- Output: {'claimed', now_ms, crashes, field, field, ...} (crashes: claims that ended without a word, this one's
 --         predecessor included) | {'gone'} | {'ended'} | {'stale'} | {'held'} | {'cancelled'} | {'expired'}
 local job, window = KEYS[1], KEYS[2]
 local id, generation, token, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -11,7 +11,7 @@ if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local record = redis.call('HMGET', job, 'status', 'generation', 'deadline', 'crashes', 'claim', 'started')
+local record = redis.call('HMGET', job, 'status', 'generation', 'deadline', 'crashes', 'started')
 local status = record[1]
 if not status then return { 'gone' } end
 if status ~= 'queued' and status ~= 'in_progress' and status ~= 'cancelling' then return { 'ended' } end
@@ -20,9 +20,9 @@ if status ~= 'queued' and (tonumber(redis.call('ZSCORE', window, id)) or 0) > no
 if status == 'cancelling' then return { 'cancelled' } end
 if tonumber(record[3]) <= now then return { 'expired' } end
 
-local crashes, claim = tonumber(record[4]) or 0, (tonumber(record[5]) or 0) + 1
+local crashes = tonumber(record[4]) or 0
 if status == 'in_progress' then crashes = crashes + 1 end
-redis.call('HSET', job, 'status', 'in_progress', 'token', token, 'claim', claim, 'started', record[6] or now)
+redis.call('HSET', job, 'status', 'in_progress', 'token', token, 'started', record[5] or now)
 if crashes > 0 then redis.call('HSET', job, 'crashes', crashes) end
 redis.call('ZADD', window, now + lease, id)
-return { 'claimed', claim, now, crashes, unpack(redis.call('HMGET', job, unpack(ARGV, 6))) }
+return { 'claimed', now, crashes, unpack(redis.call('HMGET', job, unpack(ARGV, 6))) }

@@ -15,8 +15,7 @@ local job, idem, index, window, busy = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[
 local tenants, owners, waiting, due, parked = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local concurrency, batch_busy, orphans = KEYS[12], KEYS[13], KEYS[14]
 local slots = tonumber(redis.call('GET', KEYS[11])) or 0
-local id, tenant, owner, body_hash = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local delay, expires_in, class = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local id, tenant, owner, body_hash, class = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[9])
 local accounts_count, bytes, reserved, held = ARGV[13], tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[16])
 -- @include now
 -- @include account
@@ -24,10 +23,11 @@ local accounts_count, bytes, reserved, held = ARGV[13], tonumber(ARGV[14]), tonu
 -- @include room-of
 -- @include count-busy
 -- @include same-call
-local starts, deadline = now + delay, now + delay + expires_in
+local starts, deadline = now + ARGV[7], now + ARGV[7] + ARGV[8]
 
-local made = redis.call('HMGET', job, 'generation', 'created')
-if made[2] then return { 'created', tonumber(made[1]) or 0, tonumber(made[2]), slots, 0, 0 } end
+local made = redis.call('HMGET', job, 'generation', 'created', 'times')
+local made_at = made[2] or made[3] and string.match(made[3], '^%d+')
+if made_at then return { 'created', tonumber(made[1]) or 0, tonumber(made_at), slots, 0, 0 } end
 local known = same_call(ARGV[11])
 if known then return { 'attached', known } end
 if body_hash ~= '' then
@@ -44,7 +44,7 @@ if known and redis.call('EXISTS', ARGV[18] .. known) == 1 then return { 'retried
 
 -- Whoever waits in its owner's line goes first.
 local state, generation = 'waiting', 0
-if delay > 0 then
+if starts > now then
   state = 'delayed'
 else
   local total = redis.call('ZCARD', window)

@@ -6,16 +6,16 @@
 local job, index, due, id = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
 -- @include now
 -- @include account
-local record = redis.call('HMGET', job, 'status', 'tenant', 'owner', 'accounts', 'size')
+local record = redis.call('HMGET', job, 'status', 'tenant', 'owner', 'size')
 local status = record[1]
 if status == 'queued' or status == 'in_progress' or status == 'cancelling' then return 0 end
 local due_at = tonumber(redis.call('ZSCORE', due, id))
 if due_at and due_at > now and ARGV[3] ~= '1' then return 0 end
 redis.call('ZREM', index, id)
 redis.call('ZREM', due, id)
-local size = tonumber(record[5])
+local size = tonumber(record[4])
 if size then
-  for _, one in ipairs(accounts_of(ARGV[4], record[2], record[3], record[4])) do
+  for _, one in ipairs(accounts_of(ARGV[4], record[2], record[3], record[3] and 2)) do
     one.bytes, one.ended = one.bytes - size, one.ended - size
     save_account(one)
   end

@@ -1,6 +1,4 @@
-import { parseTokens } from '../jobs/record-texts.ts'
 import type { Usage } from '../schemas/job.ts'
-import type { ScriptArgument } from '../scripts.ts'
 
 const MICRO = 1_000_000
 /** Decimals of a millionth of a dollar that are kept: embeddings cost a fraction of one. */
@@ -29,18 +27,6 @@ export function usedOf(usage: Partial<Usage> | null, cost: number | null): Used 
     outputTokens: figure(usage?.output_tokens),
     microUsd: Number(figure((cost ?? 0) * MICRO).toFixed(DECIMALS)),
   }
-}
-
-/** The same of a job, by the fields that are written at its end (name, value, ...). */
-export function usedBy(fields: readonly ScriptArgument[]): Used {
-  const at = (name: string) => {
-    const index = fields.findIndex((field, position) => position % 2 === 0 && field === name)
-    return index < 0 ? null : String(fields[index + 1])
-  }
-  const usage = at('usage')
-  const cost = at('cost')
-  // As its worker has just written it.
-  return usedOf(usage === null ? null : parseTokens(usage), cost === null ? null : Number(cost))
 }
 
 /**

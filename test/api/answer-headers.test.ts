@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { AnswerFacts } from '../../shared/jobs/job-record.ts'
+import type { AnswerFacts } from '../../shared/jobs/record-texts.ts'
 import type { Attempt } from '../../shared/schemas/job.ts'
 import { ask, startApi, type TestApi, type WorkEnd } from './fixture.ts'
 

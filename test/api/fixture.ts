@@ -18,7 +18,7 @@ import { createEgressPolicy } from '../../shared/egress.ts'
 import { openFileStore } from '../../shared/files/file-store.ts'
 import { createLog } from '../../shared/log.ts'
 import { loadOperatorConfig } from '../../shared/settings/operator-config.ts'
-import { formatLog, type AnswerFacts } from '../../shared/jobs/job-record.ts'
+import { formatLog, type AnswerFacts } from '../../shared/jobs/record-texts.ts'
 import type { Attempt, JobError } from '../../shared/schemas/job.ts'
 import { createSettledListener } from '../../shared/jobs/settled.ts'
 import { createStoredCredentials } from '../../shared/credentials/stored-credentials.ts'
@@ -204,16 +204,18 @@ export async function startApi(
       if (result.kind !== 'claimed') throw new Error(`The claim was answered ${result.kind}.`)
       const { claim } = result
       const place = { tenant: claim.subject.tenant, kind: 'job' as const, id: claim.id, field: 'out' }
-      const fields: (string | number | Buffer)[] = []
-      if (end.body !== undefined) {
-        fields.push('out', store.sealer.seal(place, end.body), 'status_code', end.status ?? 200)
+      const ended = {
+        ...(end.body !== undefined && {
+          out: store.sealer.seal(place, end.body),
+          statusCode: end.status ?? 200,
+        }),
+        ...(end.facts && { answer: end.facts }),
+        ...(end.cost !== undefined && { cost: end.cost }),
       }
-      if (end.facts) fields.push('answer', JSON.stringify(end.facts))
-      if (end.cost !== undefined) fields.push('cost', end.cost)
-      const attempts = formatLog(end.attempts ?? [])
+      const attempts = formatLog(end.attempts ?? [], claim.meta.model)
       const status = end.error ? 'failed' : 'completed'
       const by = end.error ? 'claim' : 'complete'
-      await store.settle.settle(claim.subject, by, claim.token, status, end.error ?? null, attempts, fields)
+      await store.settle.settle(claim.subject, by, claim.token, status, end.error ?? null, attempts, ended)
       return claim
     },
 

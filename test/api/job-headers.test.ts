@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { parseMeta } from '../../shared/jobs/record-texts.ts'
 import { ask, startApi, type TestApi } from './fixture.ts'
 
 let api: TestApi
@@ -28,7 +29,7 @@ test('headers give a job’s options, and win over its body', async () => {
   expect(json.expires_at - json.not_before).toBe(120)
   expect(json.not_before - json.created_at).toBeLessThanOrEqual(91)
   const [meta, hook] = await api.store.redis.hmget(api.store.keys.job(json.id), 'meta', 'hook')
-  expect(JSON.parse(meta ?? '{}').resultTtlMs).toBe(240_000)
+  expect(parseMeta(meta ?? '').resultTtlMs).toBe(240_000)
   expect(hook).not.toBeNull()
 })
 

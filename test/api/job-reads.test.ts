@@ -39,7 +39,7 @@ test('what has not changed is a 304 without a body; every change changes the tag
   await see()
   await api.call('POST', `/v1/jobs/${id}/cancel`)
   await see()
-  await api.store.settle.settle(claim.subject, 'claim', claim.token, 'cancelled', null, '', [])
+  await api.store.settle.settle(claim.subject, 'claim', claim.token, 'cancelled', null, '')
   await see()
   await api.call('POST', `/v1/jobs/${id}/retry`, { body: { user_config: ask().user_config, delay: 60 } })
   await see()
@@ -54,7 +54,7 @@ test('a wait for what is known ends with any change, or with a 304', async () =>
   const claim = await claimNext()
   const changed = await waiting
   expect([changed.status, changed.json.status]).toEqual([200, 'in_progress'])
-  await api.store.settle.settle(claim.subject, 'claim', claim.token, 'failed', null, '', [])
+  await api.store.settle.settle(claim.subject, 'claim', claim.token, 'failed', null, '')
   const ended = await read(`jobs/${id}?wait=30`, changed.headers.etag)
   expect(ended.json.status).toBe('failed')
   // Nothing is to come of it.

@@ -121,7 +121,7 @@ test('what waits in one shard while jobs of another have all slots is no reason'
   const [first] = claimed
   if (first?.kind !== 'claimed') throw new Error('not claimed')
   const { subject, token } = first.claim
-  await store.settle.settle(subject, 'claim', token, 'failed', null, '', [])
+  await store.settle.settle(subject, 'claim', token, 'failed', null, '')
   await turnsTo(['jobs_not_taken'])
 })
 

@@ -39,9 +39,9 @@ async function run(cost: number | null = null): Promise<string> {
   if (claimed?.kind !== 'claimed') throw new Error('not claimed')
   const { id, subject, token } = claimed.claim
   const out = store.sealer.seal({ tenant: subject.tenant, kind: 'job', id, field: 'out' }, 'x'.repeat(500))
-  const usage = JSON.stringify({ input_tokens: 3, output_tokens: 4, total_tokens: 7, cached_input_tokens: 0 })
-  const fields = ['out', out, 'usage', usage, ...(cost === null ? [] : ['cost', cost])]
-  await store.settle.settle(subject, 'complete', token, 'completed', null, '', fields)
+  const usage = { input_tokens: 3, output_tokens: 4, total_tokens: 7, cached_input_tokens: 0 }
+  const ended = { out, usage, ...(cost === null ? {} : { cost }) }
+  await store.settle.settle(subject, 'complete', token, 'completed', null, '', ended)
   return id
 }
 

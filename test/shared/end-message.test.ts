@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from 'vitest'
-import { READ_FIELDS } from '../../shared/jobs/job-record.ts'
+import { ENDED_FIELDS } from '../../shared/jobs/job-record.ts'
 import { createSettledListener } from '../../shared/jobs/settled.ts'
 import { eventually } from '../support/eventually.ts'
 import { testStore } from '../support/store.ts'
@@ -26,8 +26,8 @@ async function run(replyTo: string | null, bytes: number) {
   if (claimed?.kind !== 'claimed') throw new Error('not claimed')
   const { claim } = claimed
   const out = claim.sealed.seal('out', Buffer.alloc(bytes, 0xff))
-  const fields = ['out', out, 'status_code', 200]
-  await store.settle.settle(claim.subject, 'complete', claim.token, 'completed', null, '', fields)
+  const ended = { out, statusCode: 200 }
+  await store.settle.settle(claim.subject, 'complete', claim.token, 'completed', null, '', ended)
   await Promise.all(watches.map((watch) => watch.wait(10_000)))
   // Both messages of the end are there when a later one is.
   const last = listener.watch('later')
@@ -59,7 +59,7 @@ test('what a worker of another version says of a job, by other names, is read an
   const watch = listener.watch('job_1')
   const field = Buffer.from([0, 0, 0, 2, 'a'.charCodeAt(0)])
   const id = Buffer.concat([Buffer.from([0, 0, 0, 6]), Buffer.from('job_1')])
-  const message = Buffer.concat([id, ...READ_FIELDS.map(() => field), field])
+  const message = Buffer.concat([id, ...ENDED_FIELDS.map(() => field), field])
   await store.redis.publish(store.keys.replyChannel('api-1'), message)
   expect(await watch.wait(10_000)).toBe(true)
   expect(watch.told?.()).toBeNull()

@@ -96,7 +96,7 @@ function actors(store: TestStore) {
     },
     end: async (pick) => {
       const [one] = held.splice(pick % Math.max(1, held.length), 1)
-      if (one) await store.settle.settle(one.subject, 'claim', one.token, 'failed', null, '', [])
+      if (one) await store.settle.settle(one.subject, 'claim', one.token, 'failed', null, '')
     },
     snooze: async (pick) => {
       const [one] = held.splice(pick % Math.max(1, held.length), 1)
@@ -111,7 +111,7 @@ function actors(store: TestStore) {
     late: async (pick) => {
       const one = pickOf(lost, pick)
       if (one)
-        await store.settle.settle(one.subject, 'complete', one.token, 'completed', null, '', ['cost', 0.5])
+        await store.settle.settle(one.subject, 'complete', one.token, 'completed', null, '', { cost: 0.5 })
     },
     remove: async (pick) => {
       const one = pickOf(made, pick)

@@ -60,7 +60,7 @@ test('what has no room after all is no worse off for having been announced', asy
   // The one that was guessed wrong waits in its owner's line, and is let in from there.
   const [first] = claims.flatMap((result) => (result.kind === 'claimed' ? [result.claim] : []))
   if (!first) throw new Error('nothing claimed')
-  await store.settle.settle(first.subject, 'claim', first.token, 'failed', null, '', [])
+  await store.settle.settle(first.subject, 'claim', first.token, 'failed', null, '')
   const [fed] = await store.window.feed()
   expect(fed && (await store.claims.claim(fed)).kind).toBe('claimed')
 })

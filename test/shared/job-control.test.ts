@@ -25,12 +25,12 @@ async function claimed(job: FedJob | undefined): Promise<Claim> {
 
 function complete({ id, subject, token }: Claim) {
   const out = store.sealer.seal({ tenant: subject.tenant, kind: 'job', id, field: 'out' }, '{"text":"it"}')
-  const fields = ['out', out, 'status_code', 200]
-  return store.settle.settle(subject, 'complete', token, 'completed', null, '', fields)
+  const ended = { out, statusCode: 200 }
+  return store.settle.settle(subject, 'complete', token, 'completed', null, '', ended)
 }
 
 const obey = ({ subject, token }: Claim) =>
-  store.settle.settle(subject, 'claim', token, 'cancelled', null, '', [])
+  store.settle.settle(subject, 'claim', token, 'cancelled', null, '')
 
 /** A few round trips: who comes first differs from round to round. */
 async function someTurns(): Promise<void> {
@@ -127,7 +127,7 @@ test('a removal takes the result out of what is still to be told of the job', as
 test('a job is run again once, also when many ask at once; again once the new one is gone', async () => {
   const old = await submit()
   const claim = await claimed(store.queued.pop())
-  await store.settle.settle(claim.subject, 'claim', claim.token, 'failed', null, '', [])
+  await store.settle.settle(claim.subject, 'claim', claim.token, 'failed', null, '')
   const inputs = Array.from({ length: 20 }, () => store.jobInput({ retryOf: old }))
   const results = await Promise.all(inputs.map((input) => store.jobs.create(input)))
   const [made, ...others] = results.flatMap((result) => (result.kind === 'created' ? [result.id] : []))

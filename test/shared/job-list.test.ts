@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { formatMeta, parseMeta } from '../../shared/jobs/record-texts.ts'
 import { testStore, type TestStore } from '../support/store.ts'
 
 let store: TestStore
@@ -16,8 +17,8 @@ async function fill(count: number, model: (number: number) => string): Promise<s
   const ids = Array.from({ length: count }, () => store.ids.newJobId('acme'))
   const pipeline = store.redis.pipeline()
   for (const [number, id] of ids.entries()) {
-    const meta = { ...JSON.parse(record.meta ?? '{}'), model: model(number) }
-    const fields = ['tenant', 'acme', 'status', 'queued', 'created', 1, 'meta', JSON.stringify(meta)]
+    const meta = { ...parseMeta(record.meta ?? ''), model: model(number) }
+    const fields = ['tenant', 'acme', 'status', 'queued', 'created', 1, 'meta', formatMeta(meta)]
     pipeline.hset(store.keys.job(id), ...fields)
     pipeline.zadd(store.keys.index('acme'), number, id)
   }

@@ -64,9 +64,12 @@ test.for([null, { fingerprint: 'f', bodyHash: 'h' }])(
     if (!fed) throw new Error('nothing was queued')
     const result = await store.claims.claim(fed)
     expect(await store.jobs.create(input)).toEqual({ ...first, used: { tenant: 0, customer: 0 } })
-    expect(result.kind).toBe('claimed')
+    if (result.kind !== 'claimed') throw new Error(result.kind)
     expect(await store.redis.hget(store.keys.job(input.id), 'status')).toBe('in_progress')
     expect(await busy()).toBe(1)
+    await store.settle.settle(result.claim.subject, 'complete', result.claim.token, 'completed', null, '')
+    expect(await store.jobs.create(input)).toEqual({ ...first, used: { tenant: 0, customer: 0 } })
+    expect(await busy()).toBe(0)
   },
 )
 
@@ -80,7 +83,7 @@ test('a submit that waits in line and is sent twice stands there once', async ()
     for (const job of fed) {
       const result = await store.claims.claim(job)
       if (result.kind !== 'claimed') throw new Error(result.kind)
-      await store.settle.settle(result.claim.subject, 'claim', result.claim.token, 'failed', null, '', [])
+      await store.settle.settle(result.claim.subject, 'claim', result.claim.token, 'failed', null, '')
     }
   }
   expect([await busy(), await store.redis.llen(store.keys.tenants)]).toEqual([0, 0])

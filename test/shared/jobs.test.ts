@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Claim } from '../../shared/jobs/claims.ts'
-import { formatLog } from '../../shared/jobs/job-record.ts'
+import { formatLog } from '../../shared/jobs/record-texts.ts'
 import type { FedJob } from '../../shared/jobs/queues.ts'
+import { endError } from '../../shared/jobs/settle.ts'
 import type { Attempt } from '../../shared/schemas/job.ts'
 import { createWindow } from '../../shared/jobs/window.ts'
 import { openAttempt } from '../../worker/attempt.ts'
@@ -30,8 +31,8 @@ async function claimed(job: FedJob | undefined): Promise<Claim> {
 function complete(claim: Claim, text = 'the answer') {
   const place = { tenant: claim.subject.tenant, kind: 'job' as const, id: claim.id, field: 'out' }
   const out = store.sealer.seal(place, JSON.stringify({ text }))
-  const fields = ['out', out, 'status_code', 200]
-  return store.settle.settle(claim.subject, 'complete', claim.token, 'completed', null, '', fields)
+  const ended = { out, statusCode: 200 }
+  return store.settle.settle(claim.subject, 'complete', claim.token, 'completed', null, '', ended)
 }
 
 test('a new job is readable at once, and by its tenant only', async () => {
@@ -76,10 +77,46 @@ test('settling erases the credentials in the same step, and ends the job only on
   expect((await store.jobs.read('acme', id))?.result?.body.toString()).toContain('first')
 })
 
+test('an ended job has nothing in its record that only its way there needed', async () => {
+  const namesOf = async (id: string) => (await store.redis.hkeys(store.keys.job(id))).toSorted()
+  const facts = ['end', 'expires', 'log', 'meta', 'size', 'status', 'tenant', 'times']
+  const plain = await submit({ idempotency: { fingerprint: 'f', bodyHash: 'h' }, replyTo: 'api-1' })
+  await complete(await claimed(store.queued[0]))
+  expect(await namesOf(plain)).toEqual([...facts, 'out'].toSorted())
+
+  const hook = { url: 'https://example.com/hook' }
+  const more = await submit({ customer: 'c1', webhook: hook, asked: { tags: ['a'] }, keepsRequest: true })
+  const claim = await claimed(store.queued[1])
+  await store.settle.settle(claim.subject, 'claim', claim.token, 'failed', endError('expired'), '')
+  // What a retry starts from, whom to tell, and whose account it counts in.
+  const kept = ['asked', 'error', 'hook', 'kept', 'owner', 'req']
+  expect(await namesOf(more)).toEqual([...facts, ...kept].toSorted())
+})
+
+test('all that is told of a job before its end is told after it: times, attempts, what it cost', async () => {
+  const id = await submit({ delayMs: 1 })
+  await eventually('it is due', async () => (await store.window.wake()).woken > 0)
+  const [fed] = await store.window.feed()
+  const claim = await claimed(fed)
+  await store.claims.start(claim, ['log', formatLog([attempt(1, 'in_flight')], 'main'), 'attempts', 1])
+  await store.jobs.cancel('acme', id)
+  const before = (await store.jobs.read('acme', id))?.job
+  expect(before).toMatchObject({ status: 'cancelling', attempts_made: 1, completed_at: null })
+  expect(before?.not_before).not.toBeNull()
+  expect(before?.cancelling_at).not.toBeNull()
+  await store.settle.settle(claim.subject, 'claim', claim.token, 'cancelled', null, '')
+  const after = (await store.jobs.read('acme', id))?.job
+  for (const name of ['created_at', 'not_before', 'in_progress_at', 'cancelling_at', 'expires_at'] as const)
+    expect(after?.[name]).toBe(before?.[name])
+  expect(after).toMatchObject({ status: 'cancelled', attempts_made: 1 })
+  expect(after?.cancelled_at).toBeGreaterThanOrEqual(before?.cancelling_at ?? Infinity)
+  expect(after?.result_expires_at).toBeGreaterThan(after?.cancelled_at ?? Infinity)
+})
+
 test('of two ends at once exactly one counts', async () => {
   await submit()
   const claim = await claimed(store.queued[0])
-  const fail = store.settle.settle(claim.subject, 'claim', claim.token, 'failed', null, '', [])
+  const fail = store.settle.settle(claim.subject, 'claim', claim.token, 'failed', null, '')
   const kinds = (await Promise.all([complete(claim), fail, complete(claim)])).map(({ kind }) => kind)
   expect(kinds.filter((kind) => kind === 'settled')).toHaveLength(1)
 })
@@ -95,7 +132,7 @@ test('a job whose claim is alive is not given to a second worker; when its lease
   })
   expect(second.crashes).toBe(1)
   expect(await store.claims.start(first, ['attempts', 1])).toBe('fenced')
-  expect(await store.settle.settle(first.subject, 'claim', first.token, 'failed', null, '', [])).toEqual({
+  expect(await store.settle.settle(first.subject, 'claim', first.token, 'failed', null, '')).toEqual({
     kind: 'fenced',
   })
   // A paid result is never thrown away, whoever brings it.
@@ -203,7 +240,7 @@ test('a running job that lost worker and entry is claimed, or expired, as soon a
 test('a call that was in flight when its job ended by other hands shows as lost and possibly billed', async () => {
   const id = await submit()
   const claim = await claimed(store.queued[0])
-  await store.claims.start(claim, ['log', formatLog([attempt(1, 'in_flight')]), 'attempts', 1])
+  await store.claims.start(claim, ['log', formatLog([attempt(1, 'in_flight')], 'main'), 'attempts', 1])
   await eventually(
     'the lease is over',
     async () => (await store.settle.free(id, 'expired')).result.kind === 'settled',
@@ -277,15 +314,15 @@ test('a result brought by an overtaken claim keeps the attempts of the newer one
   const id = await submit()
   const [job] = store.queued
   const first = await claimed(job)
-  await store.claims.start(first, ['log', formatLog([attempt(1, 'in_flight')]), 'attempts', 1])
+  await store.claims.start(first, ['log', formatLog([attempt(1, 'in_flight')], 'main'), 'attempts', 1])
   const second = await eventually('the lease ran out', async () => {
     const result = job && (await store.claims.claim(job))
     return result?.kind === 'claimed' ? result.claim : null
   })
-  const known = formatLog([attempt(1, 'lost'), attempt(2, 'in_flight')])
+  const known = formatLog([attempt(1, 'lost'), attempt(2, 'in_flight')], 'main')
   await store.claims.start(second, ['log', known, 'attempts', 2])
-  const late = formatLog([attempt(1, 'completed')])
-  await store.settle.settle(first.subject, 'complete', first.token, 'completed', null, late, [])
+  const late = formatLog([attempt(1, 'completed')], 'main')
+  await store.settle.settle(first.subject, 'complete', first.token, 'completed', null, late)
   const attempts = (await store.jobs.read('acme', id))?.job.attempts
   expect(attempts?.map(({ number, outcome }) => `${number} ${outcome}`)).toEqual(['1 completed', '2 lost'])
 })

@@ -3,14 +3,14 @@ import { z } from 'zod'
 import { expect, test } from 'vitest'
 import { formatBundles, formatPlan, parseBundles, parsePlan } from '../../shared/jobs/plan-text.ts'
 import {
-  formatAnswer,
-  formatAttempt,
+  formatEnd,
+  formatLog,
   formatMeta,
-  formatTokens,
-  parseAnswer,
-  parseAttempt,
+  parseEnd,
+  parseLog,
   parseMeta,
-  parseTokens,
+  parseTimes,
+  type EndFacts,
 } from '../../shared/jobs/record-texts.ts'
 import { fromRow, toRow, type RowForm } from '../../shared/jobs/rows.ts'
 import { Attempt } from '../../shared/schemas/job.ts'
@@ -39,14 +39,22 @@ const attempts = anyOf(Attempt, {
   provider: names,
   deployment: fc.oneof(names, fc.constant('azure/gpt/4')),
   possibly_billed: fc.boolean(),
+  model_group: fc.constantFrom('gpt-4o', 'own', ''),
 })
-const deployments = anyOf(PlanDeployment, { provider: names, model: names, name: names })
+const groups = fc.constantFrom('gpt-4o', 'own', 'other')
+const deployments = anyOf(PlanDeployment, { provider: names, model: names, name: names, group: groups })
+/** What the record of a plan says beside it. */
+const beside = { owner: 'own', model: 'gpt-4o' }
 
 test('a plan and its credentials are read as they were written, with every field that they may have', () => {
-  const plans = anyOf(Plan, { deployments: fc.array(deployments, { maxLength: 3 }) })
+  const plans = anyOf(Plan, {
+    deployments: fc.array(deployments, { maxLength: 3 }),
+    owner_id: groups,
+    group: groups,
+  })
   fc.assert(
     fc.property(plans, (plan) => {
-      expect(parsePlan(formatPlan(plan))).toEqual(plan)
+      expect(parsePlan(formatPlan(plan, beside), beside)).toEqual(plan)
     }),
   )
   const bundles = fc.array(
@@ -59,17 +67,37 @@ test('a plan and its credentials are read as they were written, with every field
   )
 })
 
-test('attempts, tokens, who answered and what does not change are read as they were written', () => {
+test('attempts, and what does not change of a job, are read as they were written', () => {
   fc.assert(
     fc.property(attempts, (attempt) => {
-      expect(parseAttempt(formatAttempt(attempt))).toEqual(attempt)
+      expect(parseLog(formatLog([attempt], 'gpt-4o'), 'gpt-4o')).toEqual([attempt])
     }),
   )
-  const usage = { input_tokens: 1, output_tokens: 0, total_tokens: 1, cached_input_tokens: 0 }
-  expect(parseTokens(formatTokens(usage))).toEqual(usage)
-  const facts = { model_id: 'd', model_group: 'gpt', retries: 0, fallbacks: 2, headers: { 'x-a': '1' } }
-  expect(parseAnswer(formatAnswer(facts))).toEqual(facts)
   for (const meta of [usual, unusual]) expect(parseMeta(formatMeta(meta))).toEqual(meta)
+})
+
+test('what a job ended with is read as it was written, and is short where it is as mostly', () => {
+  const usage = { input_tokens: 1, output_tokens: 2, total_tokens: 3, cached_input_tokens: 0 }
+  const answer = { model_id: 'd', model_group: 'gpt-4o', retries: 0, fallbacks: 0, headers: {} }
+  const ends: EndFacts[] = [
+    {},
+    { cost: 0.25 },
+    { statusCode: 200, usage, answer },
+    { requestId: 'r', answer: { ...answer, headers: { 'x-request-id': 'r' } } },
+    { requestId: 's', answer: { ...answer, headers: { 'x-request-id': 'r' } } },
+    { answer: { ...answer, headers: { 'x-request-id': 'r' } } },
+    { statusCode: 503, answer: { ...answer, model_group: 'other', retries: 2, fallbacks: 1, headers: { 'x-a': '1' } } },
+    { usage: { ...usage, total_tokens: 9, cached_input_tokens: 1 }, requestId: 'r', pieces: 0, warnings: ['w'], cost: 0 },
+  ] // oxfmt-ignore
+  for (const end of ends) expect(parseEnd(formatEnd(end, 'gpt-4o'), 'gpt-4o')).toEqual(end)
+  expect(formatEnd({ statusCode: 200, usage, answer }, 'gpt-4o').length).toBeLessThan(50)
+})
+
+test('times of an ended job count from its creation, and what never came has none', () => {
+  const none = { starts: null, started: null, cancelling: null }
+  expect(parseTimes('1000 5 60 -')).toEqual({ ...none, created: 1000, ended: 1005, deadline: 1060 })
+  const all = { created: 1000, ended: 1009, deadline: 1060, started: 1003, cancelling: 1008, starts: 1002 }
+  expect(parseTimes('1000 9 60 3 8 2')).toEqual(all)
 })
 
 test('a field that a form does not know yet is not lost', () => {
@@ -105,27 +133,25 @@ test('each value of a stored plan, and of its credentials, is read as what it wa
   const deployment = Object.fromEntries(DEPLOYMENT_NAMES.map((name) => [name, name]))
   const values = PLAN_NAMES.map((name) => (name === 'deployments' ? [rowOf(DEPLOYMENT_NAMES)] : name))
   const plan = Object.fromEntries(PLAN_NAMES.map((name) => [name, name]))
-  expect(parsePlan(JSON.stringify(rowOf(values)))).toEqual({ ...plan, deployments: [deployment] })
+  expect(parsePlan(JSON.stringify(rowOf(values)), beside)).toEqual({ ...plan, deployments: [deployment] })
 })
 
 test('credentials and plans of a later version, or no rows at all, are refused and not read in part', () => {
   const [bundle, plan] = [rowOf(BUNDLE_NAMES), rowOf(PLAN_NAMES.map(() => []))]
   expect(() => parseBundles([[...bundle, 'new']])).toThrow(/can't be read/)
-  expect(() => parsePlan(JSON.stringify([...plan, 'new']))).toThrow(/can't be read/)
+  expect(() => parsePlan(JSON.stringify([...plan, 'new']), beside)).toThrow(/can't be read/)
   for (const damaged of [null, 'text', [], ['openai'], [1, 'openai'], [[], 'openai']]) {
     expect(() => parseBundles([damaged])).toThrow(/can't be read/)
   }
 })
 
 test('what an earlier version wrote in full is still read', () => {
-  const [attempt] = fc.sample(attempts, 1)
+  const attempt = { ...fc.sample(attempts, 1)[0], started_at: 1_000, ended_at: 2_000 }
   const [plan] = fc.sample(anyOf(Plan, { deployments: fc.array(deployments, { minLength: 1 }) }), 1)
   const [bundle] = fc.sample(anyOf(CredentialBundle), 1)
-  const usage = { input_tokens: 1, output_tokens: 2, total_tokens: 3, cached_input_tokens: 0 }
-  expect(parseAttempt(JSON.stringify(attempt))).toEqual(attempt)
-  expect(parsePlan(JSON.stringify(plan))).toEqual(plan)
+  expect(parseLog(JSON.stringify(attempt), 'gpt-4o')).toEqual([attempt])
+  expect(parsePlan(JSON.stringify(plan), beside)).toEqual(plan)
   expect(parseBundles([bundle])).toEqual([bundle])
-  expect(parseTokens(JSON.stringify(usage))).toEqual(usage)
   expect(parseMeta(JSON.stringify(usual))).toEqual(usual)
 })
 
@@ -135,8 +161,8 @@ test('rows take half of what objects take', () => {
     ended_at: 1_795_667_275_232, outcome: 'completed', status_code: 200, error_class: null, retry_after: null,
     possibly_billed: false, input_tokens: 256, output_tokens: 64, cost: null,
   } // oxfmt-ignore
-  expect(formatAttempt(usualAttempt).length).toBeLessThan(JSON.stringify(usualAttempt).length / 2)
-  expect(formatMeta(usual).length).toBeLessThan(JSON.stringify(usual).length * 0.6)
+  expect(formatLog([usualAttempt], 'gpt-4o').length).toBeLessThan(JSON.stringify(usualAttempt).length / 2)
+  expect(formatMeta(usual).length).toBeLessThan(JSON.stringify(usual).length * 0.2)
 })
 
 const usual = {

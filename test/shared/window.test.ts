@@ -27,7 +27,7 @@ async function settleAll(jobs: { id: string; generation: number }[]) {
   for (const job of jobs) {
     const result = await store.claims.claim(job)
     if (result.kind !== 'claimed') throw new Error(result.kind)
-    await store.settle.settle(result.claim.subject, 'claim', result.claim.token, 'failed', null, '', [])
+    await store.settle.settle(result.claim.subject, 'claim', result.claim.token, 'failed', null, '')
   }
 }
 

@@ -22,7 +22,11 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'erase off: credentials outlive their job',
     changes: [
-      { file: 'shared/jobs/settle.ts', from: "  'cred', 'token', 'plan',", to: "  'token', 'plan'," },
+      {
+        file: 'shared/jobs/settle.ts',
+        from: "const LASTING = ['tenant',",
+        to: "const LASTING = ['cred', 'tenant',",
+      },
     ],
     tests: ['test/shared/jobs.test.ts', 'test/e2e/sealed-and-erased.test.ts'],
   },

@@ -116,11 +116,11 @@ export function testWebhooks(store: TestStore, options: Options = {}) {
     if (claimed?.kind !== 'claimed') throw new Error('not claimed')
     const { id, subject, token } = claimed.claim
     const out = sealer.seal({ tenant: subject.tenant, kind: 'job', id, field: 'out' }, body)
-    const usage = JSON.stringify({ input_tokens: 1, output_tokens: 2, total_tokens: 3 })
-    const fields = ['out', out, 'status_code', status === 'completed' ? 200 : 400, 'usage', usage]
+    const usage = { input_tokens: 1, output_tokens: 2, total_tokens: 3, cached_input_tokens: 0 }
+    const ended = { out, statusCode: status === 'completed' ? 200 : 400, usage }
     const error = { message: 'No.', type: 'invalid_request_error', param: null, code: 'bad' }
     const by = status === 'completed' ? 'complete' : 'claim'
-    await store.settle.settle(subject, by, token, status, status === 'failed' ? error : null, '', fields)
+    await store.settle.settle(subject, by, token, status, status === 'failed' ? error : null, '', ended)
     return id
   }
 

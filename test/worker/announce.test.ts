@@ -44,7 +44,7 @@ test("a completed job is told in OpenAI's envelope, without its result unless as
       status: 'completed',
       customer: 'c1',
       metadata: { order: '7' },
-      usage: { input_tokens: 1, output_tokens: 2, total_tokens: 3 },
+      usage: { input_tokens: 1, output_tokens: 2, total_tokens: 3, cached_input_tokens: 0 },
       cost: null,
       result_omitted: true,
     },

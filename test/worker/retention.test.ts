@@ -43,7 +43,7 @@ async function endedJob(bytes: number, change: Partial<JobInput> = {}): Promise<
   if (claimed.kind !== 'claimed') throw new Error(claimed.kind)
   const { subject, token, id } = claimed.claim
   const out = sealer.seal({ tenant: subject.tenant, kind: 'job', id, field: 'out' }, Buffer.alloc(bytes))
-  await settle.settle(subject, 'complete', token, 'completed', null, '', ['out', out, 'status_code', 200])
+  await settle.settle(subject, 'complete', token, 'completed', null, '', { out, statusCode: 200 })
   return id
 }
 
@@ -118,7 +118,7 @@ test('the result of a call that somebody waits for is not forgotten before he ca
   const id = await endedJob(3_000, { mode: 'sync' })
   await sweep()
   expect(await listed('acme')).toEqual([id])
-  await store.redis.hset(store.keys.job(id), 'ended', Date.now() - 61_000)
+  await store.redis.hset(store.keys.job(id), 'times', `${Date.now() - 61_000} 0 1 - - -`)
   await sweep()
   await sweep()
   expect(await listed('acme')).toEqual([])

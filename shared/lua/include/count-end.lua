@@ -1,8 +1,6 @@
--- What the end of a job changes in its accounts. Needs: account, what settle-job has read
--- The record's size from now on: what stays of it, a prompt that is kept for a retry, and what is written now.
-local prompt = status == 'completed' and 0 or redis.call('HSTRLEN', job, 'req')
-local size = (tonumber(record[8]) or 0) + prompt + #attempts
-for field = at + 7, #ARGV do size = size + #ARGV[field] end
+-- What the end of a job changes in its accounts. Needs: account, what settle-job has read and is about to write
+local size = tonumber(ARGV[at + 7])
+for place = 2, #written, 2 do size = size + #tostring(written[place]) end
 
 local grown, reserved, held = size - (tonumber(record[5]) or 0), tonumber(record[6]) or 0, tonumber(record[7]) or 0
 for _, one in ipairs(accounts_of(prefix, tenant, owner, record[4])) do

@@ -7,7 +7,7 @@ local function wake_job(id, record)
   local waiting, owners = waiting_prefix .. tenant .. ':' .. owner, owners_prefix .. tenant
   redis.call('HSET', job_prefix .. id, 'queue_state', 'waiting')
   redis.call('HDEL', job_prefix .. id, 'next_at')
-  redis.call('ZADD', waiting, tonumber(record[4]) * 1e14 + tonumber(record[5]), id)
+  redis.call('ZADD', waiting, (tonumber(record[4]) or 1) * 1e14 + tonumber(record[5]), id)
   if redis.call('ZCARD', waiting) == 1 and redis.call('RPUSH', owners, owner) == 1 then
     redis.call('RPUSH', tenants, tenant)
   end

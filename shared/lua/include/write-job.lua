@@ -10,14 +10,29 @@ if ARGV[11] ~= '' then
   redis.call('RPUSH', orphans, id)
   redis.call('PEXPIRE', orphans, deadline - now + 600000)
 end
-redis.call('HSET', job, 'status', 'queued', 'tenant', tenant, 'owner', owner, 'class', class, 'created', now,
-  'deadline', deadline, 'generation', generation, 'accounts', accounts_count, 'size', bytes, unpack(ARGV, 19))
-if reserved ~= 0 or held ~= 0 then redis.call('HSET', job, 'reserved', reserved, 'held', held) end
+-- What is as with most jobs is not written: small records are names of fields for a good part.
+local written = { 'status', 'queued', 'tenant', tenant, 'owner', owner, 'created', now, 'deadline', deadline, 'size', bytes,
+  unpack(ARGV, 19) }
+local function note(name, value, usual)
+  if value == usual then return end
+  written[#written + 1] = name
+  written[#written + 1] = value
+end
+note('class', class, 1)
+note('generation', generation, 0)
+note('accounts', accounts_count, '1')
+note('reserved', reserved, 0)
+note('held', held, 0)
+if state == 'delayed' then
+  note('starts', starts)
+  note('queue_state', state)
+  note('next_at', starts)
+end
+redis.call('HSET', job, unpack(written))
 if retried and redis.call('EXISTS', retried) == 1 then redis.call('HSET', retried, 'retried_by', id) end
 redis.call('ZADD', index, now, id)
 redis.call('ZADD', due, deadline, id)
 if state == 'delayed' then
-  redis.call('HSET', job, 'starts', starts, 'queue_state', 'delayed', 'next_at', starts)
   redis.call('ZADD', parked, starts, id)
 elseif generation == 1 then
   redis.call('ZADD', window, now + tonumber(ARGV[10]), id)
