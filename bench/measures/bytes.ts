@@ -13,7 +13,7 @@ import { prose } from '../support/requests.ts'
 
 const KEY_PREFIX = 'byok'
 const PROMPT_BYTES = 2_000
-// What there is once, whatever the number of jobs, is there before the first is counted.
+// What there is once, whatever the number of jobs, is there before the first is counted: texts of scripts, what is counted of commands.
 const FIRST_JOBS = 100
 const SAMPLED = 50
 const AT_MOST = { waiting: 1_536, finished: 600 }
@@ -40,6 +40,9 @@ async function run(children: Children, { isQuick }: Size): Promise<Measured> {
   const submit = (requestsMax: number) =>
     sendExactly(load, { request, connections: 50, seconds: 600, requestsMax })
   await submit(FIRST_JOBS)
+  const first = gateway.startWorker()
+  await waitForAll(redis.client, upstream, [gateway.api, first], FIRST_JOBS)
+  await children.end(first)
   const before = await dataBytes(redis.client)
   const submitted = await submit(jobs)
   const waiting = await kept(redis.client, before, submitted, 'req')
@@ -74,24 +77,26 @@ type Kept = {
 
 async function kept(redis: Redis, before: number, jobs: number, field: string): Promise<Kept> {
   const eachBytes = ((await dataBytes(redis)) - before) / jobs
-  const fields = await fieldsOf(redis)
+  const fields = await fieldsOf(redis, field)
   const fieldBytes = fields.find(([name]) => name === field)?.[1] ?? Number.NaN
   const kinds = await bytesByKind(redis)
   return { eachBytes, fieldBytes, overBytes: eachBytes - fieldBytes, fields, kinds, jobs: jobs + FIRST_JOBS }
 }
 
-/** Mean bytes of each field of a record, the largest first. */
-async function fieldsOf(redis: Redis): Promise<[string, number][]> {
+/** Mean bytes of each field of a record that has this one, the largest first. */
+async function fieldsOf(redis: Redis, having: string): Promise<[string, number][]> {
   const pattern = createKeys(KEY_PREFIX).job('*')
   const sums = new Map<string, number>()
   let records = 0
   for await (const names of redis.scanStream({ match: pattern, count: 1_000 }) as AsyncIterable<string[]>) {
     for (const name of names) {
-      for (const [field, value] of Object.entries(await redis.hgetallBuffer(name))) {
+      const record = await redis.hgetallBuffer(name)
+      if (!record[having]) continue
+      records += 1
+      for (const [field, value] of Object.entries(record)) {
         sums.set(field, (sums.get(field) ?? 0) + value.length)
       }
     }
-    records += names.length
     if (records >= SAMPLED) break
   }
   return [...sums]

@@ -1,7 +1,8 @@
 import type { Redis } from 'ioredis'
 
-/** Bytes of Redis that keys, their values and its tables of keys take; without buffers of connections and of its file. */
+/** Bytes of Redis that keys, their values and its tables of keys take; without buffers of connections and of its file, and its slow log. */
 export async function dataBytes(redis: Redis): Promise<number> {
+  await redis.slowlog('RESET')
   const text = await redis.info('memory')
   const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(text)?.[1] ?? 0)
   return field('used_memory') - field('mem_clients_normal') - field('mem_aof_buffer')
