@@ -22,7 +22,10 @@ const checked = codeOf(checks).then((code) => {
 })
 const codes = await Promise.all([checked, codeOf(tests)])
 // What they said was long ago by now, and the tests' own last line may be of nothing but success.
-if (codes[0] !== 0) process.stderr.write('\nThe static checks failed: what they said is above, `npm run check` says it again.\n')
+if (codes[0] !== 0)
+  process.stderr.write(
+    '\nThe static checks failed: what they said is above, `npm run check` says it again.\n',
+  )
 process.exitCode = codes.find((code) => code !== 0) ?? 0
 
 function codeOf(child: ChildProcess): Promise<number> {
