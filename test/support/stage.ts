@@ -6,10 +6,14 @@ import { noteShared } from './shared-gateways.ts'
 /** The "minute" of limits (rpm, tpm and their like) of the shared gateway, in milliseconds. */
 export const SHARED_MINUTE_MS = 3_000
 
+/** How long the shared gateway waits for the next file that wants it: then a start of its processes costs less than their rest. */
+const KEPT_MS = 15_000
+
 /** The provider and the gateway of this test file: there within its hooks and tests, once it has called `useGateway`. */
 export let provider: TestProvider
 export let gateway: Gateway
 let shared: Promise<Gateway> | null = null
+let sharedEnds: NodeJS.Timeout | undefined
 let keyNumber = 0
 
 type StageOptions = GatewayOptions & {
@@ -38,7 +42,8 @@ export function useGateway(options: StageOptions | (() => StageOptions) = {}): v
   })
 
   afterAll(async () => {
-    await own?.stop()
+    if (own) await own.stop()
+    else endSharedLater()
     await provider?.close()
   })
 
@@ -48,8 +53,9 @@ export function useGateway(options: StageOptions | (() => StageOptions) = {}): v
   })
 }
 
-/** The gateway of all files of this process that ask for no settings. The run's teardown sees to its end. */
+/** The gateway of all files of this process that ask for no settings. */
 async function sharedGateway(): Promise<Gateway> {
+  clearTimeout(sharedEnds)
   const folder = inject('runFolder')
   shared ??= startGateway({
     workers: 2,
@@ -73,6 +79,16 @@ async function sharedGateway(): Promise<Gateway> {
   })
   await ready.mend()
   return ready
+}
+
+/** Unless another file wants it before. One that does not end fails the run; what the run's end cuts short, its teardown sees to. */
+function endSharedLater(): void {
+  const ending = shared
+  sharedEnds = setTimeout(() => {
+    shared = null
+    void ending?.then((one) => one.stop())
+  }, KEPT_MS)
+  sharedEnds.unref()
 }
 
 /** A provider key that no other test of the file uses: no test meets a cooldown of another's making. */
