@@ -81,7 +81,7 @@ function isOption(name: string): boolean {
 
 /** What the old job was given, as far as it goes on to hold: the times of one that somebody waited for do not. */
 function optionsOf({ job, mode, meta }: RetrySource): JobOptions {
-  const { endpoints, attemptsMax, onCrash, resultTtlMs } = meta
+  const { endpoints, attemptsMax, onCrash, resultTtlMs, durability } = meta
   const times = {
     expires_in: job.expires_at - (job.not_before ?? job.created_at),
     result_ttl: resultTtlMs / 1000,
@@ -92,6 +92,7 @@ function optionsOf({ job, mode, meta }: RetrySource): JobOptions {
     max_attempts: attemptsMax,
     on_crash: onCrash,
     ...(endpoints ? { webhook_endpoint_ids: [...endpoints] } : {}),
+    ...(durability ? { durability } : {}),
     ...(mode === 'async' ? times : {}),
   }
 }

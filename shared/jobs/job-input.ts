@@ -74,6 +74,7 @@ export function metaOf(input: JobInput): JobMeta {
     ...(input.keyId ? { key: input.keyId } : {}),
     ...(input.webhookEndpointIds ? { endpoints: input.webhookEndpointIds } : {}),
     ...(input.erased?.length ? { erased: input.erased } : {}),
+    ...(input.plan.durability ? { durability: input.plan.durability } : {}),
     ...(input.retryOf === undefined ? {} : { retryOf: input.retryOf }),
     ...(input.trace === undefined ? {} : { trace: input.trace }),
   }

@@ -34,6 +34,8 @@ export type JobMeta = {
   retryOf?: string
   /** Where its trace goes on: a W3C `traceparent`; missing: it was not traced. */
   trace?: string
+  /** It was asked for, or its tenant's, to be on the disk of Redis before anybody is told of it. */
+  durability?: 'fsync'
   /** Names of its request's fields that were, or may have held, credentials: a retry needs them anew. */
   erased?: readonly string[]
 }

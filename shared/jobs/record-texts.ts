@@ -11,7 +11,7 @@ const NONE: ReadonlySet<never> = new Set()
 
 const META_NAMES = [
   'model', 'attemptsMax', 'resultTtlMs', 'erased', 'key', 'customer', 'mode', 'endpoint', 'trace', 'metadata', 'priority',
-  'onCrash', 'warnings', 'endpoints', 'retryOf',
+  'onCrash', 'warnings', 'endpoints', 'retryOf', 'durability',
 ] as const satisfies readonly (keyof JobMeta)[] // oxfmt-ignore
 const META: RowForm<keyof JobMeta> = { names: META_NAMES, optional: new Set(META_NAMES) }
 

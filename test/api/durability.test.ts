@@ -78,3 +78,17 @@ test('a durability that is none is a 400', async () => {
     json: { error: { param: 'X-Job-Durability' } },
   })
 })
+
+test('a retry is promised what its job was, unless it says otherwise', async () => {
+  const { plan, ...input } = api.store.jobInput({
+    tenant: 'default',
+    body: { model: 'mine', messages: [{ role: 'user', content: 'hello' }] },
+  })
+  const { id } = input
+  await api.store.jobs.create({ ...input, plan: { ...plan, durability: 'fsync' } })
+  await api.work({ error: { message: 'No.', type: 'server_error', param: null, code: 'bad' } })
+  const retry = (body: object) => api.call('POST', `/v1/jobs/${id}/retry`, { body })
+  const fresh = { user_config: ask().user_config }
+  expect(await retry(fresh)).toMatchObject({ status: 400, json: refused('durability') })
+  expect(await retry({ ...fresh, durability: 'default' })).toMatchObject({ status: 202 })
+})

@@ -187,5 +187,6 @@ const unusual = {
   key: 'key_1',
   endpoints: [],
   retryOf: 'job_1',
+  durability: 'fsync' as const,
   erased: ['api_key'],
 }
