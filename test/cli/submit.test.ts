@@ -189,6 +189,8 @@ test('a cancelled batch ends the watching with a code of its own', async () => {
   provider.answer(() => ({ ...completion('ok'), until: held.opened }))
   const watching = command('byok-gateway submit held.jsonl --user-config keys.yaml --concurrency 1 --watch')
   await eventually('a call is open', () => provider.open() === 1)
+  // Its line is called before the command has the answer that names the batch.
+  await eventually('it says which batch', () => watching.output().includes('Created batch_'))
   const id = idOf(watching.output())
   expect(await run(`byok-gateway batches cancel ${id}`)).toEqual({
     code: 0,

@@ -108,15 +108,8 @@ const half = () => {
   return held
 }
 const jobOf = (response: IncomingMessage) => String(response.headers['x-job-id'])
-/** Until the first half is there: what comes before it may be a comment. */
-const seen = (response: IncomingMessage) =>
-  new Promise<void>((resolve) => {
-    let text = ''
-    response.on('data', (piece) => {
-      text += String(piece)
-      if (text.includes('half')) resolve()
-    })
-  })
+/** What comes first may be a heartbeat, before the provider was asked. */
+const seen = (response: IncomingMessage) => until(response, 'half')
 
 describe('a client that leaves, where that cancels', () => {
   test('ends its own job, and the call to the provider', async () => {
