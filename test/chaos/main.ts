@@ -51,8 +51,9 @@ async function playRound(
 }
 
 function tell(outcome: Outcome): void {
-  const { name, seconds, broken, skipped } = outcome
-  say(`${broken.length === 0 ? 'kept  ' : 'BROKEN'} ${name} (${seconds.toFixed(0)} s)`)
+  const { name, seconds, broken, skipped, accepted, ended, lost, repeated } = outcome
+  const counts = `${accepted} accepted, ${ended} ended, ${lost} lost, ${repeated} repeated`
+  say(`${broken.length === 0 ? 'kept  ' : 'BROKEN'} ${name} (${seconds.toFixed(0)} s): ${counts}`)
   if (broken.length > 0) say(formatBroken(outcome))
   for (const text of skipped) say(`  not looked at: ${text}`)
 }
