@@ -135,6 +135,8 @@ test('nothing of a client is in them, and what a label can be is known beforehan
     provider: (value) => ['mock', 'other', ...PROVIDER_ROWS.map(({ name }) => name)].includes(value),
   }
   for (const { text, labels } of [api, worker]) {
+    // A number that is counted may happen to hold the digits of a port.
+    const withoutValues = text.replaceAll(/ [\d.e+-]+$/gm, '')
     for (const secret of [
       CANARY,
       gateway.masterKey,
@@ -142,7 +144,7 @@ test('nothing of a client is in them, and what a label can be is known beforehan
       gateway.prefix,
       String(provider.port),
     ]) {
-      expect(text).not.toContain(secret)
+      expect(withoutValues).not.toContain(secret)
     }
     for (const [label, isKnown] of Object.entries(known)) {
       expect([...(labels.get(label) ?? [])].filter((value) => !isKnown(value))).toEqual([])

@@ -72,10 +72,12 @@ export async function startRedisProcess(
 
 export type RedisProcess = Awaited<ReturnType<typeof startRedisProcess>>
 
-/** What a child process needs of this one's environment, and nothing else. */
+/** What a child process needs of this one's environment, and nothing else, and where a run of tests keeps compiled code. */
 export function environment(): Record<string, string> {
-  const names = ['PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH', 'LANG', 'NODE_COMPILE_CACHE']
-  return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
+  const names = ['PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH', 'LANG']
+  const own = names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : []))
+  const compiled = process.env['TEST_COMPILE_CACHE']
+  return Object.fromEntries(compiled ? [...own, ['NODE_COMPILE_CACHE', compiled]] : own)
 }
 
 /** Removes all keys under a test's prefix. */
