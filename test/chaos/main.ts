@@ -51,8 +51,9 @@ async function playRound(
 }
 
 function tell(outcome: Outcome): void {
-  const { name, seconds, broken, skipped } = outcome
-  say(`${broken.length === 0 ? 'kept  ' : 'BROKEN'} ${name} (${seconds.toFixed(0)} s)`)
+  const { name, seconds, accepted, lost, broken, skipped } = outcome
+  const isKept = broken.length === 0
+  say(`${isKept ? 'kept  ' : 'BROKEN'} ${name} (${seconds.toFixed(0)} s, ${accepted} accepted, ${lost} lost)`)
   if (broken.length > 0) say(formatBroken(outcome))
   for (const text of skipped) say(`  not looked at: ${text}`)
 }
