@@ -50,9 +50,25 @@ export async function trySync(node: Redis, mark: string, timeoutMs: number): Pro
 
 /**
  * Waits until the append-only file is on the disk with what was written before.
- * @returns false when it is not known to be in time.
+ * @returns false when it is not known to be in time, or the connection broke meanwhile.
  */
 export async function syncAof(
+  node: Redis,
+  mark: string,
+  options: { isEarly: boolean; timeoutMs: number },
+): Promise<boolean> {
+  let isSameServer = true
+  // Whoever answers behind the next connection may have been killed meanwhile, and knows nothing of what was there before.
+  const changed = (): void => void (isSameServer = false)
+  node.once('close', changed)
+  try {
+    return (await isSynced(node, mark, options)) && isSameServer
+  } finally {
+    node.off('close', changed)
+  }
+}
+
+async function isSynced(
   node: Redis,
   mark: string,
   { isEarly, timeoutMs }: { isEarly: boolean; timeoutMs: number },

@@ -204,6 +204,8 @@ export async function startFleet(options: FleetOptions) {
     members,
     keys,
     storage,
+    /** Whether its Redis keeps all that it ever answered. */
+    isLossless: options.storage === 'always',
     times,
     masterKey,
     filesFolder: join(folder, 'files'),

@@ -8,6 +8,8 @@ export type Told = {
   types: Set<string>
   count: number
   accepted: number
+  /** `performance.now()` of the first of these. */
+  at: number
 }
 
 const ENDS = /^(job|batch)\.(completed|failed|cancelled|expired)$/
@@ -18,7 +20,7 @@ export type ReadStatus = (id: string) => Promise<string | undefined>
 /** A webhook receiver that remembers what was told of whom, and looks now and then whether it can be read already. */
 export async function startInbox() {
   const told = new Map<string, Told>()
-  const early: string[] = []
+  const early: { text: string; at: number }[] = []
   let isDown = false
   let read: ReadStatus | null = null
 
@@ -26,7 +28,8 @@ export async function startInbox() {
     receiver.received.length = 0
     const id = String(event.data['id'])
     if (!ENDS.test(event.type)) return 200
-    const one = told.get(id) ?? { ids: new Set(), types: new Set(), count: 0, accepted: 0 }
+    const at = performance.now()
+    const one = told.get(id) ?? { ids: new Set(), types: new Set(), count: 0, accepted: 0, at }
     told.set(id, one)
     one.ids.add(String(headers['webhook-id']))
     one.types.add(event.type)
@@ -34,7 +37,7 @@ export async function startInbox() {
     if (isDown) return 503
     const status = hash(id) % 8 === 0 ? await read?.(id) : undefined
     if (status !== undefined && !event.type.endsWith(status))
-      early.push(`${id} was told ${event.type} and is ${status}`)
+      early.push({ text: `${id} was told ${event.type} and is ${status}`, at })
     one.accepted += 1
     return 200
   })

@@ -1,8 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { readdir } from 'node:fs/promises'
+import { join, relative, sep } from 'node:path'
 import { z } from 'zod'
 import { parseAccount } from '../../shared/tenants/accounts.ts'
-import { oddKeys } from '../support/at-rest.ts'
+import { oddKeys, type LeftKey } from '../support/at-rest.ts'
 import { jobsOf } from './audit.ts'
 import { insist } from './calls.ts'
 import type { Fleet } from './fleet.ts'
@@ -10,6 +11,9 @@ import type { Fleet } from './fleet.ts'
 /** Kept for its own time after its end: batches with their files, events, deliveries and how their targets behave. */
 const KEPT =
   /^(batch|batch-index|file|files|file-keys|files-due|files-use|batch-due|event|events|delivery|deliveries|deliveries-due|endpoint-deliveries|target)(:|$)/
+
+/** How a target of deliveries that failed behaves: it is remembered for a month. */
+const STANDING = /^target:/
 
 const Files = z.looseObject({ data: z.array(z.looseObject({ id: z.string() })) })
 /** What a killed API, or one without Redis, could not take back: it goes by itself. */
@@ -65,27 +69,34 @@ async function leftNow(fleet: Fleet, isOver: boolean): Promise<string[]> {
   const redis = fleet.redis()
   const odd = await oddKeys(redis, 'chaos')
   const uploads = await uploadsGivenUp(fleet)
-  const keys = odd
-    .filter(({ key, name }) => (isOver ? !uploads.has(key) : !KEPT.test(name)))
-    .map(({ name }) => `left: ${name}`)
-  const files = isOver ? await filesLeft(fleet) : []
+  const isKept = ({ key, name, isFading }: LeftKey) =>
+    isOver ? uploads.keys.has(key) || (isFading && STANDING.test(name)) : KEPT.test(name)
+  const keys = odd.filter((key) => !isKept(key)).map(({ name }) => `left: ${name}`)
+  const files = isOver ? await filesLeft(fleet, uploads.ids) : []
   return [...keys, ...files, ...(await accountsLeft(fleet, isOver)), ...(await placesLeft(fleet))]
 }
 
 /** Files whose upload broke off: they are given up after two hours, and until then stand in the set of what is to be looked at. */
-async function uploadsGivenUp(fleet: Fleet): Promise<Set<string>> {
+async function uploadsGivenUp(fleet: Fleet): Promise<{ ids: Set<string>; keys: Set<string> }> {
   const redis = fleet.redis()
   const ids = await redis.zrange(fleet.keys.filesDue, '0', '-1')
   const sources = await Promise.all(ids.map((id) => redis.hget(fleet.keys.file(id), 'source')))
   const coming = ids.filter((_, at) => sources[at] === 'coming')
   const isAll = coming.length === ids.length && ids.length > 0
-  return new Set([...coming.map((id) => fleet.keys.file(id)), ...(isAll ? [fleet.keys.filesDue] : [])])
+  const keys = [...coming.map((id) => fleet.keys.file(id)), ...(isAll ? [fleet.keys.filesDue] : [])]
+  return { ids: new Set(coming), keys: new Set(keys) }
 }
 
-async function filesLeft(fleet: Fleet): Promise<string[]> {
+/** Bytes in the store whose time is over. */
+async function filesLeft(fleet: Fleet, coming: ReadonlySet<string>): Promise<string[]> {
+  // A record that Redis lost leaves bytes that nobody can tell from those of a file to come.
+  if (!fleet.isLossless) return []
   const entries = await readdir(fleet.filesFolder, { recursive: true, withFileTypes: true }).catch(() => [])
-  const files = entries.filter((entry) => entry.isFile())
-  return files.length === 0 ? [] : [`left: ${files.length} files in the store`]
+  return entries
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(relative(fleet.filesFolder, parentPath), name))
+    .filter((path) => !coming.has(path.split(sep)[1] ?? ''))
+    .map((path) => `left in the store: ${path}`)
 }
 
 /** Accounts that still count something; bytes of batches count as long as these are kept. */

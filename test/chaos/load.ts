@@ -24,6 +24,7 @@ export type Sent = {
   acceptedAt: number | null
   /** What came back of a call that waited: its own answer, another's, an error, or nothing. */
   answer: 'right' | 'wrong' | 'error' | 'none'
+  answeredAt: number | null
   /** An id of a 2xx that could not be read right after. */
   ghosts: string[]
   batch: BatchEnd | null
@@ -74,6 +75,7 @@ export function startLoad(options: LoadOptions) {
           ids: new Set(),
           acceptedAt: null,
           answer: 'none',
+          answeredAt: null,
           ghosts: [],
           batch: null,
         }
@@ -143,6 +145,7 @@ export function startLoad(options: LoadOptions) {
         text = data.choices[0]?.message.content ?? ''
       }
       one.answer = text === answerTo(order.mark) ? 'right' : 'wrong'
+      one.answeredAt = performance.now()
     } catch (error) {
       one.answer = 'error'
       if (error instanceof OpenAI.APIError && error.headers) noted(error.headers)

@@ -51,9 +51,9 @@ async function playRound(
 }
 
 function tell(outcome: Outcome): void {
-  const { name, seconds, broken, skipped, accepted, ended, lost, repeated } = outcome
-  const counts = `${accepted} accepted, ${ended} ended, ${lost} lost, ${repeated} repeated`
-  say(`${broken.length === 0 ? 'kept  ' : 'BROKEN'} ${name} (${seconds.toFixed(0)} s): ${counts}`)
+  const { name, seconds, accepted, lost, broken, skipped } = outcome
+  const isKept = broken.length === 0
+  say(`${isKept ? 'kept  ' : 'BROKEN'} ${name} (${seconds.toFixed(0)} s, ${accepted} accepted, ${lost} lost)`)
   if (broken.length > 0) say(formatBroken(outcome))
   for (const text of skipped) say(`  not looked at: ${text}`)
 }

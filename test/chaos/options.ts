@@ -5,8 +5,8 @@ import type { Run } from './scenario.ts'
 export const USAGE = `npm run chaos -- [options]
   --seed 1         what is sent and broken, and in which order
   --only a,b       scenarios by name; all of them unless given
-  --jobs 0         goes on, round by round, until so many jobs were accepted (long form: 100000)
-  --minutes 0      and until so many minutes are over (long form: 60); never more than twice as long
+  --jobs 0         goes on after a first round until so many jobs were accepted (long form: 100000)
+  --minutes 0      and so many minutes are over (long form: 60), or twice as many
   --rate 0         jobs a second; 0: 60, or what --jobs takes in --minutes
   --short          short times and few faults, as in the tests
   --redis file     the server to use (durability: fsync takes Valkey, or Redis 7.2); whatever is found unless given

@@ -3,6 +3,7 @@ import { createDurability, type Durability } from '../../shared/durability.ts'
 import { DurabilityUnavailableError } from '../../shared/errors.ts'
 import { createLog } from '../../shared/log.ts'
 import { createRedis } from '../../shared/redis.ts'
+import { eventually } from '../support/eventually.ts'
 import { ownValkey, startValkey, valkeyCommand } from '../support/power-cut.ts'
 import { startRedisCluster } from '../support/redis-cluster.ts'
 import { testRedis } from '../support/redis.ts'
@@ -30,8 +31,8 @@ function durabilityOn(url: string): { durability: Durability; opened: () => numb
   return { durability, opened: () => opened }
 }
 
-async function startServer() {
-  const valkey = await startValkey('always')
+async function startServer(mode: 'always' | 'everysec' = 'always') {
+  const valkey = await startValkey(mode)
   const redis = createRedis(valkey.url, 'blocking', log)
   closing.push(() => valkey.stop())
   closing.push(() => redis.disconnect())
@@ -76,6 +77,22 @@ test.skipIf(!isPossible)('a server that is away makes nobody wait for ever, nor 
   await valkey.restart()
   expect(await durability.whyNot(MARK)).toBeNull()
 })
+
+test.skipIf(!isPossible)(
+  'a server whose power is cut while it is waited for, and that is back before the wait is over, makes nobody sure',
+  async () => {
+    const { valkey, redis, durability } = await startServer('everysec')
+    expect(await durability.whyNot(MARK)).toBeNull()
+    await redis.config('RESETSTAT')
+    await redis.set('p:{s0}:job', 1)
+    const word = durability.wait(MARK, async (node) => (await node.exists('p:{s0}:job')) === 1)
+    const isAsked = async () => (await redis.info('commandstats')).includes('cmdstat_waitaof')
+    await eventually('it was asked, and its word came early', isAsked, { everyMs: 5 })
+    await valkey.cutPower()
+    await valkey.restart()
+    expect(await word).toBe('unsure')
+  },
+)
 
 test.skipIf(!isPossible)(
   'in a cluster it is the node that holds the shard that is waited for, also when that has moved',
