@@ -199,31 +199,27 @@ const USAGE: RowForm<keyof Usage> = {
   optional: NONE,
 }
 
+function sumOf(usage: Pick<Usage, 'input_tokens' | 'output_tokens'>): number {
+  return usage.input_tokens + usage.output_tokens
+}
+
 function rowOfUsage(usage: Usage): unknown[] {
-  const {
-    input_tokens: input,
-    output_tokens: output,
-    total_tokens: total,
-    cached_input_tokens: cached,
-  } = usage
   return toRow(USAGE, {
     ...usage,
-    cached_input_tokens: cached === 0 ? null : cached,
-    total_tokens: total === input + output ? null : total,
+    cached_input_tokens: usage.cached_input_tokens === 0 ? null : usage.cached_input_tokens,
+    total_tokens: usage.total_tokens === sumOf(usage) ? null : usage.total_tokens,
   })
 }
 
+type WrittenUsage = Pick<Usage, 'input_tokens' | 'output_tokens'> & { [Name in keyof Usage]: number | null }
+
 function usageOfRow(row: unknown[]): Usage {
-  const usage = fromRow<
-    Pick<Usage, 'input_tokens' | 'output_tokens'> & { [Name in keyof Usage]: number | null }
-  >(USAGE, row)
-  const {
-    input_tokens: input,
-    output_tokens: output,
-    total_tokens: total,
-    cached_input_tokens: cached,
-  } = usage
-  return { ...usage, cached_input_tokens: cached ?? 0, total_tokens: total ?? input + output }
+  const usage = fromRow<WrittenUsage>(USAGE, row)
+  return {
+    ...usage,
+    cached_input_tokens: usage.cached_input_tokens ?? 0,
+    total_tokens: usage.total_tokens ?? sumOf(usage),
+  }
 }
 
 /** When what came of a job, in milliseconds of Redis' clock; null: it did not. */
